@@ -1,0 +1,117 @@
+//! Where decisions are recorded.
+//!
+//! The relay hands an [`Event`] to an [`AuditSink`] for every connection accepted or
+//! refused, every decision and every outcome. Events carry plain text and the shared
+//! names, never another crate's types, so that a record can be read without the
+//! program that wrote it.
+//!
+//! A sink may fail; the relay then refuses the message, because what cannot be
+//! recorded must not happen.
+#![forbid(unsafe_code)]
+
+mod log;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sealwire_names::{Fingerprint, PeerId, Refusal};
+
+pub use log::LogSink;
+
+/// Takes events, in the order in which they happened on each connection.
+pub trait AuditSink: Send + Sync {
+    /// Records one event.
+    ///
+    /// # Errors
+    /// When the event could not be recorded; the caller then denies what it was about.
+    fn record(&self, event: &Event<'_>) -> std::io::Result<()>;
+}
+
+/// Something that happened and that an operator may have to prove later.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A verified peer opened a conversation with a server.
+    ConnectionAccepted(&'a Connection<'a>),
+    /// A verified peer came back to a conversation after a network cut.
+    ConnectionResumed(&'a Connection<'a>),
+    /// A connection was refused, before or after its peer was known.
+    ConnectionRefused {
+        /// Where it came from.
+        address: Option<SocketAddr>,
+        /// The peer, if it had been verified by then.
+        peer: Option<&'a PeerId>,
+        /// The server asked for, if that was known by then.
+        server: Option<&'a str>,
+        /// Why.
+        refusal: &'a Refusal,
+    },
+    /// A request or notification was decided upon.
+    Decision {
+        /// The message.
+        message: &'a Message<'a>,
+        /// `None` if it was allowed.
+        denied: Option<&'a Refusal>,
+    },
+    /// A request that was let through has its answer, or never will.
+    Outcome {
+        /// The request.
+        message: &'a Message<'a>,
+        /// How it ended.
+        result: CallResult,
+        /// From the decision to the answer.
+        duration: Duration,
+    },
+}
+
+/// An accepted connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection<'a> {
+    /// Where it came from.
+    pub address: SocketAddr,
+    /// The verified name of its peer.
+    pub peer: &'a PeerId,
+    /// The peer's certificate.
+    pub fingerprint: &'a Fingerprint,
+    /// The MCP server it reached.
+    pub server: &'a str,
+}
+
+/// A request or notification, as far as its head tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The verified peer of the conversation; `None` where we are the client's own process.
+    pub peer: Option<&'a PeerId>,
+    /// The MCP server of the conversation.
+    pub server: &'a str,
+    /// `to_server` or `to_client`.
+    pub direction: &'a str,
+    /// The JSON-RPC method.
+    pub method: &'a str,
+    /// The tool, prompt or resource.
+    pub subject: Option<&'a str>,
+    /// The request id as it stands in the message; `None` for a notification.
+    pub id: Option<&'a str>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallResult {
+    /// Answered with a result.
+    Result,
+    /// Answered with a JSON-RPC error.
+    Error,
+    /// The conversation ended before an answer came.
+    Unanswered,
+}
+
+impl fmt::Display for CallResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Result => "result",
+            Self::Error => "error",
+            Self::Unanswered => "unanswered",
+        })
+    }
+}

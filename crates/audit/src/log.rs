@@ -1,0 +1,76 @@
+use tracing::{debug, info, warn};
+
+use crate::{AuditSink, Connection, Event, Message};
+
+/// Writes events to the program's log, under the target `audit`.
+///
+/// Refusals are warnings, connections are information, and calls that pass are
+/// debug lines, so that a busy server's log stays readable by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogSink;
+
+impl AuditSink for LogSink {
+    fn record(&self, event: &Event<'_>) -> std::io::Result<()> {
+        match *event {
+            Event::ConnectionAccepted(connection) => log_connection("accepted", connection),
+            Event::ConnectionResumed(connection) => log_connection("resumed", connection),
+            Event::ConnectionRefused { address, peer, server, refusal } => warn!(
+                target: "audit",
+                code = refusal.code.as_str(),
+                address = address.map(tracing::field::display),
+                peer = peer.map(tracing::field::display),
+                server,
+                reason = refusal.reason,
+                "connection refused"
+            ),
+            Event::Decision { message, denied: None } => log_message("allowed", message),
+            Event::Decision { message, denied: Some(refusal) } => warn!(
+                target: "audit",
+                code = refusal.code.as_str(),
+                peer = message.peer.map(tracing::field::display),
+                server = message.server,
+                direction = message.direction,
+                method = message.method,
+                subject = message.subject,
+                id = message.id,
+                reason = refusal.reason,
+                "message refused"
+            ),
+            Event::Outcome { message, result, duration } => debug!(
+                target: "audit",
+                server = message.server,
+                direction = message.direction,
+                method = message.method,
+                id = message.id,
+                result = %result,
+                duration_us = duration.as_micros(),
+                "answered"
+            ),
+        }
+        Ok(())
+    }
+}
+
+fn log_connection(what: &'static str, connection: &Connection<'_>) {
+    info!(
+        target: "audit",
+        address = %connection.address,
+        peer = %connection.peer,
+        certificate = %connection.fingerprint,
+        server = connection.server,
+        "connection {what}"
+    );
+}
+
+fn log_message(what: &'static str, message: &Message<'_>) {
+    debug!(
+        target: "audit",
+        peer = message.peer.map(tracing::field::display),
+        server = message.server,
+        direction = message.direction,
+        method = message.method,
+        subject = message.subject,
+        id = message.id,
+        "{what}"
+    );
+}
