@@ -1,2 +1,27 @@
+//! What sealwire's tests and benchmarks share.
+//!
+//! The tests use the programs as an operator would: [`Home`] makes a home with the
+//! binary itself, [`Serve`] and [`Connect`] start it, wait for what it *says* and never
+//! for time to pass, and end it by its own process id. [`openssl`] is the foreign
+//! implementation that makes certificates with faults, and [`ChaosProxy`] the network
+//! that breaks. Every wait has [`GUARD`] as its upper bound, which only a hang reaches.
+//!
+//! Everything here panics on the unexpected, with what the programs said.
 #![forbid(unsafe_code)]
-//! What the tests and benchmarks share.
+#![warn(missing_docs)]
+
+mod chaos;
+mod connect;
+pub mod fake_server;
+mod home;
+pub mod openssl;
+mod process;
+mod programs;
+mod serve;
+
+pub use chaos::{ChaosProxy, Cut};
+pub use connect::Connect;
+pub use home::{Home, quoted, server_table};
+pub use process::{GUARD, Log, Output, Process, run, wait_until};
+pub use programs::{bin, soak, tools};
+pub use serve::Serve;
