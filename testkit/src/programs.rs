@@ -1,0 +1,62 @@
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The program `name` of this workspace, e.g. `sealwire`.
+///
+/// `SEALWIRE_TEST_BIN_DIR` says where the programs are (`scripts/test` sets it). Without
+/// it they are built here, once per test program, so that plain `cargo test` works.
+pub fn bin(name: &str) -> PathBuf {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let dir = DIR.get_or_init(|| match std::env::var_os("SEALWIRE_TEST_BIN_DIR") {
+        Some(dir) => workspace().join(dir),
+        None => build(),
+    });
+    let path = dir.join(name);
+    assert!(path.is_file(), "there is no program {}", path.display());
+    path
+}
+
+/// Where `scripts/test` puts what the tests need from npm (`node/`) and PyPI (`venv/`).
+///
+/// # Panics
+/// If it is not there, saying what installs it.
+pub fn tools() -> PathBuf {
+    let dir = match std::env::var_os("SEALWIRE_TEST_TOOLS") {
+        Some(dir) => workspace().join(dir),
+        None => target().join("tools"),
+    };
+    assert!(
+        dir.join("venv").is_dir() && dir.join("node").is_dir(),
+        "{} lacks the npm and PyPI packages of the tests; `scripts/test` installs them",
+        dir.display()
+    );
+    dir
+}
+
+/// `normal`, or `large` where `SEALWIRE_SOAK=1` asks for hours of testing.
+pub fn soak<T>(normal: T, large: T) -> T {
+    if std::env::var_os("SEALWIRE_SOAK").is_some_and(|value| value == "1") { large } else { normal }
+}
+
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "-p", "sealwire", "-p", "sealwire-testkit", "--bins"])
+        .current_dir(workspace())
+        .status()
+        .expect("cargo starts");
+    assert!(status.success(), "the programs do not build");
+    target().join("debug")
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("testkit is a folder of the workspace")
+}
+
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => workspace().join(dir),
+        None => workspace().join("target"),
+    }
+}
