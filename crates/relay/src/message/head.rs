@@ -1,0 +1,311 @@
+use sealwire_names::{Refusal, RefusalCode};
+
+use super::RequestId;
+use super::scan::{MAX_DEPTH, Scanner, SyntaxError, Text};
+
+/// Members that decide what a message is (JSON-RPC 2.0 §4, §5).
+const TOP_LEVEL: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+/// Members of `params` that decide what a request does (MCP).
+const IN_PARAMS: [&str; 4] = ["name", "uri", "arguments", "_meta"];
+
+/// What a message is, as any reader would understand it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head<'a> {
+    /// A call that wants an answer.
+    Request {
+        /// Under which id.
+        id: RequestId,
+        /// The method, unescaped.
+        method: std::borrow::Cow<'a, str>,
+        /// What of its parameters matters here.
+        params: Params<'a>,
+    },
+    /// A call that wants none.
+    Notification {
+        /// The method, unescaped.
+        method: std::borrow::Cow<'a, str>,
+        /// What of its parameters matters here.
+        params: Params<'a>,
+    },
+    /// An answer.
+    Response {
+        /// The request it answers; `None` where that request's id could not be read.
+        id: Option<RequestId>,
+        /// Whether it carries `error` rather than `result`.
+        is_error: bool,
+    },
+}
+
+/// What of a message's `params` a decision may depend on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Params<'a> {
+    /// `name`, else `uri`: the tool, prompt or resource.
+    pub subject: Option<std::borrow::Cow<'a, str>>,
+    /// `requestId` of `notifications/cancelled`.
+    pub cancelled: Option<RequestId>,
+}
+
+/// A message that does not pass, and the id under which to say so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why.
+    pub refusal: Refusal,
+    /// The id, where there is exactly one and it could be read.
+    pub id: Option<RequestId>,
+    /// Whether the message was meant as an answer rather than a call.
+    pub is_response: bool,
+}
+
+/// Parses heads.
+///
+/// The only state is configuration, so one parser serves a whole conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct Parser {
+    /// Deepest nesting that passes.
+    pub max_depth: usize,
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self { max_depth: MAX_DEPTH }
+    }
+}
+
+impl Parser {
+    /// Reads the head of `message`, which is one whole message without its line end.
+    ///
+    /// # Errors
+    /// [`Rejected`] if the message is not UTF-8, not one JSON object (RFC 8259), not
+    /// JSON-RPC 2.0, nested too deeply, or ambiguous in a member that decides.
+    pub fn parse<'a>(&self, message: &'a [u8]) -> Result<Head<'a>, Box<Rejected>> {
+        let mut draft = Draft::default();
+        match self.read(message, &mut draft) {
+            Ok(()) => draft.finish(),
+            Err(refusal) => Err(draft.reject(refusal)),
+        }
+    }
+
+    /// The id of a message of which only the first part is at hand, if it stands there.
+    pub fn recover_id(&self, prefix: &[u8]) -> Option<RequestId> {
+        let end = prefix.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+        let mut draft = Draft::default();
+        // The text is cut off, so an error is certain; what was read before it counts.
+        let _cut_off = self.read(&prefix[..end], &mut draft);
+        draft.sole_id()
+    }
+
+    fn read<'a>(&self, message: &'a [u8], draft: &mut Draft<'a>) -> Result<(), Refusal> {
+        let text = std::str::from_utf8(message).map_err(|error| {
+            malformed(format!("invalid UTF-8 after {} bytes", error.valid_up_to()))
+        })?;
+        let mut scanner = Scanner::new(text);
+        if scanner.peek() == b'[' {
+            let reason = "a JSON-RPC batch; send its messages one by one";
+            return Err(Refusal::new(RefusalCode::MessageBatch, reason));
+        }
+        draft.read_top_level(&mut scanner).map_err(|error| {
+            malformed(format!("not JSON: expected {} at byte {}", error.expected, error.offset))
+        })?;
+        if scanner.deepest() > self.max_depth {
+            let reason =
+                format!("nested {} deep, {} is the limit", scanner.deepest(), self.max_depth);
+            return Err(Refusal::new(RefusalCode::MessageTooDeep, reason));
+        }
+        Ok(())
+    }
+}
+
+/// The decisive members as they are met; judged once the whole text has been read, so
+/// that even a refusal can be told under the right id.
+#[derive(Default)]
+struct Draft<'a> {
+    seen: [bool; TOP_LEVEL.len()],
+    is_version_2: bool,
+    id: Option<&'a str>,
+    method: Option<Text<'a>>,
+    params: ParamsDraft<'a>,
+    ambiguous: Option<String>,
+}
+
+#[derive(Default)]
+struct ParamsDraft<'a> {
+    /// `params` is something else than an object or null.
+    is_malformed: bool,
+    name: Option<Text<'a>>,
+    uri: Option<Text<'a>>,
+    cancelled: Option<&'a str>,
+}
+
+impl<'a> Draft<'a> {
+    fn read_top_level(&mut self, scanner: &mut Scanner<'a>) -> Result<(), SyntaxError> {
+        scanner.enter_object()?;
+        let mut first = true;
+        while let Some(member) = scanner.member(first)? {
+            first = false;
+            let Some(index) = self.note(&member, &TOP_LEVEL) else {
+                scanner.value()?;
+                continue;
+            };
+            let repeated = std::mem::replace(&mut self.seen[index], true);
+            if repeated {
+                self.ambiguous.get_or_insert_with(|| format!("{} occurs twice", TOP_LEVEL[index]));
+            }
+            match TOP_LEVEL[index] {
+                "jsonrpc" => self.is_version_2 = scanner.value()? == "\"2.0\"",
+                "id" if repeated => {
+                    scanner.value()?;
+                    self.id = None;
+                }
+                "id" => self.id = Some(scanner.value()?),
+                "method" if scanner.peek() == b'"' => self.method = Some(scanner.string()?),
+                "params" => self.read_params(scanner)?,
+                _ => drop(scanner.value()?),
+            }
+        }
+        scanner.end()
+    }
+
+    fn read_params(&mut self, scanner: &mut Scanner<'a>) -> Result<(), SyntaxError> {
+        if scanner.peek() != b'{' {
+            self.params.is_malformed = scanner.value()? != "null";
+            return Ok(());
+        }
+        scanner.enter_object()?;
+        let mut seen = [false; IN_PARAMS.len()];
+        let mut first = true;
+        while let Some(member) = scanner.member(first)? {
+            first = false;
+            let index = self.note(&member, &IN_PARAMS);
+            if let Some(index) = index
+                && std::mem::replace(&mut seen[index], true)
+            {
+                self.ambiguous
+                    .get_or_insert_with(|| format!("params.{} occurs twice", IN_PARAMS[index]));
+            }
+            let is_string = scanner.peek() == b'"';
+            match index.map(|index| IN_PARAMS[index]) {
+                Some("name") if is_string => self.params.name = Some(scanner.string()?),
+                Some("uri") if is_string => self.params.uri = Some(scanner.string()?),
+                None if member.raw() == "requestId" => {
+                    self.params.cancelled = Some(scanner.value()?);
+                }
+                _ => drop(scanner.value()?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of `decisive` this member is, noting a spelling that only some readers
+    /// would take for it.
+    fn note(&mut self, member: &Text<'_>, decisive: &[&str]) -> Option<usize> {
+        let (index, exact) = classify(member, decisive)?;
+        if !exact {
+            self.ambiguous.get_or_insert_with(|| {
+                format!("member {:?} differs from {} by case only", member.raw(), decisive[index])
+            });
+        }
+        Some(index)
+    }
+
+    fn has(&self, member: &str) -> bool {
+        TOP_LEVEL.iter().zip(self.seen).any(|(name, seen)| seen && *name == member)
+    }
+
+    fn sole_id(&self) -> Option<RequestId> {
+        self.id.and_then(RequestId::parse)
+    }
+
+    fn reject(&self, refusal: Refusal) -> Box<Rejected> {
+        let is_response = !self.has("method") && (self.has("result") || self.has("error"));
+        Box::new(Rejected { refusal, id: self.sole_id(), is_response })
+    }
+
+    fn finish(self) -> Result<Head<'a>, Box<Rejected>> {
+        if let Some(reason) = &self.ambiguous {
+            let refusal = Refusal::new(RefusalCode::MemberAmbiguous, reason.as_str());
+            return Err(self.reject(refusal));
+        }
+        self.judge().map_err(|reason| {
+            self.reject(Refusal::new(RefusalCode::MessageInvalid, format!("not JSON-RPC: {reason}")))
+        })
+    }
+
+    fn judge(&self) -> Result<Head<'a>, &'static str> {
+        if !self.is_version_2 {
+            return Err("jsonrpc is not \"2.0\"");
+        }
+        let id = match self.id {
+            None | Some("null") => None,
+            Some(json) => {
+                Some(RequestId::parse(json).ok_or("id is neither a string nor an integer")?)
+            }
+        };
+        let is_error = self.has("error");
+        if !self.has("method") {
+            if self.has("result") == is_error {
+                return Err("it needs method, or one of result and error");
+            }
+            if !self.has("id") || (id.is_none() && !is_error) {
+                return Err("a result needs an id");
+            }
+            return Ok(Head::Response { id, is_error });
+        }
+        if is_error || self.has("result") {
+            return Err("it has both method and result or error");
+        }
+        let method = self.method.ok_or("method is not a string")?;
+        let method = method.decode().ok_or("method holds a lone surrogate")?;
+        let params = self.params.judge()?;
+        match id {
+            Some(id) => Ok(Head::Request { id, method, params }),
+            None if self.has("id") => Err("a request's id must not be null"),
+            None => Ok(Head::Notification { method, params }),
+        }
+    }
+}
+
+impl<'a> ParamsDraft<'a> {
+    fn judge(&self) -> Result<Params<'a>, &'static str> {
+        if self.is_malformed {
+            return Err("params is not an object");
+        }
+        let subject = match self.name.or(self.uri) {
+            Some(text) => Some(text.decode().ok_or("name or uri holds a lone surrogate")?),
+            None => None,
+        };
+        Ok(Params { subject, cancelled: self.cancelled.and_then(RequestId::parse) })
+    }
+}
+
+fn malformed(reason: String) -> Refusal {
+    Refusal::new(RefusalCode::MessageMalformed, reason)
+}
+
+/// Which of `names` a reader that ignores case would take `member` for, and whether
+/// it is spelled exactly so.
+fn classify(member: &Text<'_>, names: &[&str]) -> Option<(usize, bool)> {
+    if !member.is_escaped() && member.raw().is_ascii() {
+        let raw = member.raw();
+        let index = names.iter().position(|name| raw.eq_ignore_ascii_case(name))?;
+        return Some((index, raw == names[index]));
+    }
+    // A lone surrogate folds to no ASCII letter, so such a member decides nothing.
+    let decoded = member.decode()?;
+    let folded: String = decoded.chars().map(fold).collect();
+    let index = names.iter().position(|name| folded == *name)?;
+    Some((index, decoded == names[index]))
+}
+
+/// Simple case folding onto ASCII. Besides the capitals, two other characters fold to
+/// ASCII letters (Unicode CaseFolding.txt): U+017F to `s` and U+212A to `k`.
+fn fold(character: char) -> char {
+    match character {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

@@ -1,0 +1,177 @@
+use super::*;
+use proptest::prelude::*;
+
+fn parse(message: &str) -> Result<Head<'_>, Box<Rejected>> {
+    Parser::default().parse(message.as_bytes())
+}
+
+fn code(message: &str) -> RefusalCode {
+    match parse(message) {
+        Ok(head) => panic!("{message} passed as {head:?}"),
+        Err(rejected) => rejected.refusal.code,
+    }
+}
+
+#[test]
+fn tells_the_three_kinds_apart() {
+    let request = r#"{"jsonrpc":"2.0","id":7,"method":"tools\/call","params":{"name":"ech\u006f","arguments":{"name":"x"}}}"#;
+    assert_eq!(
+        parse(request).unwrap(),
+        Head::Request {
+            id: RequestId::Integer(7),
+            method: "tools/call".into(),
+            params: Params { subject: Some("echo".into()), cancelled: None },
+        }
+    );
+    let notification = r#"{"method":"notifications/cancelled","params":{"requestId":"a","reason":"r"},"jsonrpc":"2.0"}"#;
+    let Head::Notification { params, .. } = parse(notification).unwrap() else { panic!() };
+    assert_eq!(params.cancelled.unwrap().to_string(), "\"a\"");
+    assert_eq!(
+        parse(r#"{"jsonrpc":"2.0","id":7,"result":{"id":8}}"#).unwrap(),
+        Head::Response { id: Some(RequestId::Integer(7)), is_error: false }
+    );
+    assert_eq!(
+        parse(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":""}}"#).unwrap(),
+        Head::Response { id: None, is_error: true }
+    );
+}
+
+#[test]
+fn passes_what_it_need_not_judge() {
+    for message in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"arguments":{"a":1,"a":2,"A":3,"\ud800":"\udc00"}}}"#,
+        r#"{"jsonrpc":"2.0","id":100000000000000000000001,"method":"m","x":{"X":1,"x":2},"params":null}"#,
+        "\t{ \"jsonrpc\" : \"2.0\" , \"method\" : \"m\" }\r",
+        r#"{"jsonrpc":"2.0","method":"m","params":{"cursor":"a","Cursor":"b","cursor":"c"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"name":1,"Name":2,"name":3}}"#,
+    ] {
+        assert!(parse(message).is_ok(), "{message}: {:?}", parse(message));
+    }
+}
+
+#[test]
+fn refuses_decisive_members_twice_or_in_another_case() {
+    let whole = r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"name":"n","uri":"u","arguments":{},"_meta":{}}}"#;
+    assert!(parse(whole).is_ok());
+    let variants = |name: &str| {
+        vec![
+            name.to_owned(),
+            name.to_uppercase(),
+            format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]),
+            format!("\\u{:04X}{}", name.to_uppercase().as_bytes()[0], &name[1..]),
+            name.replacen('s', "\u{17f}", 1),
+            name.replacen('s', "\\u017f", 1),
+            name.replacen('k', "\u{212a}", 1),
+        ]
+    };
+    for name in TOP_LEVEL {
+        for variant in variants(name) {
+            for value in ["1", "{}", "\"x\""] {
+                let message = format!("{{\"{variant}\":{value},{}", &whole[1..]);
+                if !whole.contains(&format!("\"{variant}\"")) && variant == name {
+                    continue; // result and error do not occur in a request at all
+                }
+                let got = code(&message);
+                let expected = [RefusalCode::MemberAmbiguous, RefusalCode::MessageInvalid];
+                assert!(expected.contains(&got), "{message}: {got}");
+            }
+        }
+    }
+    for name in IN_PARAMS {
+        for variant in variants(name) {
+            let message = whole.replace("\"params\":{", &format!("\"params\":{{\"{variant}\":1,"));
+            assert_eq!(code(&message), RefusalCode::MemberAmbiguous, "{message}");
+        }
+    }
+}
+
+#[test]
+fn refuses_what_is_not_json_rpc() {
+    for message in [
+        "{}",
+        r#"{"jsonrpc":"2.0"}"#,
+        r#"{"jsonrpc":"1.0","id":1,"method":"m"}"#,
+        r#"{"jsonrpc":2.0,"id":1,"method":"m"}"#,
+        r#"{"id":1,"method":"m"}"#,
+        r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,
+        r#"{"jsonrpc":"2.0","id":1.5,"method":"m"}"#,
+        r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":5}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"\ud800"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"m","params":[]}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"name":"\udc00"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"m","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","result":{}}"#,
+    ] {
+        assert_eq!(code(message), RefusalCode::MessageInvalid, "{message}");
+    }
+    assert_eq!(code(r#"[{"jsonrpc":"2.0","method":"m"}]"#), RefusalCode::MessageBatch);
+    for message in ["", "null", "\"\"", "{", r#"{"jsonrpc":"2.0","method":"m"} x"#, "garbage"] {
+        assert_eq!(code(message), RefusalCode::MessageMalformed, "{message}");
+    }
+    let overlong = b"{\"jsonrpc\":\"2.0\",\"method\":\"\xc0\xae\"}";
+    let rejected = Parser::default().parse(overlong).unwrap_err();
+    assert_eq!(rejected.refusal.code, RefusalCode::MessageMalformed);
+}
+
+#[test]
+fn a_refusal_carries_the_id_wherever_it_stands() {
+    let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+    let message =
+        format!(r#"{{"jsonrpc":"2.0","method":"m","params":{{"arguments":{deep}}},"id":9}}"#);
+    let rejected = parse(&message).unwrap_err();
+    assert_eq!(rejected.refusal.code, RefusalCode::MessageTooDeep);
+    assert_eq!(rejected.id, Some(RequestId::Integer(9)));
+
+    let twice = parse(r#"{"jsonrpc":"2.0","method":"m","method":"n","id":9}"#).unwrap_err();
+    assert_eq!(twice.id, Some(RequestId::Integer(9)));
+    let two_ids = parse(r#"{"jsonrpc":"2.0","id":1,"method":"m","id":1}"#).unwrap_err();
+    assert_eq!(two_ids.id, None);
+    let three_ids = parse(r#"{"jsonrpc":"2.0","id":1,"method":"m","id":1,"id":1}"#).unwrap_err();
+    assert_eq!(three_ids.id, None);
+    let answer = parse(r#"{"jsonrpc":"2.0","id":3,"result":1,"result":2}"#).unwrap_err();
+    assert!(answer.is_response);
+
+    let cut = r#"{"jsonrpc":"2.0","id":9,"method":"m","params":{"arguments":{"a":"aaaa"#;
+    assert_eq!(Parser::default().recover_id(cut.as_bytes()), Some(RequestId::Integer(9)));
+    assert_eq!(Parser::default().recover_id(&cut.as_bytes()[..16]), None);
+}
+
+#[test]
+fn the_depth_limit_is_exact() {
+    let nested = |depth: usize| {
+        let inner = depth - 1;
+        format!(r#"{{"jsonrpc":"2.0","method":"m","x":{}{}}}"#, "[".repeat(inner), "]".repeat(inner))
+    };
+    assert!(parse(&nested(MAX_DEPTH)).is_ok());
+    assert_eq!(code(&nested(MAX_DEPTH + 1)), RefusalCode::MessageTooDeep);
+}
+
+proptest! {
+    #[test]
+    fn never_panics(message in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Parser::default().parse(&message);
+        let _ = Parser::default().recover_id(&message);
+    }
+
+    /// Whatever passes is read by serde_json to the same method, id and name.
+    #[test]
+    fn agrees_with_a_full_parser(
+        method in "\\PC{0,12}", name in "\\PC{0,12}", id in any::<i64>(), extra in "[a-z]{3,9}",
+    ) {
+        let message = serde_json::json!({
+            "jsonrpc": "2.0", "id": id, "method": method,
+            "params": {"name": name, "arguments": {extra: name}},
+        })
+        .to_string();
+        let head = parse(&message).unwrap();
+        let expected = Head::Request {
+            id: RequestId::Integer(id),
+            method: method.into(),
+            params: Params { subject: Some(name.into()), cancelled: None },
+        };
+        prop_assert_eq!(head, expected);
+    }
+}

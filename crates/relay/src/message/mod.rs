@@ -1,0 +1,16 @@
+//! What a message says about itself: the JSON-RPC 2.0 head, parsed strictly.
+//!
+//! Bytes in, same bytes out: a message is read to decide about it and is forwarded
+//! as it came. So the reading must find what *any* reader at the other end would
+//! find. Members that decide what a message does are refused when they occur twice
+//! or in another letter case; nothing inside `arguments` is judged.
+
+mod head;
+mod id;
+mod reply;
+mod scan;
+
+pub use head::{Head, Params, Parser, Rejected};
+pub use id::RequestId;
+pub use reply::{ErrorCode, error_answer};
+pub use scan::{MAX_DEPTH, Text};

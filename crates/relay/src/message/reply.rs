@@ -1,0 +1,74 @@
+use sealwire_names::RefusalCode;
+
+use super::RequestId;
+
+/// The JSON-RPC error codes that sealwire itself answers with (JSON-RPC 2.0 §5.1;
+/// −32099 to −32000 are free for servers). `data.sealwire` tells more exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum ErrorCode {
+    /// The message is not JSON.
+    ParseError = -32700,
+    /// The message is JSON, but not a request that passes.
+    InvalidRequest = -32600,
+    /// Policy, a limit or an orderly stop keeps the message from passing.
+    Refused = -32080,
+    /// The request was sent, but nobody can tell whether it was carried out.
+    OutcomeUnknown = -32081,
+    /// The request was never sent.
+    NotSent = -32082,
+    /// The server ended before it answered.
+    ServerEnded = -32083,
+}
+
+impl ErrorCode {
+    /// The code under which a refusal is told to the sender of the message.
+    pub fn for_refusal(code: RefusalCode) -> Self {
+        match code {
+            RefusalCode::MessageMalformed => Self::ParseError,
+            RefusalCode::MessageInvalid
+            | RefusalCode::MessageBatch
+            | RefusalCode::MessageTooDeep
+            | RefusalCode::MessageTooLarge
+            | RefusalCode::MemberAmbiguous
+            | RefusalCode::RequestIdInUse => Self::InvalidRequest,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// A JSON-RPC error answer. `text` and `word` are our own words: they need no escaping.
+///
+/// An answer to something whose id could not be read carries `null` (JSON-RPC 2.0 §5).
+pub fn error_answer(
+    id: Option<&RequestId>,
+    code: ErrorCode,
+    text: &'static str,
+    word: &'static str,
+) -> Vec<u8> {
+    let code = code as i32;
+    let id = id.map_or_else(|| "null".to_owned(), ToString::to_string);
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"sealwire: {text}","data":{{"sealwire":"{word}"}}}}}}"#
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_json() {
+        let id = RequestId::parse(r#""a\"\n""#).unwrap();
+        let bytes = error_answer(Some(&id), ErrorCode::Refused, "not allowed", "not_authorized");
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(json["id"], "a\"\n");
+        assert_eq!(json["error"]["code"], -32080);
+        assert_eq!(json["error"]["data"]["sealwire"], "not_authorized");
+
+        let bytes = error_answer(None, ErrorCode::ParseError, "not JSON", "message_malformed");
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert!(json["id"].is_null());
+    }
+}
