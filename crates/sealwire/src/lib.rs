@@ -1,1 +1,5 @@
 #![forbid(unsafe_code)]
+//! sealwire.
+
+pub mod config;
+pub mod home;

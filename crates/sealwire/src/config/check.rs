@@ -1,0 +1,195 @@
+//! The rules between values, and the defaults.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sealwire_names::{AgentId, Kind, TrustDomain};
+
+use super::document::Located;
+use super::error::Problems;
+use super::typed::{self, MAX_MESSAGE_SIZE, Typed};
+use super::{DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, server};
+use crate::home::Home;
+
+/// The core whose certificate is presented when none is named.
+const DEFAULT_CORE: &str = "core";
+
+/// The configuration as checked. `None`, or complaints in `problems`, if a rule is broken.
+pub(crate) fn check(
+    home: &Home,
+    typed: &Typed,
+    problems: &mut Problems,
+) -> Option<SecureMcpConfig> {
+    if let Some(version) = &typed.tls_version
+        && version.value != "1.3"
+    {
+        let what = format!("{:?} is not offered", version.value);
+        problems.push(version.at.problem(what, "write \"1.3\", the only version, or leave it out"));
+    }
+    let client = client_pair(home, typed, problems);
+    let ca_cert = match &typed.ca_cert {
+        Some(given) => path(home, given, problems),
+        None => Some(home.ca_cert()),
+    };
+    let listen = listen(&typed.listen, problems);
+    let trust_domain = trust_domain(typed.trust_domain.as_ref(), problems);
+    let agents = agents(typed.agents.as_ref(), problems);
+    let (ca_cert, (client_cert, client_key)) = (ca_cert?, client?);
+    let context = server::Context {
+        home,
+        defaults: &typed.defaults,
+        ca_cert: &ca_cert,
+        client: (&client_cert, &client_key),
+        listen_address: listen.as_ref().map(|listen| listen.address),
+    };
+    let servers = server::check_all(&context, &typed.servers, problems);
+    Some(SecureMcpConfig {
+        home: home.root().to_owned(),
+        trust_domain: trust_domain?,
+        ca_cert,
+        client_cert,
+        client_key,
+        listen: listen?,
+        servers,
+        agents,
+    })
+}
+
+/// A path made absolute.
+pub(crate) fn path(
+    home: &Home,
+    given: &Located<String>,
+    problems: &mut Problems,
+) -> Option<PathBuf> {
+    if given.value.is_empty() {
+        problems.push(given.at.problem("is empty", "name a file, or leave the key out"));
+        return None;
+    }
+    match home.resolve(&given.value) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            problems.push(given.at.problem(error.to_string(), "use an absolute path"));
+            None
+        }
+    }
+}
+
+/// A pair of paths, both given or neither. `Err` after a complaint.
+pub(crate) fn pair(
+    home: &Home,
+    cert: Option<&Located<String>>,
+    key: Option<&Located<String>>,
+    names: (&str, &str),
+    problems: &mut Problems,
+) -> Result<Option<(PathBuf, PathBuf)>, ()> {
+    let lacks = |given: &Located<String>, partner: &str| {
+        given.at.problem(format!("given without {partner}"), format!("give {partner} too"))
+    };
+    match (cert, key) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => {
+            let (cert, key) = (path(home, cert, problems), path(home, key, problems));
+            cert.zip(key).map(Some).ok_or(())
+        }
+        (Some(cert), None) => {
+            problems.push(lacks(cert, names.1));
+            Err(())
+        }
+        (None, Some(key)) => {
+            problems.push(lacks(key, names.0));
+            Err(())
+        }
+    }
+}
+
+/// A socket address: an IP address and a port, never a name, so that what is bound does
+/// not depend on a resolver.
+pub(crate) fn address(given: &Located<String>, problems: &mut Problems) -> Option<SocketAddr> {
+    given.value.parse().map_or_else(
+        |_| {
+            let what = format!("{:?} is not an IP address with a port", given.value);
+            let remedy = "write it like \"127.0.0.1:7443\" or \"[::1]:7443\"";
+            problems.push(given.at.problem(what, remedy));
+            None
+        },
+        Some,
+    )
+}
+
+fn client_pair(home: &Home, typed: &Typed, problems: &mut Problems) -> Option<(PathBuf, PathBuf)> {
+    let names = ("client_cert", "client_key");
+    let (cert, key) = (typed.client_cert.as_ref(), typed.client_key.as_ref());
+    let given = pair(home, cert, key, names, problems).ok()?;
+    Some(given.unwrap_or_else(|| {
+        let core = home.pair(Kind::Core, DEFAULT_CORE);
+        (core.cert, core.key)
+    }))
+}
+
+fn trust_domain(given: Option<&Located<String>>, problems: &mut Problems) -> Option<TrustDomain> {
+    let text = given.map_or(DEFAULT_TRUST_DOMAIN, |given| &given.value);
+    match (text.parse(), given) {
+        (Ok(domain), _) => Some(domain),
+        (Err(error), Some(given)) => {
+            let remedy = "write it like a lower-case DNS name, e.g. \"example.org\"";
+            problems.push(given.at.problem(format!("{text:?}: {error}"), remedy));
+            None
+        }
+        (Err(_), None) => None,
+    }
+}
+
+fn listen(typed: &typed::Listen, problems: &mut Problems) -> Option<ListenConfig> {
+    let address = match &typed.address {
+        Some(given) => address(given, problems),
+        None => Some(SocketAddr::from(([127, 0, 0, 1], 7443))),
+    };
+    let count = |given: &Option<Located<u64>>, default: u64| {
+        usize::try_from(given.as_ref().map_or(default, |given| given.value)).unwrap_or(usize::MAX)
+    };
+    let time = |given: &Option<Located<Duration>>, default: u64| {
+        given.as_ref().map_or(Duration::from_secs(default), |given| given.value)
+    };
+    let max_connections = count(&typed.max_connections, 1024);
+    let per_peer = count(&typed.max_connections_per_peer, 256);
+    if let Some(given) = &typed.max_connections_per_peer
+        && per_peer > max_connections
+    {
+        let what = format!("is more than max_connections ({max_connections})");
+        problems.push(given.at.problem(what, "lower it, or raise max_connections"));
+    }
+    Some(ListenConfig {
+        address: address?,
+        max_connections,
+        max_connections_per_peer: per_peer.min(max_connections),
+        max_detached_per_peer: count(&typed.max_detached_per_peer, 64),
+        handshake_timeout: time(&typed.handshake_timeout, 10),
+        idle_timeout: time(&typed.idle_timeout, 30),
+        max_message_size: count(&typed.max_message_size, MAX_MESSAGE_SIZE),
+        reconnect_timeout: time(&typed.reconnect_timeout, 60),
+        resume_window: time(&typed.resume_window, 120),
+        drain_timeout: time(&typed.drain_timeout, 10),
+    })
+}
+
+fn agents(given: Option<&Located<Vec<String>>>, problems: &mut Problems) -> Vec<AgentId> {
+    let mut agents: Vec<AgentId> = Vec::new();
+    let Some(given) = given else { return agents };
+    for name in &given.value {
+        // One file per agent: names that differ only by case collide on some file systems.
+        if agents.iter().any(|other| other.as_str().eq_ignore_ascii_case(name)) {
+            let what = format!("{name:?} is there twice, perhaps in another case");
+            problems.push(given.at.problem(what, "give each agent a name of its own"));
+            continue;
+        }
+        match name.parse() {
+            Ok(agent) => agents.push(agent),
+            Err(error) => {
+                problems
+                    .push(given.at.problem(format!("{name:?}: {error}"), "choose another name"));
+            }
+        }
+    }
+    agents
+}

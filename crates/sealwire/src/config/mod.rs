@@ -1,0 +1,218 @@
+//! The configuration: `sealwire.toml` in the home, and the files it includes.
+//!
+//! It is read in two steps. *As typed*: each value has the right type and each key is
+//! known; an unknown key is an error that names the nearest known one, because a
+//! misspelt security setting must not pass for a set one. *As checked*:
+//! [`SecureMcpConfig`], in which every rule between values holds, every default is
+//! filled in and every path is absolute. Nothing else in the program sees the first.
+//!
+//! `docs/config.md` describes each key.
+
+mod check;
+mod document;
+mod error;
+mod include;
+mod schema;
+mod server;
+mod typed;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sealwire_names::{AgentId, TrustDomain};
+
+pub use error::{ConfigError, Problem};
+
+use crate::home::Home;
+use document::Source;
+use error::Problems;
+use typed::Typed;
+
+/// The trust domain of a home that names none.
+pub const DEFAULT_TRUST_DOMAIN: &str = "sealwire.internal";
+
+/// A configuration in which every rule holds. Plain data: all defaults are filled in,
+/// all paths are absolute, and no file but the configuration itself was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecureMcpConfig {
+    /// The home directory.
+    pub home: PathBuf,
+    /// The trust domain of every peer of this home.
+    pub trust_domain: TrustDomain,
+    /// The trust anchors.
+    pub ca_cert: PathBuf,
+    /// The certificate presented when connecting.
+    pub client_cert: PathBuf,
+    /// Its private key.
+    pub client_key: PathBuf,
+    /// Addresses, limits and timeouts.
+    pub listen: ListenConfig,
+    /// The MCP servers, by the name of their table.
+    pub servers: BTreeMap<String, ServerEntry>,
+    /// The agents this home has, in the order given.
+    pub agents: Vec<AgentId>,
+}
+
+/// Where to listen, and how much anybody may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// The listener shared by all served servers without a `bind_address`.
+    pub address: SocketAddr,
+    /// Most connections at a time, in total.
+    pub max_connections: usize,
+    /// Most connections at a time of one peer; at most `max_connections`.
+    pub max_connections_per_peer: usize,
+    /// Most conversations of one peer that are kept while their connection is cut.
+    pub max_detached_per_peer: usize,
+    /// Longest time from the TCP connection to the end of the link's hello.
+    pub handshake_timeout: Duration,
+    /// A link on which nothing arrives for this long is cut.
+    pub idle_timeout: Duration,
+    /// Largest message, in bytes.
+    pub max_message_size: usize,
+    /// How long a connecting side redials after a cut.
+    pub reconnect_timeout: Duration,
+    /// How long a serving side keeps a conversation whose connection is cut.
+    pub resume_window: Duration,
+    /// How long requests under way may take to finish when the program stops.
+    pub drain_timeout: Duration,
+}
+
+/// One MCP server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerEntry {
+    /// The name of its table, by which commands refer to it.
+    pub name: String,
+    /// Its identity on the wire: SNI, the link's hello, and the end of its SPIFFE ID.
+    pub server_name: String,
+    /// Whether it is served here or connected to.
+    pub role: ServerRole,
+    /// The trust anchors for the peers of this entry.
+    pub trusted_ca: PathBuf,
+}
+
+/// Which end of the wire this home is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ServerRole {
+    /// The server runs here, as a child process.
+    Serve {
+        /// The program: an absolute path, or a name to look up in `PATH`.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Environment variables set for it. Values may be secrets; `Debug` hides them.
+        env: BTreeMap<String, String>,
+        /// Its working directory; that of the serving process if not given.
+        cwd: Option<PathBuf>,
+        /// Its own listener; the shared one if not given.
+        bind_address: Option<SocketAddr>,
+        /// The certificate presented to clients.
+        tls_cert: PathBuf,
+        /// Its private key.
+        tls_key: PathBuf,
+    },
+    /// The server runs elsewhere, behind another sealwire.
+    Connect {
+        /// `host:port` to dial.
+        endpoint: String,
+        /// The certificate presented to the server.
+        tls_cert: PathBuf,
+        /// Its private key.
+        tls_key: PathBuf,
+        /// What the server certificate's common name must be, beside its URI SAN.
+        expected_cn: Option<String>,
+    },
+}
+
+impl fmt::Debug for ServerRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serve { command, args, env, cwd, bind_address, tls_cert, tls_key } => f
+                .debug_struct("Serve")
+                .field("command", command)
+                .field("args", args)
+                .field("env", &env.keys().collect::<Vec<_>>())
+                .field("cwd", cwd)
+                .field("bind_address", bind_address)
+                .field("tls_cert", tls_cert)
+                .field("tls_key", tls_key)
+                .finish(),
+            Self::Connect { endpoint, tls_cert, tls_key, expected_cn } => f
+                .debug_struct("Connect")
+                .field("endpoint", endpoint)
+                .field("tls_cert", tls_cert)
+                .field("tls_key", tls_key)
+                .field("expected_cn", expected_cn)
+                .finish(),
+        }
+    }
+}
+
+impl SecureMcpConfig {
+    /// Reads `sealwire.toml` in `home`, and the files it includes.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, see [`ConfigError`].
+    pub fn load(home: &Path) -> Result<Self, ConfigError> {
+        let file = home_at(home)?.config_file();
+        Self::load_file(home, &file)
+    }
+
+    /// Reads `file` instead; its relative paths still start at `home`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, see [`ConfigError`].
+    pub fn load_file(home: &Path, file: &Path) -> Result<Self, ConfigError> {
+        let home = home_at(home)?;
+        let source = include::read_main(file)?;
+        Self::read(&home, &source, |typed, problems| include::load(&home, typed, problems))
+    }
+
+    /// Checks the text of a configuration without reading any file: `include` is not
+    /// followed.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text, see [`ConfigError`].
+    pub fn parse(home: &Path, text: &str) -> Result<Self, ConfigError> {
+        let home = home_at(home)?;
+        let source = Source { file: home.config_file(), text: text.to_owned() };
+        Self::read(&home, &source, |_, _| ())
+    }
+
+    /// Where the files of this configuration's home are.
+    pub fn layout(&self) -> Home {
+        Home::absolute(self.home.clone())
+    }
+
+    fn read(
+        home: &Home,
+        source: &Source,
+        follow_includes: impl FnOnce(&mut Typed, &mut Problems),
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Problems::default();
+        let mut typed = Typed::read(source, &mut problems);
+        if let Some(typed) = &mut typed {
+            follow_includes(typed, &mut problems);
+        }
+        // A value that could not be read counts as absent: the rules between values
+        // would complain about what is only misspelt.
+        let typed = problems.into_result(typed)?;
+        let mut problems = Problems::default();
+        let config = check::check(home, &typed, &mut problems);
+        problems.into_result(config)
+    }
+}
+
+fn home_at(root: &Path) -> Result<Home, ConfigError> {
+    Home::at(root).map_err(|error| {
+        let remedy = "name the home directory by an absolute path";
+        Problem::with_file(root, format!("the home directory is unusable: {error}"), remedy).into()
+    })
+}
+
+#[cfg(test)]
+mod tests;

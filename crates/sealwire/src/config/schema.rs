@@ -1,0 +1,174 @@
+//! Every table and key that the configuration knows. A key is listed here only when
+//! it has an effect, so a key from a newer release is refused like a misspelt one.
+
+/// One table of `sealwire.toml`.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// As messages and docs/config.md show it, e.g. `[listen]`; the top level is `top level`.
+    pub(crate) title: &'static str,
+    /// The keys that hold values.
+    pub(crate) keys: &'static [&'static str],
+    /// The keys that hold tables.
+    pub(crate) tables: &'static [&'static str],
+}
+
+pub(crate) const TOP: Table = Table {
+    title: "top level",
+    keys: &["include"],
+    tables: &["security", "listen", "defaults", "mcp_servers", "agent_security"],
+};
+
+/// What an included file may hold.
+pub(crate) const INCLUDED: Table =
+    Table { title: "top level of an included file", keys: &[], tables: &["mcp_servers"] };
+
+pub(crate) const SECURITY: Table = Table {
+    title: "[security]",
+    keys: &["trust_domain", "tls_version"],
+    tables: &["certificates"],
+};
+
+pub(crate) const CERTIFICATES: Table = Table {
+    title: "[security.certificates]",
+    keys: &["ca_cert", "client_cert", "client_key"],
+    tables: &[],
+};
+
+pub(crate) const LISTEN: Table = Table {
+    title: "[listen]",
+    keys: &[
+        "address",
+        "max_connections",
+        "max_connections_per_peer",
+        "max_detached_per_peer",
+        "handshake_timeout",
+        "idle_timeout",
+        "max_message_size",
+        "reconnect_timeout",
+        "resume_window",
+        "drain_timeout",
+    ],
+    tables: &[],
+};
+
+pub(crate) const DEFAULTS: Table =
+    Table { title: "[defaults]", keys: &["env", "cwd", "trusted_ca"], tables: &[] };
+
+pub(crate) const SERVER: Table = Table {
+    title: "[mcp_servers.<name>]",
+    keys: &[
+        "command",
+        "args",
+        "env",
+        "cwd",
+        "endpoint",
+        "server_name",
+        "bind_address",
+        "tls_cert",
+        "tls_key",
+        "trusted_ca",
+        "expected_cn",
+    ],
+    tables: &[],
+};
+
+pub(crate) const AGENT_SECURITY: Table =
+    Table { title: "[agent_security]", keys: &["agents"], tables: &[] };
+
+/// Every table of the main file.
+pub(crate) const TABLES: [&Table; 7] =
+    [&TOP, &SECURITY, &CERTIFICATES, &LISTEN, &DEFAULTS, &SERVER, &AGENT_SECURITY];
+
+/// What to say about a key that `table` does not know.
+pub(crate) fn suggest(table: &Table, key: &str) -> String {
+    if let Some(home) = TABLES.iter().find(|other| {
+        other.title != table.title && (other.keys.contains(&key) || other.tables.contains(&key))
+    }) {
+        return format!("{key} belongs to {}: move it there", place(home));
+    }
+    let known = || table.keys.iter().chain(table.tables);
+    match known().max_by(|a, b| closeness(a, key).total_cmp(&closeness(b, key))) {
+        Some(nearest) if known().count() > 1 => format!(
+            "the nearest known key is {nearest}; {} knows {}",
+            table.title,
+            known().copied().collect::<Vec<_>>().join(", ")
+        ),
+        Some(only) => format!("the only known key here is {only}"),
+        None => "remove it".to_owned(),
+    }
+}
+
+fn place(table: &Table) -> String {
+    if table.title == TOP.title {
+        "the top of the main file, before the first [table]".to_owned()
+    } else {
+        table.title.to_owned()
+    }
+}
+
+fn closeness(known: &str, typed: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(known, &typed.to_ascii_lowercase())
+        .max(strsim::jaro_winkler(known, &typed.to_ascii_lowercase()) * 0.8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_nearest_key_of_the_same_table() {
+        for (table, typed, nearest) in [
+            (&LISTEN, "adress", "address"),
+            (&LISTEN, "idle_timout", "idle_timeout"),
+            (&LISTEN, "max-connections", "max_connections"),
+            (&SERVER, "comand", "command"),
+            (&SERVER, "tls_certificate", "tls_cert"),
+            (&SERVER, "bindaddress", "bind_address"),
+            (&TOP, "mcp_server", "mcp_servers"),
+            (&TOP, "mcpServers", "mcp_servers"),
+            (&CERTIFICATES, "client_certificate", "client_cert"),
+        ] {
+            let advice = suggest(table, typed);
+            assert!(
+                advice.contains(&format!("nearest known key is {nearest};")),
+                "{typed}: {advice}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_the_table_a_misplaced_key_belongs_to() {
+        assert!(suggest(&TOP, "trust_domain").contains("belongs to [security]"));
+        assert!(suggest(&SERVER, "include").contains("the top of the main file"));
+    }
+
+    #[test]
+    fn each_key_of_the_code_is_in_the_manual_and_the_reverse() {
+        let manual = include_str!("../../../../docs/config.md");
+        let mut documented: Vec<(String, String)> = Vec::new();
+        let mut table = None;
+        for line in manual.lines() {
+            if let Some(heading) = line.strip_prefix("## ") {
+                table = TABLES.iter().find(|t| heading.trim_matches('`') == t.title);
+                assert!(
+                    table.is_some() || !heading.starts_with('`'),
+                    "docs/config.md describes {heading}, which the code does not know"
+                );
+            } else if let (Some(table), Some(row)) = (table, line.strip_prefix("| `")) {
+                let key = row.split('`').next().unwrap_or_default();
+                documented.push((table.title.to_owned(), key.to_owned()));
+            }
+        }
+        let known: Vec<(String, String)> = TABLES
+            .iter()
+            .flat_map(|t| t.keys.iter().map(|k| (t.title.to_owned(), (*k).to_owned())))
+            .collect();
+        for entry in &known {
+            assert!(documented.contains(entry), "docs/config.md lacks {entry:?}");
+        }
+        for entry in &documented {
+            assert!(known.contains(entry), "docs/config.md lists {entry:?}, unknown to the code");
+        }
+        assert_eq!(known.len(), documented.len(), "a key is documented twice");
+    }
+}

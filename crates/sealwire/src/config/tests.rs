@@ -1,0 +1,363 @@
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(text: &str) -> Result<SecureMcpConfig, ConfigError> {
+    SecureMcpConfig::parse(Path::new("/home/x/.sealwire"), text)
+}
+
+/// The only problem of `text`, as shown.
+fn problem(text: &str) -> String {
+    let error = parse(text).expect_err(text);
+    assert_eq!(error.problems().len(), 1, "{error}");
+    error.to_string()
+}
+
+const SERVED: &str = "[mcp_servers.time]\ncommand = \"uvx\"\n";
+const CONNECTED: &str = "[mcp_servers.far]\nendpoint = \"tools.example.org:7443\"\n";
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = parse("").unwrap();
+    assert_eq!(config.trust_domain.as_str(), "sealwire.internal");
+    assert_eq!(config.ca_cert, Path::new("/home/x/.sealwire/certs/ca/ca-cert.pem"));
+    assert_eq!(config.client_cert, Path::new("/home/x/.sealwire/certs/core/core-cert.pem"));
+    assert_eq!(config.client_key, Path::new("/home/x/.sealwire/certs/core/core-key.pem"));
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:7443");
+    assert_eq!(config.listen.max_message_size, 64 << 20);
+    assert_eq!(config.listen.resume_window, Duration::from_secs(120));
+    assert!(config.servers.is_empty() && config.agents.is_empty());
+}
+
+#[test]
+fn a_served_server_presents_its_own_certificate_and_a_connected_one_the_cores() {
+    let config = parse(&format!("{SERVED}server_name = \"Time.v2\"\n{CONNECTED}")).unwrap();
+    let served = &config.servers["time"];
+    assert_eq!((served.name.as_str(), served.server_name.as_str()), ("time", "Time.v2"));
+    let ServerRole::Serve { tls_cert, tls_key, .. } = &served.role else { panic!("{served:?}") };
+    let certs = Path::new("/home/x/.sealwire/certs/mcp-servers");
+    assert_eq!(*tls_cert, certs.join("Time.v2-cert.pem"));
+    assert_eq!(*tls_key, certs.join("Time.v2-key.pem"));
+    let ServerRole::Connect { tls_cert, tls_key, .. } = &config.servers["far"].role else {
+        panic!("not connected to")
+    };
+    assert_eq!((tls_cert, tls_key), (&config.client_cert, &config.client_key));
+    assert_eq!(served.trusted_ca, config.ca_cert);
+}
+
+#[test]
+fn unknown_keys_name_file_line_table_and_the_nearest_key() {
+    let shown = problem("[listen]\naddress = \"127.0.0.1:1\"\nidle_timout = \"3s\"\n");
+    for part in ["/home/x/.sealwire/sealwire.toml:3:", "[listen] idle_timout", "idle_timeout"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    let shown = problem(&format!("{SERVED}comand = \"x\"\n"));
+    assert!(shown.contains("[mcp_servers.time] comand: unknown key"), "{shown}");
+    assert!(shown.contains("nearest known key is command"), "{shown}");
+}
+
+#[test]
+fn keys_of_later_releases_are_unknown() {
+    for text in [
+        "[security]\nzero_trust_mode = true",
+        "[security]\nmtls_enabled = false",
+        "[security.certificates]\nverify_peer = false",
+        "[security.certificates]\ncrl = \"x\"",
+        "[security.signing]\nalgorithm = \"Ed25519\"",
+        "[security.encryption]\nalgorithm = \"AES-256-GCM\"",
+        "[security.replay_protection]\nenabled = true",
+        "[security.rate_limiting]\nenabled = true",
+        "[agent_security]\nencryption_enabled = true",
+        "[agent_security.trust]\nprivileged_agents = []",
+        "[audit]\nenabled = true",
+        "[mailbox]",
+        "[policy]",
+        "[mcp_servers.a]\ncommand = \"x\"\ntransport = \"link\"",
+        "[mcp_servers.a]\ncommand = \"x\"\nmessage_security = \"seal\"",
+        "[mcp_servers.a]\ncommand = \"x\"\n[mcp_servers.a.policy]\n",
+    ] {
+        assert!(problem(text).contains("unknown key"), "{text}");
+    }
+}
+
+#[test]
+fn several_problems_are_told_at_once_in_file_order() {
+    let error = parse("a = 1\n[listen]\naddress = 3\n[security]\ntls_version = 1.3\n");
+    let error = error.unwrap_err();
+    let lines: Vec<_> = error.problems().iter().map(|problem| problem.line.unwrap()).collect();
+    assert_eq!(lines, [1, 3, 5]);
+}
+
+#[test]
+fn each_rule_refuses_with_its_reason() {
+    for (text, reason) in [
+        ("[mcp_servers.a]\ncommand = \"x\"\nendpoint = \"h:1\"", "command and endpoint are both"),
+        ("[mcp_servers.a]", "neither command nor endpoint"),
+        ("[mcp_servers.a]\ncommand = \"\"", "is empty"),
+        ("[mcp_servers.a]\ncommand = \"x\"\ntls_cert = \"c\"", "given without tls_key"),
+        ("[mcp_servers.a]\nendpoint = \"h:1\"\ntls_key = \"c\"", "given without tls_cert"),
+        ("[security.certificates]\nclient_cert = \"c\"", "given without client_key"),
+        ("[security.certificates]\nclient_key = \"c\"", "given without client_cert"),
+        ("[security.certificates]\nca_cert = \"\"", "is empty"),
+        ("[mcp_servers.a]\nendpoint = \"h:1\"\ncwd = \"/\"", "has no effect"),
+        ("[mcp_servers.a]\nendpoint = \"h:1\"\nargs = []", "has no effect"),
+        ("[mcp_servers.a]\nendpoint = \"h:1\"\nenv = {}", "has no effect"),
+        ("[mcp_servers.a]\nendpoint = \"h:1\"\nbind_address = \"127.0.0.1:2\"", "has no effect"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nexpected_cn = \"a\"", "has no effect"),
+        ("[mcp_servers.a]\nendpoint = \"h:1\"\nexpected_cn = \"\"", "is empty"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nserver_name = \"a b\"", "cannot be a server's name"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nserver_name = \"a.\"", "not a DNS name"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nserver_name = \"a..b\"", "not a DNS name"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nserver_name = \"10.0.0.1\"", "an IP address"),
+        ("[mcp_servers.a]\nendpoint = \"h:1\"\nserver_name = \"../a\"", "cannot be a server's"),
+        ("[mcp_servers.\"a b\"]\ncommand = \"x\"", "cannot be a server's name"),
+        ("[mcp_servers.\"a b\"]\ncommand = \"x\"\nserver_name = \"a\"", "the name of an entry"),
+        ("[mcp_servers.a]\ncommand = \"x\"\n[mcp_servers.A]\ncommand = \"x\"", "but for case"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nbind_address = \"127.0.0.1:7443\"", "of [listen]"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nbind_address = \"localhost:1\"", "not an IP address"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nenv = { \"A=B\" = \"c\" }", "environment variable"),
+        ("[mcp_servers.a]\ncommand = \"x\\u0000\"", "NUL"),
+        ("[mcp_servers.a]\ncommand = [\"x\"]", "is an array"),
+        ("[mcp_servers]\na = 1", "is an integer"),
+        ("mcp_servers = 1", "is an integer"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nargs = [1]", "is an integer"),
+        ("[security]\ntrust_domain = \"Example.org\"", "lower-case"),
+        ("[security]\ntls_version = \"1.2\"", "not offered"),
+        ("[listen]\naddress = \"7443\"", "not an IP address"),
+        ("[listen]\naddress = \"127.0.0.1:65536\"", "not an IP address"),
+        ("[listen]\nmax_connections = 0", "out of range"),
+        ("[listen]\nmax_connections = -1", "out of range"),
+        ("[listen]\nmax_connections = \"9\"", "is a string"),
+        ("[listen]\nmax_connections = 9\nmax_connections_per_peer = 10", "more than max_conn"),
+        ("[listen]\nidle_timeout = \"0s\"", "at least 1ms"),
+        ("[listen]\nidle_timeout = 30", "is an integer"),
+        ("[listen]\nresume_window = \"25h\"", "at most 24h"),
+        ("[listen]\nmax_message_size = \"65MiB\"", "out of range"),
+        ("[listen]\nmax_message_size = 1023", "out of range"),
+        ("[listen]\nmax_message_size = \"64MB\"", "not a size"),
+        ("[agent_security]\nagents = [\"a b\"]", "name must be"),
+        ("[agent_security]\nagents = [\"a\", \"A\"]", "twice"),
+        ("[listen\n", "not valid TOML"),
+        ("[listen]\naddress = \"127.0.0.1:1\"\naddress = \"127.0.0.1:2\"", "not valid TOML"),
+    ] {
+        let shown = problem(text);
+        assert!(shown.contains(reason), "{text}\n{shown}");
+        assert!(shown.contains("(to fix: "), "{shown}");
+    }
+    let two = "[mcp_servers.a]\ncommand = \"x\"\nbind_address = \"127.0.0.1:1\"\n\
+               [mcp_servers.b]\ncommand = \"x\"\nbind_address = \"127.0.0.1:1\"\n";
+    assert!(problem(two).contains("is the address of \"a\" too"));
+}
+
+#[test]
+fn endpoints_are_a_host_and_a_port() {
+    for good in ["h:1", "tools.example.org:65535", "10.0.0.7:7443", "[::1]:7443", "a_b:2"] {
+        assert!(server::is_endpoint(good), "{good}");
+    }
+    for bad in ["h", "h:", ":1", "h:0", "h:65536", "h:+1", "::1:7443", "[h]:1", "a b:1", "u@h:1"] {
+        assert!(!server::is_endpoint(bad), "{bad}");
+    }
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let secret = "ghp_0123456789";
+    let env = format!("env = {{ GITHUB_TOKEN = \"{secret}\" }}\n");
+    let config = parse(&format!("{SERVED}{env}")).unwrap();
+    assert!(!format!("{config:?}").contains(secret));
+    assert!(format!("{config:?}").contains("GITHUB_TOKEN"));
+    for broken in ["env = { \"A=B\" = \"ghp_0123456789\" }", "env = { A = \"ghp_0123456789\" "] {
+        let error = parse(&format!("{SERVED}{broken}\n")).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(secret), "{error}");
+    }
+}
+
+/// For each key: a configuration, and the same with the key changed.
+const ACTS: &[(&str, &str, &str, &str)] = &[
+    ("[security]", "trust_domain", "[security]\n", "trust_domain = \"example.org\""),
+    ("[security.certificates]", "ca_cert", "[security.certificates]\n", "ca_cert = \"c\""),
+    (
+        "[security.certificates]",
+        "client_cert",
+        "[security.certificates]\nclient_key = \"certs/core/core-key.pem\"\nclient_cert = \"a\"",
+        "b\"",
+    ),
+    (
+        "[security.certificates]",
+        "client_key",
+        "[security.certificates]\nclient_cert = \"c\"\nclient_key = \"a\"",
+        "b\"",
+    ),
+    ("[listen]", "address", "[listen]\n", "address = \"[::1]:1\""),
+    ("[listen]", "max_connections", "[listen]\n", "max_connections = 2"),
+    ("[listen]", "max_connections_per_peer", "[listen]\n", "max_connections_per_peer = 2"),
+    ("[listen]", "max_detached_per_peer", "[listen]\n", "max_detached_per_peer = 0"),
+    ("[listen]", "handshake_timeout", "[listen]\n", "handshake_timeout = \"1s\""),
+    ("[listen]", "idle_timeout", "[listen]\n", "idle_timeout = \"1s\""),
+    ("[listen]", "max_message_size", "[listen]\n", "max_message_size = \"1MiB\""),
+    ("[listen]", "reconnect_timeout", "[listen]\n", "reconnect_timeout = \"1s\""),
+    ("[listen]", "resume_window", "[listen]\n", "resume_window = \"1s\""),
+    ("[listen]", "drain_timeout", "[listen]\n", "drain_timeout = \"1s\""),
+    ("[defaults]", "env", SERVED, "[defaults]\nenv = { A = \"b\" }"),
+    ("[defaults]", "cwd", SERVED, "[defaults]\ncwd = \"/srv\""),
+    ("[defaults]", "trusted_ca", SERVED, "[defaults]\ntrusted_ca = \"c\""),
+    ("[mcp_servers.<name>]", "command", "[mcp_servers.a]\ncommand = \"x\"", "y\""),
+    ("[mcp_servers.<name>]", "args", SERVED, "args = [\"-v\"]"),
+    ("[mcp_servers.<name>]", "env", SERVED, "env = { A = \"b\" }"),
+    ("[mcp_servers.<name>]", "cwd", SERVED, "cwd = \"/srv\""),
+    ("[mcp_servers.<name>]", "endpoint", "[mcp_servers.a]\nendpoint = \"h:1\"", "2\""),
+    ("[mcp_servers.<name>]", "server_name", SERVED, "server_name = \"clock\""),
+    ("[mcp_servers.<name>]", "bind_address", SERVED, "bind_address = \"127.0.0.1:1\""),
+    (
+        "[mcp_servers.<name>]",
+        "tls_cert",
+        "[mcp_servers.a]\ncommand = \"x\"\ntls_key = \"k\"\ntls_cert = \"a\"",
+        "b\"",
+    ),
+    (
+        "[mcp_servers.<name>]",
+        "tls_key",
+        "[mcp_servers.a]\ncommand = \"x\"\ntls_cert = \"k\"\ntls_key = \"a\"",
+        "b\"",
+    ),
+    ("[mcp_servers.<name>]", "trusted_ca", CONNECTED, "trusted_ca = \"c\""),
+    ("[mcp_servers.<name>]", "expected_cn", CONNECTED, "expected_cn = \"far\""),
+    ("[agent_security]", "agents", "[agent_security]\n", "agents = [\"A\"]"),
+];
+
+#[test]
+fn each_key_acts() {
+    for (table, key, before, change) in ACTS {
+        // A change that starts inside a value replaces that value's end.
+        let after = match before.strip_suffix('"') {
+            Some(open) if !change.contains('=') => format!("{open}{change}"),
+            _ => format!("{before}{change}"),
+        };
+        let (before, after) = (parse(before).expect(before), parse(&after).expect(&after));
+        assert_ne!(before, after, "{table} {key} has no effect");
+    }
+    // Proven elsewhere: tls_version has one value and refuses any other
+    // (`each_rule_refuses_with_its_reason`); include reads files (`included_files…`).
+    let elsewhere = [("[security]", "tls_version"), ("top level", "include")];
+    for table in schema::TABLES {
+        for key in table.keys {
+            let shown = ACTS.iter().any(|(t, k, ..)| (t, k) == (&table.title, key));
+            assert!(shown || elsewhere.contains(&(table.title, key)), "{} {key}", table.title);
+        }
+    }
+}
+
+#[test]
+fn defaults_are_inherited_and_an_entrys_own_values_win() {
+    let config = parse(&format!(
+        "[defaults]\nenv = {{ A = \"1\", B = \"1\" }}\ncwd = \"work\"\ntrusted_ca = \"ca\"\n\
+         {SERVED}env = {{ B = \"2\" }}\ntrusted_ca = \"own\"\n{CONNECTED}"
+    ))
+    .unwrap();
+    let ServerRole::Serve { env, cwd, .. } = &config.servers["time"].role else { panic!("role") };
+    assert_eq!((env["A"].as_str(), env["B"].as_str()), ("1", "2"));
+    assert_eq!(cwd.as_deref(), Some(Path::new("/home/x/.sealwire/work")));
+    assert!(config.servers["time"].trusted_ca.ends_with("own"));
+    assert!(config.servers["far"].trusted_ca.ends_with("ca"));
+}
+
+#[test]
+fn a_command_with_a_slash_is_a_path_and_without_one_a_name() {
+    for (given, checked) in
+        [("npx", "npx"), ("/bin/x", "/bin/x"), ("bin/x", "/home/x/.sealwire/bin/x")]
+    {
+        let config = parse(&format!("[mcp_servers.a]\ncommand = \"{given}\"")).unwrap();
+        let ServerRole::Serve { command, .. } = &config.servers["a"].role else { panic!("role") };
+        assert_eq!(command, checked);
+    }
+}
+
+#[test]
+fn included_files_add_servers_and_nothing_else() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    fs::create_dir(at("servers.d")).unwrap();
+    fs::write(at("sealwire.toml"), "include = \"servers.d/*.toml\"\n").unwrap();
+    assert!(SecureMcpConfig::load(home.path()).unwrap().servers.is_empty());
+
+    fs::write(at("servers.d/a.toml"), SERVED).unwrap();
+    fs::write(at("servers.d/b.toml"), CONNECTED).unwrap();
+    fs::write(at("servers.d/ignored.txt"), "[").unwrap();
+    let config = SecureMcpConfig::load(home.path()).unwrap();
+    assert_eq!(config.servers.keys().collect::<Vec<_>>(), ["far", "time"]);
+
+    fs::write(at("servers.d/c.toml"), SERVED).unwrap();
+    let shown = SecureMcpConfig::load(home.path()).unwrap_err().to_string();
+    assert!(shown.contains("c.toml:1:") && shown.contains("a.toml"), "{shown}");
+
+    fs::write(at("servers.d/c.toml"), "[defaults]\ncwd = \"/\"\n").unwrap();
+    let shown = SecureMcpConfig::load(home.path()).unwrap_err().to_string();
+    assert!(shown.contains("c.toml:1: [defaults]") || shown.contains("c.toml:1: defaults"));
+
+    fs::write(at("sealwire.toml"), "include = [\"gone.toml\"]\n").unwrap();
+    let shown = SecureMcpConfig::load(home.path()).unwrap_err().to_string();
+    assert!(shown.contains("gone.toml: included, but cannot be read"), "{shown}");
+}
+
+#[test]
+fn a_missing_file_says_what_to_run() {
+    let home = tempfile::tempdir().unwrap();
+    let shown = SecureMcpConfig::load(home.path()).unwrap_err().to_string();
+    assert!(shown.contains("sealwire init"), "{shown}");
+}
+
+/// Text that is nearly a configuration: known words in a random order.
+fn nearly_toml() -> impl Strategy<Value = String> {
+    let word = proptest::sample::select(vec![
+        "[security]\n",
+        "[listen]\n",
+        "[defaults]\n",
+        "[mcp_servers.a]\n",
+        "[[mcp_servers]]\n",
+        "include",
+        "command",
+        "endpoint",
+        "env",
+        "agents",
+        "address",
+        "max_message_size",
+        "idle_timeout",
+        " = ",
+        "\"",
+        "'",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "\n",
+        "0x",
+        "-1",
+        "1.5",
+        "\\u",
+        "true",
+        "1979-05-27",
+        "\"127.0.0.1:1\"",
+        "\"1s\"",
+        "ä",
+        "\0",
+        "\"\"\"",
+        ".",
+        "#",
+    ]);
+    proptest::collection::vec(word, 0..40).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #[test]
+    fn parse_never_panics_and_always_says_why(text in prop_oneof![".*", nearly_toml()]) {
+        if let Err(error) = parse(&text) {
+            prop_assert!(!error.problems().is_empty());
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The configuration as typed: every value of the right type, nothing decided yet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::document::{Located, Section, Source, line_of};
+use super::error::{Problem, Problems};
+use super::schema;
+
+/// Largest message a link may carry, in bytes; the frame format's own limit.
+pub(crate) const MAX_MESSAGE_SIZE: u64 = 64 << 20;
+/// Smallest limit on messages that still lets an `initialize` through, in bytes.
+const MIN_MESSAGE_SIZE: u64 = 1 << 10;
+/// Most connections one process may be allowed to take.
+const MAX_CONNECTIONS: u64 = 100_000;
+
+/// What the files say.
+#[derive(Debug, Default)]
+pub(crate) struct Typed {
+    pub(crate) include: Option<Located<Vec<String>>>,
+    pub(crate) trust_domain: Option<Located<String>>,
+    pub(crate) tls_version: Option<Located<String>>,
+    pub(crate) ca_cert: Option<Located<String>>,
+    pub(crate) client_cert: Option<Located<String>>,
+    pub(crate) client_key: Option<Located<String>>,
+    pub(crate) listen: Listen,
+    pub(crate) defaults: Defaults,
+    pub(crate) servers: Vec<(Located<String>, Server)>,
+    pub(crate) agents: Option<Located<Vec<String>>>,
+}
+
+/// `[listen]`.
+#[derive(Debug, Default)]
+pub(crate) struct Listen {
+    pub(crate) address: Option<Located<String>>,
+    pub(crate) max_connections: Option<Located<u64>>,
+    pub(crate) max_connections_per_peer: Option<Located<u64>>,
+    pub(crate) max_detached_per_peer: Option<Located<u64>>,
+    pub(crate) handshake_timeout: Option<Located<Duration>>,
+    pub(crate) idle_timeout: Option<Located<Duration>>,
+    pub(crate) max_message_size: Option<Located<u64>>,
+    pub(crate) reconnect_timeout: Option<Located<Duration>>,
+    pub(crate) resume_window: Option<Located<Duration>>,
+    pub(crate) drain_timeout: Option<Located<Duration>>,
+}
+
+/// `[defaults]`.
+#[derive(Debug, Default)]
+pub(crate) struct Defaults {
+    pub(crate) env: Option<Located<BTreeMap<String, String>>>,
+    pub(crate) cwd: Option<Located<String>>,
+    pub(crate) trusted_ca: Option<Located<String>>,
+}
+
+/// `[mcp_servers.<name>]`.
+#[derive(Debug, Default)]
+pub(crate) struct Server {
+    pub(crate) command: Option<Located<String>>,
+    pub(crate) args: Option<Located<Vec<String>>>,
+    pub(crate) env: Option<Located<BTreeMap<String, String>>>,
+    pub(crate) cwd: Option<Located<String>>,
+    pub(crate) endpoint: Option<Located<String>>,
+    pub(crate) server_name: Option<Located<String>>,
+    pub(crate) bind_address: Option<Located<String>>,
+    pub(crate) tls_cert: Option<Located<String>>,
+    pub(crate) tls_key: Option<Located<String>>,
+    pub(crate) trusted_ca: Option<Located<String>>,
+    pub(crate) expected_cn: Option<Located<String>>,
+}
+
+impl Typed {
+    /// Reads the main file. `None` if it is not TOML at all.
+    pub(crate) fn read(source: &Source, problems: &mut Problems) -> Option<Self> {
+        let document = parse(source, problems)?;
+        let top = Section::open(source, String::new(), &document, &schema::TOP, problems);
+        let mut typed = Self {
+            include: top.string_or_strings("include", problems),
+            servers: servers(&top, problems),
+            ..Self::default()
+        };
+        if let Some(security) = top.section("security", &schema::SECURITY, problems) {
+            typed.trust_domain = security.string("trust_domain", problems);
+            typed.tls_version = security.string("tls_version", problems);
+            let certificates = security.section("certificates", &schema::CERTIFICATES, problems);
+            if let Some(certificates) = certificates {
+                typed.ca_cert = certificates.string("ca_cert", problems);
+                typed.client_cert = certificates.string("client_cert", problems);
+                typed.client_key = certificates.string("client_key", problems);
+            }
+        }
+        if let Some(section) = top.section("listen", &schema::LISTEN, problems) {
+            typed.listen = listen(&section, problems);
+        }
+        if let Some(section) = top.section("defaults", &schema::DEFAULTS, problems) {
+            typed.defaults = Defaults {
+                env: section.string_map("env", problems),
+                cwd: section.string("cwd", problems),
+                trusted_ca: section.string("trusted_ca", problems),
+            };
+        }
+        let agents = top.section("agent_security", &schema::AGENT_SECURITY, problems);
+        typed.agents = agents.and_then(|section| section.strings("agents", problems));
+        Some(typed)
+    }
+
+    /// Adds an included file, which may hold servers and nothing else.
+    pub(crate) fn read_included(&mut self, source: &Source, problems: &mut Problems) {
+        let Some(document) = parse(source, problems) else { return };
+        let top = Section::open(source, String::new(), &document, &schema::INCLUDED, problems);
+        self.servers.extend(servers(&top, problems));
+    }
+}
+
+/// Parses TOML. Of a syntax error only the message is shown, never the line's text,
+/// which may hold a secret.
+fn parse<'a>(source: &'a Source, problems: &mut Problems) -> Option<DeTable<'a>> {
+    match DeTable::parse(&source.text) {
+        Ok(document) => Some(document.into_inner()),
+        Err(error) => {
+            let line = error.span().map(|span| line_of(&source.text, span.start));
+            let what = format!("not valid TOML: {}", error.message().replace('\n', " "));
+            let remedy = "correct the syntax; strings need quotes, see https://toml.io";
+            problems.push(Problem { line, ..Problem::with_file(&source.file, what, remedy) });
+            None
+        }
+    }
+}
+
+fn listen(section: &Section<'_>, problems: &mut Problems) -> Listen {
+    Listen {
+        address: section.string("address", problems),
+        max_connections: section.integer("max_connections", 1..=MAX_CONNECTIONS, problems),
+        max_connections_per_peer: section.integer(
+            "max_connections_per_peer",
+            1..=MAX_CONNECTIONS,
+            problems,
+        ),
+        max_detached_per_peer: section.integer(
+            "max_detached_per_peer",
+            0..=MAX_CONNECTIONS,
+            problems,
+        ),
+        handshake_timeout: section.duration("handshake_timeout", problems),
+        idle_timeout: section.duration("idle_timeout", problems),
+        max_message_size: section.size(
+            "max_message_size",
+            MIN_MESSAGE_SIZE..=MAX_MESSAGE_SIZE,
+            problems,
+        ),
+        reconnect_timeout: section.duration("reconnect_timeout", problems),
+        resume_window: section.duration("resume_window", problems),
+        drain_timeout: section.duration("drain_timeout", problems),
+    }
+}
+
+fn servers(top: &Section<'_>, problems: &mut Problems) -> Vec<(Located<String>, Server)> {
+    let sections = top.named_sections("mcp_servers", &schema::SERVER, problems);
+    sections.into_iter().map(|(name, section)| (name, server(&section, problems))).collect()
+}
+
+fn server(section: &Section<'_>, problems: &mut Problems) -> Server {
+    Server {
+        command: section.string("command", problems),
+        args: section.strings("args", problems),
+        env: section.string_map("env", problems),
+        cwd: section.string("cwd", problems),
+        endpoint: section.string("endpoint", problems),
+        server_name: section.string("server_name", problems),
+        bind_address: section.string("bind_address", problems),
+        tls_cert: section.string("tls_cert", problems),
+        tls_key: section.string("tls_key", problems),
+        trusted_ca: section.string("trusted_ca", problems),
+        expected_cn: section.string("expected_cn", problems),
+    }
+}

@@ -1,0 +1,179 @@
+//! Where everything lives: every path below the home directory is made here.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sealwire_names::{Kind, PeerId};
+
+/// Names of directories below `certs/` that a core's own directory must not take.
+const RESERVED: [&str; 4] = ["ca", "mcp-servers", "agents", "users"];
+
+/// The layout of a home directory, which need not exist yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// A certificate file and the file with its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificatePair {
+    /// The PEM chain, leaf first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+impl Home {
+    /// The home at `root`, made absolute; a leading `~/` is the user's own directory.
+    ///
+    /// # Errors
+    /// If `root` is empty, or the current directory or the user's own is unknown.
+    pub fn at(root: &Path) -> io::Result<Self> {
+        Ok(Self { root: std::path::absolute(expand(root)?)? })
+    }
+
+    /// `~/.sealwire`.
+    ///
+    /// # Errors
+    /// If the user's own directory is unknown.
+    pub fn default_location() -> io::Result<Self> {
+        Self::at(Path::new("~/.sealwire"))
+    }
+
+    /// A root known to be absolute.
+    pub(crate) fn absolute(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The configuration, `sealwire.toml`.
+    pub fn config_file(&self) -> PathBuf {
+        self.root.join("sealwire.toml")
+    }
+
+    /// All certificates and their keys.
+    pub fn certs_dir(&self) -> PathBuf {
+        self.root.join("certs")
+    }
+
+    /// The certificate authority's certificate and key.
+    pub fn ca_dir(&self) -> PathBuf {
+        self.certs_dir().join("ca")
+    }
+
+    /// The certificate authority's certificate.
+    pub fn ca_cert(&self) -> PathBuf {
+        self.ca_dir().join("ca-cert.pem")
+    }
+
+    /// The certificate authority's private key.
+    pub fn ca_key(&self) -> PathBuf {
+        self.ca_dir().join("ca-key.pem")
+    }
+
+    /// The certificate and key of a peer of that kind and name. `name` must be a valid
+    /// peer name, so that it cannot lead out of the directory.
+    pub fn pair(&self, kind: Kind, name: &str) -> CertificatePair {
+        let dir = self.certs_dir().join(match kind {
+            Kind::Core => name,
+            Kind::McpServer => "mcp-servers",
+            Kind::Agent => "agents",
+            Kind::User => "users",
+        });
+        CertificatePair {
+            cert: dir.join(format!("{name}-cert.pem")),
+            key: dir.join(format!("{name}-key.pem")),
+        }
+    }
+
+    /// The certificate and key of `id`, whatever its trust domain.
+    pub fn pair_of(&self, id: &PeerId) -> CertificatePair {
+        self.pair(id.kind(), id.name())
+    }
+
+    /// The keys that sign and decrypt messages.
+    pub fn keys_dir(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// This installation's Ed25519 signing key.
+    pub fn signing_key(&self) -> PathBuf {
+        self.keys_dir().join("ed25519-signing")
+    }
+
+    /// The public half of [`Home::signing_key`].
+    pub fn signing_public_key(&self) -> PathBuf {
+        self.keys_dir().join("ed25519-signing.pub")
+    }
+
+    /// `path` below the home unless it is absolute or starts with `~/`.
+    ///
+    /// # Errors
+    /// If `path` starts with `~/` and the user's own directory is unknown.
+    pub fn resolve(&self, path: &str) -> io::Result<PathBuf> {
+        Ok(self.root.join(expand(Path::new(path))?))
+    }
+
+    /// Whether a core may have this name: its directory stands beside those of the
+    /// other kinds, and must not be one of them on any file system.
+    pub fn core_name_is_free(name: &str) -> bool {
+        !RESERVED.iter().any(|taken| taken.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The user's own directory for a leading `~/`, from the environment or, where that is
+/// stripped, from the user database. `~name` is left alone.
+fn expand(path: &Path) -> io::Result<PathBuf> {
+    let Ok(rest) = path.strip_prefix("~") else { return Ok(path.to_owned()) };
+    let own = std::env::home_dir().filter(|own| own.is_absolute()).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, "the user's home directory is unknown")
+    })?;
+    Ok(own.join(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let home = Home::at(Path::new("/h")).unwrap();
+        for (path, text) in [
+            (home.config_file(), "/h/sealwire.toml"),
+            (home.ca_cert(), "/h/certs/ca/ca-cert.pem"),
+            (home.ca_key(), "/h/certs/ca/ca-key.pem"),
+            (home.pair(Kind::Core, "core").cert, "/h/certs/core/core-cert.pem"),
+            (home.pair(Kind::McpServer, "gh").key, "/h/certs/mcp-servers/gh-key.pem"),
+            (home.pair(Kind::Agent, "A").cert, "/h/certs/agents/A-cert.pem"),
+            (home.pair(Kind::User, "ann").cert, "/h/certs/users/ann-cert.pem"),
+            (home.signing_key(), "/h/keys/ed25519-signing"),
+            (home.signing_public_key(), "/h/keys/ed25519-signing.pub"),
+        ] {
+            assert_eq!(path, Path::new(text));
+        }
+    }
+
+    #[test]
+    fn paths_resolve_against_the_home_or_the_users_own() {
+        let home = Home::at(Path::new("/h")).unwrap();
+        let own = std::env::home_dir().unwrap();
+        assert_eq!(home.resolve("a/b").unwrap(), Path::new("/h/a/b"));
+        assert_eq!(home.resolve("/etc/x").unwrap(), Path::new("/etc/x"));
+        assert_eq!(home.resolve("~/x").unwrap(), own.join("x"));
+        assert_eq!(home.resolve("~x/y").unwrap(), Path::new("/h/~x/y"));
+        assert_eq!(Home::default_location().unwrap().root(), own.join(".sealwire"));
+        assert!(Home::at(Path::new("")).is_err());
+    }
+
+    #[test]
+    fn a_core_cannot_take_the_place_of_the_authority() {
+        for name in ["ca", "CA", "mcp-servers", "agents", "users"] {
+            assert!(!Home::core_name_is_free(name), "{name}");
+        }
+        assert!(Home::core_name_is_free("core"));
+    }
+}
