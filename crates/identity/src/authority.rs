@@ -1,0 +1,262 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyUsagePurpose, SanType, SerialNumber,
+};
+use rustls::pki_types::DnsName;
+use sealwire_names::{Kind, PeerId, Timestamp, TrustDomain};
+use zeroize::Zeroizing;
+
+use crate::anchors::TrustAnchors;
+use crate::certificate::Certificate;
+use crate::error::Error;
+use crate::files;
+use crate::keys::{KeyAlgorithm, PrivateKey};
+use crate::pem::parse_pem_certificates;
+
+/// The organization in our own authorities' names: their leaves' common names are
+/// always checked.
+pub(crate) const ORGANIZATION: &str = "sealwire";
+
+/// How long before now a certificate becomes valid, for peers whose clocks are behind.
+const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+/// Longest validity, in days: dates stay within what every parser reads.
+const MAX_VALIDITY_DAYS: u64 = 50 * 365;
+/// Longest common name (RFC 5280 appendix A.1, ub-common-name).
+const MAX_COMMON_NAME: usize = 64;
+
+/// A certificate authority of our own: one self-signed certificate and its key.
+pub struct CertificateAuthority {
+    issuer: Issuer<'static, PrivateKey>,
+    certificate_pem: String,
+    trust_domain: TrustDomain,
+    not_after: Timestamp,
+}
+
+impl CertificateAuthority {
+    /// Makes a new authority for a trust domain in `dir`: `ca-cert.pem`, and
+    /// `ca-key.pem` of mode 0400. It may issue leaves only (pathLen 0).
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if there is one already; [`Error::Request`] for a validity
+    /// of no time or over 50 years; file errors.
+    pub fn create(
+        dir: &Path,
+        trust_domain: &TrustDomain,
+        validity: Duration,
+    ) -> Result<Self, Error> {
+        let (certificate_path, key_path) = paths(dir);
+        files::create_private_dir(dir)?;
+        files::refuse_existing(&[&certificate_path, &key_path])?;
+
+        let (key, key_pem) = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+        let mut params = params(trust_domain.as_str(), validity, None)?;
+        // The suffix keeps two authorities' names apart, so that a certificate of
+        // another one is refused as what it is and not as a broken signature.
+        let suffix: [u8; 4] = random()?;
+        let suffix: String = suffix.iter().map(|byte| format!("{byte:02x}")).collect();
+        params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
+        params.distinguished_name.push(DnType::CommonName, format!("sealwire CA {suffix}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.subject_alt_names = vec![uri_san(&format!("spiffe://{trust_domain}"))?];
+        let certificate =
+            params.self_signed(&key).map_err(Error::crypto("signing a certificate"))?;
+
+        files::write_new(&key_path, key_pem.as_bytes(), files::CA_KEY_FILE)?;
+        files::write_new(&certificate_path, certificate.pem().as_bytes(), files::PUBLIC_FILE)?;
+        Self::load(dir, trust_domain)
+    }
+
+    /// Opens the authority in `dir`.
+    ///
+    /// # Errors
+    /// Names the file: a key open to others (wider than 0400), a key of another
+    /// certificate, an authority of another trust domain, and file errors.
+    pub fn load(dir: &Path, trust_domain: &TrustDomain) -> Result<Self, Error> {
+        let (certificate_path, key_path) = paths(dir);
+        let certificate_label = certificate_path.display().to_string();
+        let pem = files::read_public(&certificate_path)?;
+        // The same rules as for any trust anchor.
+        TrustAnchors::from_pem(&pem, trust_domain.clone(), &certificate_label)?;
+        let chain = parse_pem_certificates(&pem)
+            .map_err(|problem| Error::Pem { label: certificate_label.clone(), problem })?;
+        let key_pem = files::read_checked(&key_path, Some(files::CA_KEY_FILE))?;
+        let key = PrivateKey::from_pem(&key_pem, &key_path.display().to_string())?;
+
+        let refuse = |refusal| Error::Certificate { label: certificate_label.clone(), refusal };
+        let certificate = Certificate::parse(&chain[0], "the authority").map_err(refuse)?;
+        if !certificate.has_public_key(key.public()) {
+            return Err(Error::KeyMismatch {
+                certificate: certificate_label,
+                key: key_path.display().to_string(),
+            });
+        }
+        let not_after = certificate.not_after();
+        let issuer = Issuer::from_ca_cert_der(&chain[0], key)
+            .map_err(Error::crypto("reading the authority's certificate"))?;
+        let certificate_pem = String::from_utf8_lossy(&pem).into_owned();
+        Ok(Self { issuer, certificate_pem, trust_domain: trust_domain.clone(), not_after })
+    }
+
+    /// Issues a leaf with a new key.
+    ///
+    /// # Errors
+    /// [`Error::Request`] names the rule that the request breaks.
+    pub fn issue(&self, request: &LeafRequest) -> Result<IssuedLeaf, Error> {
+        let id = &request.id;
+        let refuse = |reason: String| Error::Request { name: id.to_string(), reason };
+        if *id.trust_domain() != self.trust_domain {
+            return Err(refuse(format!("this authority is of trust domain {}", self.trust_domain)));
+        }
+        if id.name().len() > MAX_COMMON_NAME {
+            return Err(refuse(format!(
+                "a name in a certificate has at most {MAX_COMMON_NAME} characters (RFC 5280 appendix A.1)"
+            )));
+        }
+        let mut params = params(&id.to_string(), request.validity, Some(self.not_after))?;
+        params.distinguished_name.push(DnType::CommonName, id.name());
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![match id.kind() {
+            Kind::McpServer => ExtendedKeyUsagePurpose::ServerAuth,
+            Kind::Core | Kind::Agent | Kind::User => ExtendedKeyUsagePurpose::ClientAuth,
+        }];
+        params.use_authority_key_identifier_extension = true;
+        params.subject_alt_names.push(uri_san(&id.to_string())?);
+        for name in &request.dns {
+            DnsName::try_from(name.as_str())
+                .map_err(|_| refuse(format!("{name:?} is not a DNS name")))?;
+            let name = name.as_str().try_into().map_err(|e| refuse(format!("{name:?}: {e}")))?;
+            params.subject_alt_names.push(SanType::DnsName(name));
+        }
+        params.subject_alt_names.extend(request.ip.iter().copied().map(SanType::IpAddress));
+
+        let (key, key_pem) = PrivateKey::generate(request.key_algorithm)?;
+        let certificate =
+            params.signed_by(&key, &self.issuer).map_err(Error::crypto("signing a certificate"))?;
+        let not_after = Timestamp::from_unix_seconds(params.not_after.unix_timestamp());
+        Ok(IssuedLeaf { cert_pem: certificate.pem(), key_pem, not_after })
+    }
+
+    /// The authority's certificate, which every peer needs as its trust anchor.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// The trust domain it issues names in.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// When its certificate expires; no leaf outlives it.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+}
+
+impl fmt::Debug for CertificateAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateAuthority")
+            .field("trust_domain", &self.trust_domain)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A leaf to be issued.
+#[derive(Clone, Debug)]
+pub struct LeafRequest {
+    /// The name, which goes into the URI SAN and its last segment into the common name.
+    pub id: PeerId,
+    /// DNS SANs, for clients that go by them; sealwire does not.
+    pub dns: Vec<String>,
+    /// IP SANs, likewise.
+    pub ip: Vec<IpAddr>,
+    /// Validity from now; cut short where the authority itself expires.
+    pub validity: Duration,
+    /// The algorithm of the new key.
+    pub key_algorithm: KeyAlgorithm,
+}
+
+/// A new leaf and its private key, in PEM.
+pub struct IssuedLeaf {
+    /// The leaf.
+    pub cert_pem: String,
+    /// The private key, PKCS#8; wiped when dropped.
+    pub key_pem: Zeroizing<String>,
+    /// When the leaf expires.
+    pub not_after: Timestamp,
+}
+
+impl IssuedLeaf {
+    /// Writes the key (mode 0600), then the certificate.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if either file is there already: nothing is overwritten.
+    pub fn write(&self, certificate: &Path, key: &Path) -> Result<(), Error> {
+        files::refuse_existing(&[certificate, key])?;
+        files::write_new(key, self.key_pem.as_bytes(), files::PRIVATE_FILE)?;
+        files::write_new(certificate, self.cert_pem.as_bytes(), files::PUBLIC_FILE)
+    }
+}
+
+impl fmt::Debug for IssuedLeaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedLeaf").field("not_after", &self.not_after).finish_non_exhaustive()
+    }
+}
+
+fn paths(dir: &Path) -> (PathBuf, PathBuf) {
+    (dir.join("ca-cert.pem"), dir.join("ca-key.pem"))
+}
+
+/// Parameters common to all certificates: no name yet, a random serial, the validity.
+fn params(
+    name: &str,
+    validity: Duration,
+    latest: Option<Timestamp>,
+) -> Result<CertificateParams, Error> {
+    let refuse = |reason: &str| Error::Request { name: name.into(), reason: reason.into() };
+    if validity.is_zero() || validity > Duration::from_secs(MAX_VALIDITY_DAYS * 86_400) {
+        return Err(refuse("the validity must be more than nothing and at most 50 years"));
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_| refuse("the system clock is before 1970"))?;
+    let mut not_after = now + validity;
+    if let Some(latest) = latest {
+        let latest =
+            u64::try_from(latest.unix_seconds()).map_or(Duration::ZERO, Duration::from_secs);
+        if latest <= now {
+            return Err(refuse("the certificate authority itself has expired"));
+        }
+        not_after = not_after.min(latest);
+    }
+    let mut serial: [u8; 16] = random()?;
+    // Positive, and of full length without a sign byte (RFC 5280 §4.1.2.2).
+    serial[0] = serial[0] & 0x7f | 0x40;
+
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.not_before = epoch + Duration::from_secs(now.saturating_sub(CLOCK_SKEW).as_secs());
+    params.not_after = epoch + Duration::from_secs(not_after.as_secs());
+    Ok(params)
+}
+
+fn uri_san(uri: &str) -> Result<SanType, Error> {
+    uri.try_into().map(SanType::URI).map_err(Error::crypto("encoding a SAN"))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(Error::crypto("reading randomness"))?;
+    Ok(bytes)
+}

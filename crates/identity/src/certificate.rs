@@ -1,0 +1,255 @@
+//! What a certificate says, read once with x509-parser for every rule that
+//! webpki does not check.
+
+use rustls::pki_types::CertificateDer;
+use sealwire_names::{Fingerprint, PeerId, Refusal, RefusalCode, Timestamp, TrustDomain};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, KeyUsage};
+use x509_parser::oid_registry as oid;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::X509Version;
+
+/// A parsed X.509 v3 certificate. The parse is strict about trailing bytes and
+/// duplicate extensions; signatures are not looked at here.
+pub(crate) struct Certificate<'a> {
+    x509: X509Certificate<'a>,
+}
+
+impl<'a> Certificate<'a> {
+    /// Parses DER; `place` says in reasons which certificate it is.
+    pub(crate) fn parse(der: &'a [u8], place: &str) -> Result<Self, Refusal> {
+        let malformed =
+            |why: String| Refusal::new(RefusalCode::CertificateMalformed, format!("{place} {why}"));
+        let (rest, x509) = x509_parser::parse_x509_certificate(der)
+            .map_err(|e| malformed(format!("cannot be parsed: {e}")))?;
+        if !rest.is_empty() {
+            return Err(malformed("has bytes behind its end".into()));
+        }
+        if x509.version() != X509Version::V3 {
+            return Err(malformed(format!(
+                "is X.509 v{}, which cannot carry a name in a SAN; X.509 v3 is needed (RFC 5280 §4.1.2.1)",
+                u64::from(x509.version().0) + 1
+            )));
+        }
+        x509.extensions_map().map_err(|_| malformed("repeats an extension".into()))?;
+        if let Some(broken) =
+            x509.extensions().iter().find(|e| e.parsed_extension().error().is_some())
+        {
+            return Err(malformed(format!("has a broken extension {}", broken.oid)));
+        }
+        let certificate = Self { x509 };
+        // A name that cannot be decoded might be a second URI that the rule of
+        // exactly one would then miss.
+        if certificate.sans().any(|name| matches!(name, GeneralName::Invalid(..))) {
+            return Err(malformed("has a SAN that cannot be decoded".into()));
+        }
+        Ok(certificate)
+    }
+
+    pub(crate) fn not_before(&self) -> Timestamp {
+        Timestamp::from_unix_seconds(self.x509.validity().not_before.timestamp())
+    }
+
+    pub(crate) fn not_after(&self) -> Timestamp {
+        Timestamp::from_unix_seconds(self.x509.validity().not_after.timestamp())
+    }
+
+    /// The one SPIFFE ID (X.509-SVID §2: exactly one URI SAN).
+    pub(crate) fn peer_id(&self) -> Result<PeerId, Refusal> {
+        let uris = self.uri_sans();
+        match uris.as_slice() {
+            [] => Err(Refusal::new(
+                RefusalCode::SanMissing,
+                "the leaf has no URI SAN, so it names no peer (X.509-SVID §2)",
+            )),
+            [uri] => uri.parse().map_err(|e| {
+                Refusal::new(
+                    RefusalCode::SpiffeSyntax,
+                    format!(
+                        "the URI SAN {uri:?} is not spiffe://<trust-domain>/<kind>/<name>: {e}"
+                    ),
+                )
+            }),
+            _ => Err(Refusal::new(
+                RefusalCode::SanMultiple,
+                format!(
+                    "the leaf has {} URI SANs; exactly one is allowed (X.509-SVID §2)",
+                    uris.len()
+                ),
+            )),
+        }
+    }
+
+    /// The trust domain that an authority's certificate claims: its URI SAN without
+    /// a path, if it has one (X.509-SVID §3.1).
+    pub(crate) fn claimed_trust_domain(&self) -> Option<TrustDomain> {
+        let uris = self.uri_sans();
+        let [uri] = uris.as_slice() else { return None };
+        uri.strip_prefix("spiffe://")?.parse().ok()
+    }
+
+    /// Refuses an authority's certificate as a leaf.
+    pub(crate) fn check_not_ca(&self) -> Result<(), Refusal> {
+        let why = if self.is_ca() {
+            "its basicConstraints say cA"
+        } else if self.key_usage().is_some_and(KeyUsage::key_cert_sign) {
+            "its keyUsage allows keyCertSign"
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(
+            RefusalCode::CaAsLeaf,
+            format!("the leaf is a certificate authority: {why} (X.509-SVID §4.1)"),
+        ))
+    }
+
+    /// Refuses a certificate that must not sign others, in the place of one that does.
+    pub(crate) fn check_issuer(&self, place: &str) -> Result<(), Refusal> {
+        let refuse =
+            |why: &str| Err(Refusal::new(RefusalCode::CertificatePath, format!("{place} {why}")));
+        if !self.is_ca() {
+            return refuse("is not a certificate authority (RFC 5280 §4.2.1.9)");
+        }
+        if self.key_usage().is_some_and(|usage| !usage.key_cert_sign()) {
+            return refuse(
+                "may not sign certificates: its keyUsage lacks keyCertSign (RFC 5280 §4.2.1.3)",
+            );
+        }
+        if matches!(self.x509.name_constraints(), Ok(Some(constraints)) if !constraints.critical) {
+            return refuse("has nameConstraints that are not critical (RFC 5280 §4.2.1.10)");
+        }
+        Ok(())
+    }
+
+    /// Refuses keys below 112-bit strength, and kinds that TLS 1.3 peers here do not sign with.
+    pub(crate) fn check_key_strength(&self, place: &str) -> Result<(), Refusal> {
+        let key = self.key();
+        if key.strong {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            RefusalCode::WeakKey,
+            format!(
+                "{place} has a key of kind {}; Ed25519, ECDSA on P-256, P-384 or P-521, or RSA of 2048 bits or more is needed",
+                key.name
+            ),
+        ))
+    }
+
+    pub(crate) fn key(&self) -> KeyKind {
+        key_kind(&self.x509)
+    }
+
+    pub(crate) fn has_public_key(&self, key: &impl rcgen::PublicKeyData) -> bool {
+        self.x509.public_key().raw == key.subject_public_key_info()
+    }
+
+    pub(crate) fn is_ca(&self) -> bool {
+        matches!(self.x509.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
+    }
+
+    /// How many further authorities may stand below this one (RFC 5280 §4.2.1.9).
+    pub(crate) fn path_len(&self) -> Option<u32> {
+        let constraints = self.x509.basic_constraints().ok()??;
+        constraints.value.path_len_constraint
+    }
+
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.x509.issuer().as_raw() == self.x509.subject().as_raw()
+    }
+
+    pub(crate) fn key_usage(&self) -> Option<&KeyUsage> {
+        self.x509.key_usage().ok()?.map(|extension| extension.value)
+    }
+
+    pub(crate) fn extended_key_usage(&self) -> Option<&ExtendedKeyUsage<'_>> {
+        self.x509.extended_key_usage().ok()?.map(|extension| extension.value)
+    }
+
+    pub(crate) fn uri_sans(&self) -> Vec<&str> {
+        self.sans()
+            .filter_map(|name| match name {
+                GeneralName::URI(uri) => Some(*uri),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub(crate) fn sans(&self) -> impl Iterator<Item = &GeneralName<'a>> {
+        let names = match self.x509.subject_alternative_name() {
+            Ok(Some(extension)) => extension.value.general_names.as_slice(),
+            _ => &[],
+        };
+        names.iter()
+    }
+
+    /// The common name, if there is exactly one.
+    pub(crate) fn common_name(&self) -> Option<&str> {
+        let mut names = self.x509.subject().iter_common_name();
+        let only = names.next()?;
+        if names.next().is_some() { None } else { only.as_str().ok() }
+    }
+
+    /// Whether the issuer calls itself `O=organization`.
+    pub(crate) fn issuer_organization_is(&self, organization: &str) -> bool {
+        self.x509.issuer().iter_organization().any(|o| o.as_str() == Ok(organization))
+    }
+
+    pub(crate) fn subject(&self) -> String {
+        self.x509.subject().to_string()
+    }
+
+    pub(crate) fn issuer(&self) -> String {
+        self.x509.issuer().to_string()
+    }
+
+    pub(crate) fn serial(&self) -> String {
+        self.x509.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A public key's algorithm and size, e.g. `RSA-2048`, and whether it is strong enough.
+pub(crate) struct KeyKind {
+    pub(crate) name: String,
+    pub(crate) strong: bool,
+}
+
+/// SHA-256 of the DER encoding.
+pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    Fingerprint::from_sha256(bytes)
+}
+
+fn key_kind(x509: &X509Certificate<'_>) -> KeyKind {
+    let spki = x509.public_key();
+    let algorithm = &spki.algorithm;
+    let kind = |name: &str, strong| KeyKind { name: name.into(), strong };
+    if algorithm.algorithm == oid::OID_SIG_ED25519 {
+        return kind("Ed25519", true);
+    }
+    if algorithm.algorithm == oid::OID_KEY_TYPE_EC_PUBLIC_KEY {
+        let curve = algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
+        return match curve {
+            Some(curve) if curve == oid::OID_EC_P256 => kind("ECDSA-P256", true),
+            Some(curve) if curve == oid::OID_NIST_EC_P384 => kind("ECDSA-P384", true),
+            Some(curve) if curve == oid::OID_NIST_EC_P521 => kind("ECDSA-P521", true),
+            Some(curve) => kind(&format!("ECDSA on curve {curve}"), false),
+            None => kind("ECDSA with unnamed curve", false),
+        };
+    }
+    match spki.parsed() {
+        Ok(PublicKey::RSA(rsa)) => {
+            let bits = bit_length(rsa.modulus);
+            kind(&format!("RSA-{bits}"), bits >= 2048)
+        }
+        _ => kind(&format!("{}", algorithm.algorithm), false),
+    }
+}
+
+fn bit_length(number: &[u8]) -> usize {
+    let significant = number.iter().position(|&byte| byte != 0).map_or(&[][..], |at| &number[at..]);
+    let top = significant.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    significant.len() * 8 - top
+}

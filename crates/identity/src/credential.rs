@@ -1,0 +1,109 @@
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+use sealwire_names::{Fingerprint, PeerId, Timestamp};
+
+use crate::certificate::{Certificate, fingerprint};
+use crate::error::Error;
+use crate::files;
+use crate::keys::PrivateKey;
+use crate::pem::parse_pem_certificates;
+
+/// What proves who we are: a certificate chain, and the private key of its leaf.
+///
+/// Made only if the two belong together and the leaf names exactly one peer. Whether
+/// others will trust it is for [`PeerVerifier::verify`](crate::PeerVerifier::verify)
+/// on [`Credential::chain`], which a program runs on its own certificates at start.
+#[derive(Clone)]
+pub struct Credential {
+    certified: Arc<CertifiedKey>,
+    id: PeerId,
+    not_after: Timestamp,
+}
+
+impl Credential {
+    /// Reads a PEM chain, leaf first, and a private key of mode 0600.
+    ///
+    /// # Errors
+    /// Names the file, what is wrong with it, and what to do.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Self, Error> {
+        let certificate_pem = files::read_public(certificate)?;
+        let key_pem = files::read_private(key)?;
+        Self::new(
+            &certificate_pem,
+            &certificate.display().to_string(),
+            &key_pem,
+            &key.display().to_string(),
+        )
+    }
+
+    /// Like [`Credential::load`], from memory; `label` names both texts in errors.
+    ///
+    /// # Errors
+    /// As [`Credential::load`].
+    pub fn from_pem(certificate: &[u8], key: &[u8], label: &str) -> Result<Self, Error> {
+        Self::new(certificate, label, key, label)
+    }
+
+    /// The certificates, leaf first, as they are sent to peers.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
+    /// The peer that the leaf names.
+    pub fn id(&self) -> &PeerId {
+        &self.id
+    }
+
+    /// The leaf's fingerprint.
+    pub fn fingerprint(&self) -> Fingerprint {
+        fingerprint(&self.certified.cert[0])
+    }
+
+    /// When the leaf expires.
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// For rustls.
+    pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.certified)
+    }
+
+    fn new(
+        certificate_pem: &[u8],
+        certificate_label: &str,
+        key_pem: &[u8],
+        key_label: &str,
+    ) -> Result<Self, Error> {
+        let chain = parse_pem_certificates(certificate_pem)
+            .map_err(|problem| Error::Pem { label: certificate_label.into(), problem })?;
+        let refuse = |refusal| Error::Certificate { label: certificate_label.into(), refusal };
+        let leaf = Certificate::parse(&chain[0], "the leaf").map_err(refuse)?;
+        leaf.check_not_ca().map_err(refuse)?;
+        leaf.check_key_strength("the leaf").map_err(refuse)?;
+        let id = leaf.peer_id().map_err(refuse)?;
+        let not_after = leaf.not_after();
+        let key = PrivateKey::from_pem(key_pem, key_label)?;
+        let certified = CertifiedKey::new(chain, key.signer());
+        certified.keys_match().map_err(|_| Error::KeyMismatch {
+            certificate: certificate_label.into(),
+            key: key_label.into(),
+        })?;
+        Ok(Self { certified: Arc::new(certified), id, not_after })
+    }
+}
+
+/// Shows whose it is, never the key.
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("id", &self.id)
+            .field("fingerprint", &self.fingerprint())
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,161 @@
+use std::io;
+use std::sync::Arc;
+
+use rustls::{
+    AlertDescription, CertificateError, Error, InconsistentKeys, OtherError, PeerIncompatible,
+};
+use sealwire_names::{Refusal, RefusalCode};
+
+/// Why a handshake failed, as a stable code and a full reason.
+///
+/// A [`Refusal`] of our own verifier comes back as it was made. An alert received
+/// means that the peer refused *us*, and the reason says so.
+pub fn refusal(error: &Error) -> Refusal {
+    use RefusalCode as Code;
+    let (code, reason) = match error {
+        Error::InvalidCertificate(problem) => return certificate_refusal(problem),
+        Error::AlertReceived(alert) => return alert_refusal(*alert),
+        Error::NoCertificatesPresented => {
+            (Code::CertificateMissing, "the peer presented no certificate".into())
+        }
+        Error::PeerIncompatible(problem) => (incompatible_code(problem), match problem {
+            PeerIncompatible::NoCipherSuitesInCommon => {
+                "the peer offers neither TLS13_AES_256_GCM_SHA384 nor TLS13_CHACHA20_POLY1305_SHA256".into()
+            }
+            PeerIncompatible::NoKxGroupsInCommon => {
+                "the peer offers neither X25519MLKEM768 nor X25519".into()
+            }
+            problem if incompatible_code(problem) == Code::TlsVersion => {
+                format!("the peer does not offer TLS 1.3 ({problem:?})")
+            }
+            problem => format!("the peer lacks a TLS feature that is required ({problem:?})"),
+        }),
+        Error::NoApplicationProtocol => {
+            (Code::TlsProtocol, "the peer offers no application protocol of ours (ALPN)".into())
+        }
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            (Code::CertificateSignature, "the private key is of another certificate".into())
+        }
+        other => (Code::TlsHandshake, format!("the TLS handshake failed: {other}")),
+    };
+    Refusal::new(code, reason)
+}
+
+/// Like [`refusal`], for an I/O error that may carry a TLS error inside.
+pub fn io_refusal(error: &io::Error) -> Refusal {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(inner) => refusal(inner),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => Refusal::new(
+            RefusalCode::TlsHandshake,
+            "the peer closed the connection during the TLS handshake, without an alert",
+        ),
+        None => Refusal::new(
+            RefusalCode::TlsHandshake,
+            format!("the connection failed during the TLS handshake: {error}"),
+        ),
+    }
+}
+
+/// Carries a refusal through rustls to [`refusal`].
+///
+/// rustls chooses the alert by the kind of error, and only the kind `Other` can carry
+/// text. The peer is told what it can act on itself, that its certificate is not valid
+/// now or not of our authority (RFC 8446 §6.2); about names and usages it learns
+/// `certificate_unknown`, and our log everything.
+pub(crate) fn to_rustls(refusal: Refusal) -> Error {
+    Error::InvalidCertificate(match refusal.code {
+        RefusalCode::UnknownIssuer => CertificateError::UnknownIssuer,
+        RefusalCode::CertificateExpired => CertificateError::Expired,
+        RefusalCode::CertificateNotYetValid => CertificateError::NotValidYet,
+        _ => CertificateError::Other(OtherError(Arc::new(refusal))),
+    })
+}
+
+fn certificate_refusal(error: &CertificateError) -> Refusal {
+    use RefusalCode as Code;
+    let (code, reason) = match error {
+        CertificateError::Other(OtherError(other)) => match other.downcast_ref::<Refusal>() {
+            Some(refusal) => return refusal.clone(),
+            None => (Code::CertificateMalformed, format!("the certificate is refused: {other}")),
+        },
+        CertificateError::UnknownIssuer => (
+            Code::UnknownIssuer,
+            "no trust anchor of ours vouches for the peer's certificate".into(),
+        ),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+            Code::CertificateExpired,
+            "the peer's certificate, or an issuer of it, has expired".into(),
+        ),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+            Code::CertificateNotYetValid,
+            "the peer's certificate, or an issuer of it, is not valid yet (compare the clocks)"
+                .into(),
+        ),
+        CertificateError::BadSignature => (
+            Code::CertificateSignature,
+            "the peer does not hold the private key of its certificate".into(),
+        ),
+        CertificateError::BadEncoding => {
+            (Code::CertificateMalformed, "the peer's certificate is malformed".into())
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
+            Code::TlsParameters,
+            "the peer signed the handshake with an algorithm that does not fit its key".into(),
+        ),
+        other => (Code::CertificatePath, format!("the peer's certificate is refused: {other}")),
+    };
+    Refusal::new(code, reason)
+}
+
+fn incompatible_code(problem: &PeerIncompatible) -> RefusalCode {
+    use PeerIncompatible as P;
+    match problem {
+        P::ServerDoesNotSupportTls12Or13
+        | P::ServerTlsVersionIsDisabledByOurConfig
+        | P::SupportedVersionsExtensionRequired
+        | P::Tls12NotOffered
+        | P::Tls12NotOfferedOrEnabled
+        | P::Tls13RequiredForQuic => RefusalCode::TlsVersion,
+        P::NoCipherSuitesInCommon
+        | P::NoKxGroupsInCommon
+        | P::NoSignatureSchemesInCommon
+        | P::NoCertificateRequestSignatureSchemesInCommon
+        | P::NamedGroupsExtensionRequired
+        | P::KeyShareExtensionRequired
+        | P::SignatureAlgorithmsExtensionRequired => RefusalCode::TlsParameters,
+        _ => RefusalCode::TlsHandshake,
+    }
+}
+
+/// What a peer's fatal alert tells us (RFC 8446 §6.2).
+fn alert_refusal(alert: AlertDescription) -> Refusal {
+    use AlertDescription as A;
+    use RefusalCode as Code;
+    let (code, why) = match alert {
+        A::ProtocolVersion => (Code::TlsVersion, "it does not speak TLS 1.3"),
+        A::HandshakeFailure | A::InsufficientSecurity => {
+            (Code::TlsParameters, "no cipher suite, group or signature scheme in common")
+        }
+        A::NoApplicationProtocol => (Code::TlsProtocol, "it is no sealwire port"),
+        A::UnrecognisedName => (Code::UnknownServer, "it serves no server of that name"),
+        A::CertificateRequired => {
+            (Code::CertificateMissing, "it requires a client certificate and got none")
+        }
+        A::CertificateExpired => {
+            (Code::CertificateExpired, "our certificate is not valid at this time by its clock")
+        }
+        A::UnknownCA => (Code::UnknownIssuer, "it does not trust the issuer of our certificate"),
+        A::DecryptError => (Code::CertificateSignature, "a signature of ours does not hold for it"),
+        A::CertificateUnknown
+        | A::BadCertificate
+        | A::UnsupportedCertificate
+        | A::CertificateRevoked
+        | A::AccessDenied => {
+            (Code::CertificatePath, "our certificate breaks a rule of its; its log names the rule")
+        }
+        _ => (Code::TlsHandshake, "it sent a fatal alert"),
+    };
+    Refusal::new(code, format!("the peer refused us: {why} (TLS alert {alert:?})"))
+}
