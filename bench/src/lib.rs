@@ -1,2 +1,34 @@
+//! Benchmarks of sealwire, always beside what they are compared with.
+//!
+//! A [`Scenario`] is a handful of [`Case`]s that do the same work in different
+//! ways. [`run`] measures them in interleaved rounds: A, B, C, then B, C, A, and
+//! so on, so that a machine that gets slower or busier does so for all of them.
+//! What counts are ratios between two cases *within* a round; the [`Report`] has
+//! each of them, their median and their spread, and the raw figures.
+//!
+//! Scenarios:
+//! - [`link`]: one client, one server, four ways to connect them.
+//!
+//! How to run it, what the figures mean and how to add a scenario: `bench/README.md`.
 #![forbid(unsafe_code)]
-//! Benchmarks.
+#![warn(missing_docs)]
+
+pub mod certificates;
+pub mod link;
+pub mod process;
+mod report;
+mod requests;
+mod runner;
+pub mod session;
+pub mod stats;
+pub mod tunnel;
+
+pub use report::{CaseReport, Check, Host, Ratios, Report, Skipped};
+pub use requests::Requests;
+pub use runner::{Case, Effort, Figures, Limit, Measure, Ratio, Scenario, run};
+
+/// What went wrong, in words for the person at the terminal.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// A result whose error is a message.
+pub type Result<T> = std::result::Result<T, Error>;
