@@ -122,11 +122,11 @@ impl Home {
         )
     }
 
-    /// The certificate and key that `cert issue` made for a served server.
-    pub fn server_pair(&self, server: &str) -> Pair {
+    /// The certificate and key that `init` made.
+    pub fn core_pair(&self) -> Pair {
         Pair {
-            cert: self.file(&format!("certs/mcp-servers/{server}-cert.pem")),
-            key: self.file(&format!("certs/mcp-servers/{server}-key.pem")),
+            cert: self.file("certs/core/core-cert.pem"),
+            key: self.file("certs/core/core-key.pem"),
         }
     }
 }

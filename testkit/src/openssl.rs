@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{Log, Output, Process, run};
+use crate::{Log, Process, run};
 
 /// A certificate and its key, as PEM files.
 #[derive(Clone, Debug)]
@@ -165,16 +165,19 @@ impl Authority {
     }
 }
 
-/// Runs `openssl s_client` against a sealwire listener, ending as soon as it is connected
-/// or refused. `extra` are more options.
-pub fn s_client(address: SocketAddr, server: &str, pair: Option<&Pair>, extra: &[&str]) -> Output {
+/// Starts `openssl s_client` against a sealwire listener. `extra` are more options.
+///
+/// Its standard input stays open, so that it stays connected until it is refused or
+/// dropped: a client that leaves first can take the server's reason with it.
+pub fn s_client(address: SocketAddr, server: &str, pair: Option<&Pair>, extra: &[&str]) -> Process {
     let mut command = Command::new("openssl");
-    command.args(["s_client", "-connect", &address.to_string(), "-servername", server]);
-    command.args(["-alpn", "sealwire/1"]).args(extra);
+    command.args(["s_client", "-brief", "-connect", &address.to_string()]);
+    command.args(["-servername", server, "-alpn", "sealwire/1"]).args(extra);
     if let Some(pair) = pair {
         command.arg("-cert").arg(&pair.cert).arg("-key").arg(&pair.key);
     }
-    run(command, b"")
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    Process::spawn(command)
 }
 
 /// A running `openssl s_server` that asks for a client certificate. Dropping it ends it.
@@ -318,8 +321,9 @@ mod tests {
         let client = authority.issue(&Leaf::client("spiffe://example.org/core/core"));
         let ca = &authority.pair().cert;
         let server = ForeignServer::start(&server, ca, &[]);
-        let options = ["-tls1_3", "-brief", "-verify_return_error", "-CAfile", text(ca)];
-        let output = s_client(server.address(), "echo", Some(&client), &options).ok();
-        assert!(output.stderr.contains("TLSv1.3"), "{output}");
+        let options = ["-tls1_3", "-verify_return_error", "-CAfile", text(ca)];
+        let client = s_client(server.address(), "echo", Some(&client), &options);
+        client.log().wait_for(&["CONNECTION ESTABLISHED"]);
+        client.log().wait_for(&["Protocol version: TLSv1.3"]);
     }
 }

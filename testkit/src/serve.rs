@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::{Home, Log, Process};
 
@@ -18,7 +18,13 @@ impl Serve {
     /// The same with options before, and arguments after the word `serve`.
     pub fn start_with(home: &Home, options: &[&str], args: &[&str]) -> Self {
         let mut command = home.sealwire();
-        command.args(options).arg("serve").args(args).stdin(Stdio::null()).stdout(Stdio::null());
+        command.args(options).arg("serve").args(args);
+        Self::spawn(command)
+    }
+
+    /// Starts `command`, a `sealwire serve`, and waits until it listens.
+    pub fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let process = Process::spawn(command);
         let address = listening_address(&process.log().wait_for(&["listening", "address="]));
         Self { process, address }
