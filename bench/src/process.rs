@@ -4,7 +4,10 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -113,7 +116,7 @@ impl Background {
                 let what = ended.map_or("is not ready".to_owned(), |status| status.to_string());
                 return Err(format!("server {what}: {}", self.launch.log_tail()).into());
             }
-            std::thread::sleep(POLL);
+            thread::sleep(POLL);
         }
     }
 }
@@ -123,6 +126,58 @@ impl Drop for Background {
         // It may have ended by itself; then there is nothing to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The connecting process, ended when dropped or when its limit is over: a
+/// blocking read then returns, and the run fails instead of hanging.
+#[derive(Debug)]
+pub struct Foreground {
+    child: Arc<Mutex<Child>>,
+    _ended: Sender<()>,
+}
+
+impl Foreground {
+    /// Takes over a started process.
+    pub fn new(child: Child, limit: Duration) -> Self {
+        let child = Arc::new(Mutex::new(child));
+        let (ended, watch) = mpsc::channel();
+        let watched = child.clone();
+        thread::spawn(move || {
+            if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                // A failure to kill shows as the hang that it is.
+                let _ = lock(&watched).kill();
+            }
+        });
+        Self { child, _ended: ended }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        lock(&self.child).id()
+    }
+
+    /// Waits for it to end.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn wait(&self) -> Result<ExitStatus> {
+        loop {
+            // The lock is not held while waiting, so that the watchdog can act.
+            if let Some(status) = lock(&self.child).try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        let mut child = lock(&self.child);
+        // It has usually ended by itself.
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -175,4 +230,8 @@ pub fn pss_mb(pid: u32) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024.0 / 1e6)
+}
+
+fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -95,6 +96,9 @@ pub struct Host {
     pub cores: usize,
     /// Operating system, kernel and architecture.
     pub kernel: String,
+    /// Share of the processors' time (0.0–1.0) that others took just before the
+    /// run; `None` where the system does not tell.
+    pub busy: Option<f64>,
 }
 
 impl Report {
@@ -108,7 +112,10 @@ impl Report {
 }
 
 impl Host {
-    /// The machine this runs on.
+    /// More than this share of others' work shows in the figures.
+    const TOO_BUSY: f64 = 0.05;
+
+    /// The machine this runs on. Looks for a second at what others do on it.
     pub fn this() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let model = read("/proc/cpuinfo")
@@ -126,27 +133,53 @@ impl Host {
                 read("/proc/sys/kernel/osrelease").trim(),
                 std::env::consts::ARCH
             ),
+            busy: busy(Duration::from_secs(1)),
         }
     }
+
+    /// A warning if figures taken now would be those of a busy machine.
+    pub fn warning(&self) -> Option<String> {
+        let busy = self.busy.filter(|busy| *busy > Self::TOO_BUSY)?;
+        Some(format!("others took {:.0} % of the processors before the run", busy * 100.0))
+    }
+}
+
+fn busy(period: Duration) -> Option<f64> {
+    // user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5).
+    let times = || -> Option<(u64, u64)> {
+        let stat = std::fs::read_to_string("/proc/stat").ok()?;
+        let line = stat.lines().next()?.strip_prefix("cpu ")?;
+        let times: Vec<u64> = line.split_whitespace().map_while(|t| t.parse().ok()).collect();
+        let times = times.get(..8)?;
+        Some((times.iter().sum(), times[3] + times[4]))
+    };
+    let (total, idle) = times()?;
+    std::thread::sleep(period);
+    let (total_then, idle_then) = times()?;
+    let (total, idle) = (total_then - total, idle_then.saturating_sub(idle));
+    (total > 0).then(|| total.saturating_sub(idle) as f64 / total as f64)
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Host { cpu, cores, kernel } = &self.host;
+        let Host { cpu, cores, kernel, .. } = &self.host;
         writeln!(f, "{}: {} rounds on {cpu}, {cores} cores, {kernel}", self.scenario, self.rounds)?;
         for (program, version) in &self.versions {
             writeln!(f, "  {program}: {version}")?;
         }
         writeln!(f, "\nmedian of the rounds (spread = (max − min) / median)")?;
         for measure in self.measures {
-            writeln!(f, "  {} [{}]", measure.name, measure.unit)?;
+            let better = if measure.higher_is_better { "more" } else { "less" };
+            writeln!(f, "  {} [{}, {better} is better]", measure.name, measure.unit)?;
             for case in &self.cases {
                 if let Some(summary) = case.summary.get(measure.name) {
                     row(f, case.name, summary)?;
                 }
             }
         }
-        writeln!(f, "\nratios, each taken within a round")?;
+        if !self.ratios.is_empty() {
+            writeln!(f, "\nratios, each taken within a round")?;
+        }
         for (index, ratio) in self.ratios.iter().enumerate() {
             if index == 0 || self.ratios[index - 1].measure != ratio.measure {
                 writeln!(f, "  {}", ratio.measure)?;
@@ -155,6 +188,9 @@ impl fmt::Display for Report {
         }
         for skipped in &self.skipped {
             writeln!(f, "\nSKIPPED {}: {}", skipped.case, skipped.reason)?;
+        }
+        if let Some(warning) = self.host.warning() {
+            writeln!(f, "\nNOISY: {warning}")?;
         }
         for check in &self.checks {
             match (check.holds, self.judged) {

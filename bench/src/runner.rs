@@ -122,6 +122,7 @@ pub fn run(
     effort: &Effort,
     mut progress: impl FnMut(&str),
 ) -> Result<Report> {
+    let host = Host::this();
     let count = scenario.cases.len();
     let mut measured: Vec<Vec<Figures>> = vec![Vec::new(); count];
     for round in 0..rounds {
@@ -136,11 +137,12 @@ pub fn run(
             measured[index].push(figures);
         }
     }
-    Ok(report(scenario, rounds, effort, &measured))
+    Ok(report(scenario, host, rounds, effort, &measured))
 }
 
 fn report(
     scenario: &Scenario,
+    host: Host,
     rounds: usize,
     effort: &Effort,
     measured: &[Vec<Figures>],
@@ -160,7 +162,7 @@ fn report(
         scenario: scenario.name,
         date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         command: std::env::args().collect(),
-        host: Host::this(),
+        host,
         versions: scenario.versions.clone(),
         rounds,
         judged: effort.judged,

@@ -11,15 +11,12 @@
 //! many calls it executed, and whether in order.
 
 use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, ExitStatus};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::process::{ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{self, Launch};
+use crate::process::{self, Foreground, Launch};
 use crate::requests::Requests;
 use crate::{Error, Result};
 
@@ -35,7 +32,7 @@ const LARGE: usize = 3 << 20;
 /// A session with a fake server, through whatever `launch` starts.
 pub struct Session {
     launch: Launch,
-    process: Process,
+    process: Foreground,
     input: ChildStdin,
     output: ChildStdout,
     buffer: Vec<u8>,
@@ -67,7 +64,7 @@ impl Session {
         };
         let mut session = Self {
             launch: launch.clone(),
-            process: Process::new(child),
+            process: Foreground::new(child, LIMIT),
             input,
             output,
             buffer: vec![0; READ_SIZE],
@@ -200,7 +197,7 @@ impl Session {
 
     /// Memory of the connecting process in MB, where the system tells.
     pub fn pss_mb(&self) -> Option<f64> {
-        process::pss_mb(lock(&self.process.child).id())
+        process::pss_mb(self.process.id())
     }
 
     /// Compares the number of answers with the number of executions at the
@@ -278,51 +275,6 @@ impl Session {
     }
 }
 
-/// The connecting process, ended when dropped or when [`LIMIT`] is over: a
-/// blocking read then returns, and the run fails instead of hanging.
-struct Process {
-    child: Arc<Mutex<Child>>,
-    _ended: Sender<()>,
-}
-
-impl Process {
-    fn new(child: Child) -> Self {
-        let child = Arc::new(Mutex::new(child));
-        let (ended, watch) = mpsc::channel();
-        let watched = child.clone();
-        thread::spawn(move || {
-            if watch.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-                // A failure to kill shows as the hang that it is.
-                let _ = lock(&watched).kill();
-            }
-        });
-        Self { child, _ended: ended }
-    }
-
-    fn wait(&self) -> Result<ExitStatus> {
-        loop {
-            // The lock is not held while waiting, so that the watchdog can act.
-            if let Some(status) = lock(&self.child).try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let mut child = lock(&self.child);
-        // It has usually ended by itself.
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
 fn text_of(id: u64) -> String {
     format!("text of {id}: \u{1f980} \"\n")
-}
-
-fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {
-    child.lock().unwrap_or_else(PoisonError::into_inner)
 }
