@@ -78,7 +78,13 @@ impl Home {
     /// The certificate and key of a peer of that kind and name. `name` must be a valid
     /// peer name, so that it cannot lead out of the directory.
     pub fn pair(&self, kind: Kind, name: &str) -> CertificatePair {
-        let dir = self.certs_dir().join(match kind {
+        let pair = Self::relative_pair(kind, name);
+        CertificatePair { cert: self.root.join(pair.cert), key: self.root.join(pair.key) }
+    }
+
+    /// [`Home::pair`], relative to the home, as a configuration names it.
+    pub fn relative_pair(kind: Kind, name: &str) -> CertificatePair {
+        let dir = Path::new("certs").join(match kind {
             Kind::Core => name,
             Kind::McpServer => "mcp-servers",
             Kind::Agent => "agents",
@@ -108,6 +114,11 @@ impl Home {
     /// The public half of [`Home::signing_key`].
     pub fn signing_public_key(&self) -> PathBuf {
         self.keys_dir().join("ed25519-signing.pub")
+    }
+
+    /// The file that whoever makes keys or certificates holds locked meanwhile.
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join(".lock")
     }
 
     /// `path` below the home unless it is absolute or starts with `~/`.

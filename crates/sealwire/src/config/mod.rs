@@ -11,6 +11,7 @@
 mod check;
 mod document;
 mod error;
+mod files;
 mod include;
 mod schema;
 mod server;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use sealwire_names::{AgentId, TrustDomain};
 
 pub use error::{ConfigError, Problem};
+pub use files::{CheckedFiles, CheckedServer};
 
 use crate::home::Home;
 use document::Source;

@@ -1,0 +1,139 @@
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+use sealwire::config::{ConfigError, Problem};
+
+/// Exit code when the command failed.
+const FAILED: u8 = 1;
+/// Exit code for wrong usage, as clap has it.
+const USAGE: u8 = 2;
+/// Exit code for a bad configuration (`EX_CONFIG` of sysexits.h).
+const CONFIG: u8 = 78;
+
+/// Why a command ends without having done its work: what, where, why, and how to put
+/// it right, with the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: u8,
+    what: String,
+    place: Option<String>,
+    details: Vec<Detail>,
+}
+
+#[derive(Debug)]
+struct Detail {
+    reason: Option<String>,
+    remedy: Option<String>,
+}
+
+impl Failure {
+    /// The command failed.
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { exit: FAILED, what: what.into(), place: None, details: Vec::new() }
+    }
+
+    /// The command line asks for something that cannot be.
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Self { exit: USAGE, ..Self::new(what) }
+    }
+
+    /// The configuration, or a file it names, cannot be used.
+    pub(crate) fn config(what: impl Into<String>) -> Self {
+        Self { exit: CONFIG, ..Self::new(what) }
+    }
+
+    /// Where: a file, mostly.
+    pub(crate) fn at(self, place: impl fmt::Display) -> Self {
+        Self { place: Some(place.to_string()), ..self }
+    }
+
+    /// Why.
+    pub(crate) fn because(mut self, reason: impl fmt::Display) -> Self {
+        self.details.push(Detail { reason: Some(reason.to_string()), remedy: None });
+        self
+    }
+
+    /// What to do about what was said last.
+    pub(crate) fn fix(mut self, remedy: impl Into<String>) -> Self {
+        let remedy = Some(remedy.into());
+        match self.details.last_mut() {
+            Some(detail) if detail.remedy.is_none() => detail.remedy = remedy,
+            _ => self.details.push(Detail { reason: None, remedy }),
+        }
+        self
+    }
+
+    /// Prints the failure to standard error and yields the exit code. That nobody reads
+    /// standard error any more is no reason to fail in another way.
+    pub(crate) fn report(self) -> ExitCode {
+        drop(write!(std::io::stderr().lock(), "{self}"));
+        ExitCode::from(self.exit)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => writeln!(f, "error: {} ({place})", self.what)?,
+            None => writeln!(f, "error: {}", self.what)?,
+        }
+        for Detail { reason, remedy } in &self.details {
+            if let Some(reason) = reason {
+                writeln!(f, "  {reason}")?;
+            }
+            if let Some(remedy) = remedy {
+                writeln!(f, "  to fix: {remedy}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::from_problems(error.problems())
+    }
+}
+
+impl Failure {
+    /// All that is wrong with a configuration.
+    pub(crate) fn from_problems(problems: &[Problem]) -> Self {
+        let mut failure = Self::config("the configuration is not valid");
+        let same_file = problems.windows(2).all(|pair| pair[0].file == pair[1].file);
+        if let (true, Some(first)) = (same_file, problems.first()) {
+            failure = failure.at(first.file.display());
+        }
+        for problem in problems {
+            let reason = match (same_file, problem.line) {
+                (true, Some(line)) => format!("line {line}: {}", problem.statement()),
+                (true, None) => problem.statement(),
+                (false, _) => format!("{}: {}", problem.place(), problem.statement()),
+            };
+            failure = failure.because(reason).fix(problem.remedy.as_str());
+        }
+        failure
+    }
+}
+
+impl From<sealwire_identity::Error> for Failure {
+    fn from(error: sealwire_identity::Error) -> Self {
+        Self::new(error.to_string()).fix(error.remedy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_followed_by_its_remedy() {
+        let failure = Failure::new("no certificate").at("/h/a.pem");
+        let failure = failure.because("it expired").fix("issue it").because("and more");
+        assert_eq!(
+            failure.to_string(),
+            "error: no certificate (/h/a.pem)\n  it expired\n  to fix: issue it\n  and more\n"
+        );
+        assert_eq!(Failure::new("a").fix("b").to_string(), "error: a\n  to fix: b\n");
+    }
+}

@@ -1,0 +1,123 @@
+//! The command line: options, logging, exit codes, errors.
+//!
+//! A new subcommand is a file in [`crate::commands`], a variant of [`Command`] and a
+//! line in [`Command::run`].
+
+mod context;
+mod failure;
+mod logging;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub(crate) use context::Context;
+pub(crate) use failure::Failure;
+pub(crate) use logging::{LogFormat, LogLevel};
+pub(crate) use output::{print, print_json, shell_word};
+
+use crate::commands::{cert, completions, config, init};
+
+/// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
+#[derive(Debug, Parser)]
+#[command(name = "sealwire", version, max_term_width = 100, after_help = EXAMPLE)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: GlobalOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLE: &str = "\
+Examples:
+  sealwire init                       make ~/.sealwire: authority, certificate, configuration
+  sealwire cert issue --all           certificates for what the configuration serves
+  sealwire cert bundle laptop         the one file another machine needs
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.";
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalOptions {
+    /// The home directory [default: ~/.sealwire]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// The configuration file [default: sealwire.toml in the home]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What to log [default: info for serve, else warn]
+    #[arg(long, global = true, value_name = "LEVEL", value_enum)]
+    pub(crate) log_level: Option<LogLevel>,
+    /// How to write the log
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+    /// Append the log to this file (mode 0600) instead of writing it to standard error
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Arguments),
+    Cert(cert::Arguments),
+    Config(config::Arguments),
+    Completions(completions::Arguments),
+}
+
+impl Command {
+    /// How much is logged when the user does not say.
+    fn log_level(&self) -> LogLevel {
+        LogLevel::Warn
+    }
+
+    fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Init(arguments) => init::run(arguments, context),
+            Self::Cert(arguments) => cert::run(arguments, context),
+            Self::Config(arguments) => config::run(&arguments, context),
+            Self::Completions(arguments) => completions::run(&arguments),
+        }
+    }
+}
+
+/// Parses the command line, runs the command and reports how it ended.
+///
+/// Wrong usage ends here with exit code 2, and `--help` and `--version` with 0.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = logging::start(&cli.global, cli.command.log_level())
+        .and_then(|()| Context::new(&cli.global))
+        .and_then(|context| cli.command.run(&context));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// The whole command line, for completions.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_each_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("sealwire"), "{} has no example", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&definition());
+    }
+}

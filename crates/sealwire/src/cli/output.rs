@@ -1,0 +1,37 @@
+//! Standard output belongs to the commands' results; nothing else is ever written there.
+
+use std::io::{ErrorKind, Write};
+
+use serde::Serialize;
+
+use super::Failure;
+
+/// Writes text to standard output. That the reader has gone away, as with `| head`, is
+/// not a failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new("cannot write to standard output").because(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a value as indented JSON and a newline.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new("cannot encode the result as JSON").because(error))?;
+    text.push('\n');
+    print(&text)
+}
+
+/// `text` as one word of a shell command that can be pasted.
+pub(crate) fn shell_word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,:@%=".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}

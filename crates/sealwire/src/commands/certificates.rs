@@ -1,0 +1,220 @@
+//! `cert list` and `cert show`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use sealwire::home::Home;
+use sealwire_identity::{CertificateSummary, describe, files};
+use sealwire_names::{Kind, Timestamp};
+use serde::Serialize;
+
+use crate::cli::{Context, Failure, print, print_json};
+
+/// From how long before its end a certificate is shown as about to expire.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// List the certificates of this home
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire cert list
+  sealwire cert list --json | jq '.[] | select(.status != \"valid\")'")]
+pub(crate) struct ListArguments {
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show what a certificate says
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire cert show time
+  sealwire cert show ./peer.pem --json")]
+pub(crate) struct ShowArguments {
+    /// The name of a peer of this home, or a certificate file (PEM or DER)
+    #[arg(value_name = "NAME|FILE")]
+    certificate: String,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A certificate and the file it is in.
+#[derive(Debug, Serialize)]
+struct Shown {
+    file: PathBuf,
+    status: &'static str,
+    subject: String,
+    issuer: String,
+    uris: Vec<String>,
+    dns: Vec<String>,
+    ip: Vec<String>,
+    not_before: String,
+    not_after: String,
+    serial: String,
+    sha256: String,
+    is_ca: bool,
+    key_algorithm: String,
+    usages: Vec<&'static str>,
+}
+
+pub(crate) fn list(arguments: &ListArguments, context: &Context) -> Result<(), Failure> {
+    let mut certificates = Vec::new();
+    for file in certificate_files(&context.home)? {
+        certificates.extend(read(&file)?);
+    }
+    if arguments.json {
+        return print_json(&certificates);
+    }
+    if certificates.is_empty() {
+        return print("no certificates here; `sealwire init` makes the first\n");
+    }
+    let name = |shown: &Shown| match shown.uris.first() {
+        Some(uri) => uri.clone(),
+        None => shown.subject.clone(),
+    };
+    let width = certificates.iter().map(|shown| name(shown).len()).max().unwrap_or_default();
+    let mut text = format!("{:width$}  {:8}  {:10}  FILE\n", "NAME", "STATUS", "UNTIL");
+    for shown in &certificates {
+        let until = shown.not_after.split('T').next().unwrap_or_default();
+        let file = shown.file.strip_prefix(context.home.root()).unwrap_or(&shown.file);
+        let (name, status) = (name(shown), shown.status);
+        text.push_str(&format!("{name:width$}  {status:8}  {until:10}  {}\n", file.display()));
+    }
+    print(&text)
+}
+
+pub(crate) fn show(arguments: &ShowArguments, context: &Context) -> Result<(), Failure> {
+    let mut certificates = Vec::new();
+    for file in find(&arguments.certificate, context)? {
+        certificates.extend(read(&file)?);
+    }
+    if arguments.json {
+        return print_json(&certificates);
+    }
+    let mut text = String::new();
+    for shown in &certificates {
+        let lines = [
+            ("file", shown.file.display().to_string()),
+            ("status", shown.status.to_owned()),
+            ("subject", shown.subject.clone()),
+            ("issuer", shown.issuer.clone()),
+            ("URI", shown.uris.join(" ")),
+            ("DNS", shown.dns.join(" ")),
+            ("IP", shown.ip.join(" ")),
+            ("from", shown.not_before.clone()),
+            ("until", shown.not_after.clone()),
+            ("serial", shown.serial.clone()),
+            ("SHA-256", shown.sha256.clone()),
+            ("key", shown.key_algorithm.clone()),
+            ("usages", shown.usages.join(" ")),
+        ];
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        for (label, value) in lines {
+            if !value.is_empty() {
+                text.push_str(&format!("{label:8} {}\n", printable(&value)));
+            }
+        }
+    }
+    print(&text)
+}
+
+/// The leaf in a certificate file.
+pub(crate) fn leaf(file: &Path) -> Result<CertificateSummary, Failure> {
+    let label = file.display().to_string();
+    let chain = describe(&files::read_public(file)?, &label)?;
+    chain.into_iter().next().ok_or_else(|| Failure::new("no certificate in it").at(label))
+}
+
+/// A file if it is one, or looks like one; else the certificates of that name.
+fn find(name: &str, context: &Context) -> Result<Vec<PathBuf>, Failure> {
+    if name.contains(std::path::is_separator) || Path::new(name).is_file() {
+        return Ok(vec![PathBuf::from(name)]);
+    }
+    let mut found: Vec<PathBuf> =
+        Kind::ALL.iter().map(|kind| context.home.pair(*kind, name).cert).collect();
+    found.retain(|file| file.is_file());
+    found.dedup();
+    if found.is_empty() {
+        return Err(Failure::new(format!("no certificate of {name:?} here"))
+            .at(context.home.certs_dir().display())
+            .fix("`sealwire cert list` shows what there is; a file is named by its path"));
+    }
+    Ok(found)
+}
+
+fn read(file: &Path) -> Result<Vec<Shown>, Failure> {
+    let chain = describe(&files::read_public(file)?, &file.display().to_string())?;
+    let now = Timestamp::from(SystemTime::now());
+    Ok(chain.into_iter().map(|summary| Shown::new(file, summary, now)).collect())
+}
+
+/// Every certificate file: `certs/<directory>/<name>-cert.pem`, the authority's first.
+fn certificate_files(home: &Home) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |path: &Path| {
+        let place = path.display().to_string();
+        move |error: std::io::Error| {
+            Failure::new("cannot read the directory").at(place).because(error)
+        }
+    };
+    let certs = home.certs_dir();
+    let mut found = Vec::new();
+    if !certs.exists() {
+        return Ok(found);
+    }
+    for dir in certs.read_dir().map_err(failed(&certs))? {
+        let dir = dir.map_err(failed(&certs))?.path();
+        if !dir.is_dir() {
+            continue;
+        }
+        for file in dir.read_dir().map_err(failed(&dir))? {
+            let file = file.map_err(failed(&dir))?.path();
+            if file.to_str().is_some_and(|name| name.ends_with("-cert.pem")) {
+                found.push(file);
+            }
+        }
+    }
+    found.sort_by_key(|file| (*file != home.ca_cert(), file.clone()));
+    Ok(found)
+}
+
+impl Shown {
+    fn new(file: &Path, summary: CertificateSummary, now: Timestamp) -> Self {
+        Self {
+            file: file.to_owned(),
+            status: status(&summary, now),
+            subject: summary.subject,
+            issuer: summary.issuer,
+            uris: summary.uris,
+            dns: summary.dns,
+            ip: summary.ip.iter().map(ToString::to_string).collect(),
+            not_before: summary.not_before.to_string(),
+            not_after: summary.not_after.to_string(),
+            serial: summary.serial,
+            sha256: summary.fingerprint.to_string(),
+            is_ca: summary.is_ca,
+            key_algorithm: summary.key_algorithm,
+            usages: summary.usages,
+        }
+    }
+}
+
+fn status(summary: &CertificateSummary, now: Timestamp) -> &'static str {
+    if now < summary.not_before {
+        return "future";
+    }
+    match now.until(summary.not_after) {
+        None => "expired",
+        Some(left) if left < SOON => "expiring",
+        Some(_) => "valid",
+    }
+}
+
+/// A certificate from elsewhere may hold anything; a terminal must not obey it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}

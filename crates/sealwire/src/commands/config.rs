@@ -1,0 +1,114 @@
+use clap::{Args, Subcommand};
+use sealwire::config::{CheckedFiles, ConfigError, SecureMcpConfig, ServerRole};
+use serde_json::json;
+
+use crate::cli::{Context, Failure, print, print_json};
+
+/// Check the configuration
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sealwire config check")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check every rule, every certificate and every key; bind and start nothing
+    ///
+    /// Ends with exit code 78 if anything is wrong, and names all of it.
+    #[command(after_help = "\
+Examples:
+  sealwire config check
+  sealwire config check --json | jq .problems")]
+    Check {
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    let Command::Check { json } = arguments.command;
+    let checked = SecureMcpConfig::load_file(context.home.root(), &context.config_file)
+        .and_then(|config| config.check_files().map(|files| (config, files)));
+    if json {
+        print_json(&match &checked {
+            Ok((config, files)) => good(config, files, context),
+            Err(error) => bad(error),
+        })?;
+        return checked.map(drop).map_err(Failure::from);
+    }
+    let (config, files) = checked?;
+    print(&text(&config, &files, context))
+}
+
+fn text(config: &SecureMcpConfig, files: &CheckedFiles, context: &Context) -> String {
+    let mut text = format!("{} is good\n", context.config_file.display());
+    for server in &files.servers {
+        let role = config.servers.get(&server.name).map(|entry| &entry.role);
+        let end = match role {
+            Some(ServerRole::Serve { bind_address, .. }) => {
+                format!("served at {}", bind_address.unwrap_or(config.listen.address))
+            }
+            Some(ServerRole::Connect { endpoint, .. }) => format!("connected to at {endpoint}"),
+            None => continue,
+        };
+        let (name, id, until) = (&server.name, &server.presents, server.not_after);
+        text.push_str(&format!("  {name}: {end}, as {id} until {until}\n"));
+    }
+    for warning in &files.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text
+}
+
+fn good(config: &SecureMcpConfig, files: &CheckedFiles, context: &Context) -> serde_json::Value {
+    let servers: Vec<_> = files
+        .servers
+        .iter()
+        .filter_map(|server| {
+            let entry = config.servers.get(&server.name)?;
+            let (role, address) = match &entry.role {
+                ServerRole::Serve { bind_address, .. } => {
+                    ("serve", bind_address.unwrap_or(config.listen.address).to_string())
+                }
+                ServerRole::Connect { endpoint, .. } => ("connect", endpoint.clone()),
+            };
+            Some(json!({
+                "name": server.name,
+                "server_name": entry.server_name,
+                "role": role,
+                "address": address,
+                "presents": server.presents.to_string(),
+                "not_after": server.not_after.to_string(),
+            }))
+        })
+        .collect();
+    json!({
+        "ok": true,
+        "file": context.config_file,
+        "trust_domain": config.trust_domain.as_str(),
+        "servers": servers,
+        "warnings": files.warnings,
+    })
+}
+
+fn bad(error: &ConfigError) -> serde_json::Value {
+    let problems: Vec<_> = error
+        .problems()
+        .iter()
+        .map(|problem| {
+            json!({
+                "file": problem.file,
+                "line": problem.line,
+                "key": problem.key,
+                "what": problem.what,
+                "remedy": problem.remedy,
+            })
+        })
+        .collect();
+    json!({ "ok": false, "problems": problems })
+}

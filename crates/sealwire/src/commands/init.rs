@@ -1,0 +1,289 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use sealwire::config::{DEFAULT_TRUST_DOMAIN, SecureMcpConfig};
+use sealwire::home::Home;
+use sealwire_identity::{CertificateAuthority, SigningKey, TrustAnchors, files};
+use sealwire_names::{Kind, PeerId, TrustDomain};
+use serde::Serialize;
+
+use super::bundle::{self, Bundle};
+use super::issuing::{HomeLock, Target, Terms, open_authority};
+use crate::cli::{Context, Failure, print, print_json};
+
+/// How long an authority made here is valid: ten years.
+const AUTHORITY_VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
+const DEFAULT_NAME: &str = "core";
+
+/// Make the home: authority, certificate, signing key, configuration
+///
+/// What is there already is kept: running it again adds what is missing and never
+/// replaces a key or a configuration.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire init
+  sealwire init --name laptop --trust-domain example.org
+  sealwire init --from-bundle laptop.sealwire-bundle")]
+pub(crate) struct Arguments {
+    /// The name of this installation, in its certificate [default: core]
+    #[arg(long, conflicts_with = "from_bundle")]
+    name: Option<String>,
+    /// The first part of every peer's name [default: sealwire.internal]
+    #[arg(long, value_name = "DOMAIN", conflicts_with = "from_bundle")]
+    trust_domain: Option<String>,
+    /// Take certificates and servers from this file, made by `cert bundle` elsewhere
+    #[arg(long, value_name = "FILE")]
+    from_bundle: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `init` did.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    home: PathBuf,
+    /// Files that were made.
+    made: Vec<PathBuf>,
+    /// Files that were there already.
+    kept: Vec<PathBuf>,
+    /// What the user should know.
+    notes: Vec<String>,
+    /// The commands to run next, each with what it does.
+    next: Vec<Step>,
+}
+
+#[derive(Debug, Serialize)]
+struct Step {
+    command: String,
+    what: &'static str,
+}
+
+impl Report {
+    /// Calls `make` unless the first of `files` is there, and notes which it was for all
+    /// of them that are there then.
+    pub(crate) fn make(
+        &mut self,
+        files: &[&Path],
+        make: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let kept = files.first().is_none_or(|file| file.exists());
+        if !kept {
+            make()?;
+        }
+        let list = if kept { &mut self.kept } else { &mut self.made };
+        list.extend(files.iter().filter(|file| file.exists()).map(|file| file.to_path_buf()));
+        Ok(())
+    }
+
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+}
+
+pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    if context.config_file != context.home.config_file() {
+        return Err(Failure::usage("init makes the configuration in the home itself")
+            .fix("leave --config out"));
+    }
+    // The bundle first: when it is not good, nothing is made.
+    let bundle = arguments.from_bundle.as_deref().map(Bundle::load).transpose()?;
+    let _lock = HomeLock::acquire(&context.home)?;
+    let mut report = Report { home: context.home.root().to_owned(), ..Report::default() };
+    match bundle {
+        Some(bundle) => bundle::unpack(&bundle, context, &mut report)?,
+        None => make_home(&arguments, context, &mut report)?,
+    }
+    report.next = next_steps(context, arguments.from_bundle.is_some());
+    if arguments.json { print_json(&report) } else { print(&text(&report)) }
+}
+
+fn make_home(arguments: &Arguments, context: &Context, report: &mut Report) -> Result<(), Failure> {
+    let home = &context.home;
+    let name = arguments.name.as_deref().unwrap_or(DEFAULT_NAME);
+    let domain = arguments.trust_domain.as_deref().unwrap_or(DEFAULT_TRUST_DOMAIN);
+    let domain: TrustDomain = domain.parse().map_err(|error| {
+        Failure::usage(format!("{domain:?} cannot be a trust domain"))
+            .because(error)
+            .fix("write it like a lower-case DNS name, e.g. example.org")
+    })?;
+    check_core_name(&domain, name)?;
+    // The configuration comes first: it says which trust domain and name the rest is
+    // for, so that an interrupted init can be run again without repeating its options.
+    report.make(&[&home.config_file()], || write_config(home, &new_config(&domain, name)))?;
+    let config = context.load_config()?;
+    check_same(arguments, &domain, name, &config)?;
+    make_certificates(&config, report)?;
+    make_signing_key(home, report)
+}
+
+/// The authority, unless another machine's is trusted; then this core's certificate.
+fn make_certificates(config: &SecureMcpConfig, report: &mut Report) -> Result<(), Failure> {
+    let home = config.layout();
+    let own = own_target(config);
+    if config.ca_cert == home.ca_cert() {
+        report.make(&[&home.ca_cert(), &home.ca_key()], || {
+            let own_key = own.as_ref().map(|own| own.pair.key.clone());
+            let orphans = [Some(home.ca_key()), own_key];
+            if let Some(orphan) = orphans.into_iter().flatten().find(|file| file.exists()) {
+                return Err(Failure::new("the authority's certificate is gone")
+                    .at(home.ca_cert().display())
+                    .because(format!("{} belongs to it", orphan.display()))
+                    .fix("put the certificate back, or move the keys away to start anew"));
+            }
+            CertificateAuthority::create(&home.ca_dir(), &config.trust_domain, AUTHORITY_VALIDITY)?;
+            Ok(())
+        })?;
+    } else {
+        report.kept.push(config.ca_cert.clone());
+    }
+    TrustAnchors::load(&config.ca_cert, config.trust_domain.clone())?;
+    let Some(own) = own else {
+        report.kept.push(config.client_cert.clone());
+        return Ok(());
+    };
+    own.presence()?;
+    report.make(&[&own.pair.cert, &own.pair.key], || {
+        own.issue(&open_authority(config)?, &Terms::default()).map(drop)
+    })
+}
+
+/// This core's certificate, if the configured one is in its usual place; else somebody
+/// else looks after it.
+fn own_target(config: &SecureMcpConfig) -> Option<Target> {
+    let file = config.client_cert.file_name()?.to_str()?;
+    let name = file.strip_suffix("-cert.pem")?;
+    let id = PeerId::new(config.trust_domain.clone(), Kind::Core, name).ok()?;
+    let pair = config.layout().pair_of(&id);
+    let usual = pair.cert == config.client_cert && pair.key == config.client_key;
+    usual.then_some(Target { id, pair })
+}
+
+/// Makes the signing key, or repeats its public half if that was lost.
+pub(crate) fn make_signing_key(home: &Home, report: &mut Report) -> Result<(), Failure> {
+    files::create_private_dir(&home.keys_dir())?;
+    let (private, public) = (home.signing_key(), home.signing_public_key());
+    if !private.exists() {
+        let make = || Ok(SigningKey::generate()?.write(&private, &public)?);
+        return report.make(&[&private, &public], make);
+    }
+    report.make(&[&private], || Ok(()))?;
+    report.make(&[&public], || {
+        let pem = SigningKey::load(&private)?.public_key_pem()?;
+        Ok(files::write_new(&public, pem.as_bytes(), files::PUBLIC_FILE)?)
+    })
+}
+
+/// Writes `sealwire.toml`, whose `env` values may be secrets, once.
+pub(crate) fn write_config(home: &Home, text: &str) -> Result<(), Failure> {
+    Ok(files::write_new(&home.config_file(), text.as_bytes(), files::PRIVATE_FILE)?)
+}
+
+/// The start of a new `sealwire.toml`.
+pub(crate) fn template(trust_domain: &TrustDomain, name: &str) -> String {
+    let mut text = format!(
+        "# sealwire: what is served here and what is connected to. Check: sealwire config check\n\
+         [security]\n\
+         trust_domain = \"{trust_domain}\"  # every peer is spiffe://{trust_domain}/<kind>/<name>\n"
+    );
+    if name != DEFAULT_NAME {
+        text.push_str(&certificates_table(Kind::Core, name));
+    }
+    text
+}
+
+fn new_config(trust_domain: &TrustDomain, name: &str) -> String {
+    format!("{}{EXAMPLES}", template(trust_domain, name))
+}
+
+/// The table that names a certificate other than the default one.
+pub(crate) fn certificates_table(kind: Kind, name: &str) -> String {
+    let pair = Home::relative_pair(kind, name);
+    format!(
+        "[security.certificates]\nclient_cert = \"{}\"\nclient_key = \"{}\"\n",
+        pair.cert.display(),
+        pair.key.display()
+    )
+}
+
+/// Ends a configuration that has no servers yet.
+pub(crate) const EXAMPLES: &str = "
+# [mcp_servers.time]            # served here, by `sealwire serve`
+# command = \"uvx\"
+# args = [\"mcp-server-time\"]
+# [mcp_servers.github]          # connected to, by `sealwire connect github`
+# endpoint = \"tools.example.org:7443\"
+";
+
+fn check_core_name(domain: &TrustDomain, name: &str) -> Result<(), Failure> {
+    let error = match PeerId::new(domain.clone(), Kind::Core, name) {
+        Err(error) => error.to_string(),
+        Ok(_) if !Home::core_name_is_free(name) => {
+            "that directory of certs/ has another use".to_owned()
+        }
+        Ok(_) => return Ok(()),
+    };
+    let what = format!("{name:?} cannot be the name of this installation");
+    Err(Failure::usage(what).because(error).fix("choose another --name"))
+}
+
+/// An existing configuration is kept, so options that contradict it cannot be honoured.
+fn check_same(
+    arguments: &Arguments,
+    domain: &TrustDomain,
+    name: &str,
+    config: &SecureMcpConfig,
+) -> Result<(), Failure> {
+    let place = config.layout().config_file();
+    let refuse = |what: String| {
+        Err(Failure::new(what)
+            .at(place.display())
+            .fix("leave the option out, or use another --home for another identity"))
+    };
+    if arguments.trust_domain.is_some() && config.trust_domain != *domain {
+        return refuse(format!("this home is of trust domain {}", config.trust_domain));
+    }
+    let pair = config.layout().pair(Kind::Core, name);
+    if arguments.name.is_some() && config.client_cert != pair.cert {
+        let present = config.client_cert.display();
+        return refuse(format!("this home presents another certificate, {present}"));
+    }
+    Ok(())
+}
+
+fn next_steps(context: &Context, from_bundle: bool) -> Vec<Step> {
+    let step = |rest: &str, what| Step { command: format!("{} {rest}", context.invocation), what };
+    let check = step("config check", "check the configuration and every file it names");
+    if from_bundle {
+        let list = step("cert list", "see which certificates are here");
+        return vec![list, check, step("connect NAME", "what an MCP client starts for a server")];
+    }
+    vec![
+        step("cert issue --all", "after adding servers: a certificate for each"),
+        check,
+        step("cert bundle NAME", "the one file that another machine needs"),
+    ]
+}
+
+fn text(report: &Report) -> String {
+    let mut text = format!("home {}\n", report.home.display());
+    let mut files = |word: &str, files: &[PathBuf]| {
+        for file in files {
+            let shown = file.strip_prefix(&report.home).unwrap_or(file);
+            text.push_str(&format!("  {word} {}\n", shown.display()));
+        }
+    };
+    files("made", &report.made);
+    files("kept", &report.kept);
+    for note in &report.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text.push_str("next:\n");
+    let width = report.next.iter().map(|step| step.command.len()).max().unwrap_or_default();
+    for step in &report.next {
+        text.push_str(&format!("  {:width$}  # {}\n", step.command, step.what));
+    }
+    text
+}

@@ -1,0 +1,233 @@
+//! Issuing certificates into a home: for whom, and into which files.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sealwire::config::{SecureMcpConfig, ServerRole};
+use sealwire::home::{CertificatePair, Home};
+use sealwire_identity::{CertificateAuthority, IssuedLeaf, KeyAlgorithm, LeafRequest, files};
+use sealwire_names::{Kind, PeerId};
+
+use crate::cli::Failure;
+
+/// How long a leaf is valid when nobody says, in days.
+pub(crate) const DEFAULT_DAYS: u32 = 90;
+
+/// A certificate to be issued, and where it goes.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) id: PeerId,
+    pub(crate) pair: CertificatePair,
+}
+
+/// Whether a certificate and its key are there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Absent,
+    Complete,
+}
+
+/// Keeps other processes from making keys in this home at the same time. Released when
+/// dropped; the operating system releases it when the process dies.
+#[derive(Debug)]
+pub(crate) struct HomeLock {
+    _file: File,
+}
+
+impl HomeLock {
+    /// Makes the home directory if there is none, and waits for the lock.
+    pub(crate) fn acquire(home: &Home) -> Result<Self, Failure> {
+        files::create_private_dir(home.root())?;
+        let path = home.lock_file();
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, files::PRIVATE_FILE);
+        let file = options.open(&path).and_then(|file| file.lock().map(|()| file));
+        let file = file.map_err(|error| {
+            Failure::new("cannot lock the home directory")
+                .at(path.display())
+                .because(error)
+                .fix("check that this user owns the home directory")
+        })?;
+        Ok(Self { _file: file })
+    }
+}
+
+impl Target {
+    /// The certificate for `name`. Without a kind: that of an MCP server if one is
+    /// served under that name, of an agent if there is one, else of a core.
+    pub(crate) fn new(
+        config: &SecureMcpConfig,
+        name: &str,
+        kind: Option<Kind>,
+    ) -> Result<Self, Failure> {
+        let kind = match kind {
+            Some(kind) => kind,
+            None => kind_of(config, name)?,
+        };
+        let id = PeerId::new(config.trust_domain.clone(), kind, name).map_err(|error| {
+            Failure::usage(format!("{name:?} cannot be a name"))
+                .because(error)
+                .fix("choose another")
+        })?;
+        if kind == Kind::Core && !Home::core_name_is_free(name) {
+            let what = format!("a core cannot be called {name:?}: that directory has another use");
+            return Err(Failure::usage(what).fix("choose another name"));
+        }
+        let served = served(config).find(|(server_name, _)| *server_name == name);
+        let pair = match served {
+            Some((_, pair)) if kind == Kind::McpServer => pair,
+            _ => config.layout().pair_of(&id),
+        };
+        Ok(Self { id, pair })
+    }
+
+    /// One for every served server and every agent of the configuration.
+    pub(crate) fn all(config: &SecureMcpConfig) -> Result<Vec<Self>, Failure> {
+        let servers = served(config).map(|(name, _)| (name, Kind::McpServer));
+        let agents = config.agents.iter().map(|agent| (agent.as_str(), Kind::Agent));
+        servers.chain(agents).map(|(name, kind)| Self::new(config, name, Some(kind))).collect()
+    }
+
+    /// Whether it has been issued already.
+    pub(crate) fn presence(&self) -> Result<Presence, Failure> {
+        match (self.pair.cert.exists(), self.pair.key.exists()) {
+            (true, true) => Ok(Presence::Complete),
+            (false, false) => Ok(Presence::Absent),
+            (true, false) => Err(half(&self.pair.cert, &self.pair.key)),
+            (false, true) => Err(half(&self.pair.key, &self.pair.cert)),
+        }
+    }
+
+    /// Issues it and writes both files.
+    pub(crate) fn issue(
+        &self,
+        authority: &CertificateAuthority,
+        terms: &Terms,
+    ) -> Result<IssuedLeaf, Failure> {
+        let leaf = authority.issue(&self.request(terms))?;
+        for file in [&self.pair.key, &self.pair.cert] {
+            if let Some(dir) = file.parent() {
+                files::create_private_dir(dir)?;
+            }
+        }
+        leaf.write(&self.pair.cert, &self.pair.key)?;
+        Ok(leaf)
+    }
+
+    /// Puts an existing pair aside as `.old`, over what was put aside before. The key goes
+    /// last: while it is there alone, nobody takes the place for empty.
+    pub(crate) fn put_aside(&self) -> Result<(), Failure> {
+        for file in [&self.pair.cert, &self.pair.key] {
+            if !file.exists() {
+                continue;
+            }
+            std::fs::rename(file, old(file)).map_err(|error| {
+                Failure::new("cannot put the old file aside")
+                    .at(file.display())
+                    .because(error)
+                    .fix("check that this user may write to its directory")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A server is reached as `localhost` in the first trial; its names for clients that
+    /// check names are added so that they need not be told.
+    fn request(&self, terms: &Terms) -> LeafRequest {
+        let mut dns = terms.dns.clone();
+        let mut ip = terms.ip.clone();
+        if self.id.kind() == Kind::McpServer {
+            dns.splice(0..0, [self.id.name().to_owned(), "localhost".to_owned()]);
+            ip.splice(0..0, [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        unique(&mut dns);
+        unique(&mut ip);
+        LeafRequest {
+            id: self.id.clone(),
+            dns,
+            ip,
+            validity: Duration::from_secs(u64::from(terms.days) * 86_400),
+            key_algorithm: KeyAlgorithm::EcdsaP256,
+        }
+    }
+}
+
+/// What a certificate says besides the name.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) dns: Vec<String>,
+    pub(crate) ip: Vec<IpAddr>,
+    pub(crate) days: u32,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { dns: Vec::new(), ip: Vec::new(), days: DEFAULT_DAYS }
+    }
+}
+
+/// The authority of this home.
+pub(crate) fn open_authority(config: &SecureMcpConfig) -> Result<CertificateAuthority, Failure> {
+    let home = config.layout();
+    if !home.ca_key().exists() {
+        return Err(Failure::new("this home has no certificate authority of its own")
+            .at(home.ca_key().display())
+            .fix(
+                "run `sealwire cert bundle NAME` on the machine that has it, and take the \
+                  file here with `sealwire init --from-bundle FILE`",
+            ));
+    }
+    Ok(CertificateAuthority::load(&home.ca_dir(), &config.trust_domain)?)
+}
+
+fn served(config: &SecureMcpConfig) -> impl Iterator<Item = (&str, CertificatePair)> {
+    config.servers.values().filter_map(|entry| match &entry.role {
+        ServerRole::Serve { tls_cert, tls_key, .. } => {
+            let pair = CertificatePair { cert: tls_cert.clone(), key: tls_key.clone() };
+            Some((entry.server_name.as_str(), pair))
+        }
+        ServerRole::Connect { .. } => None,
+    })
+}
+
+fn kind_of(config: &SecureMcpConfig, name: &str) -> Result<Kind, Failure> {
+    if served(config).any(|(server_name, _)| server_name == name) {
+        return Ok(Kind::McpServer);
+    }
+    // A core certificate for the table's name would be of no use to anybody.
+    if let Some(entry) = config.servers.get(name)
+        && matches!(entry.role, ServerRole::Serve { .. })
+    {
+        let served_as = &entry.server_name;
+        return Err(Failure::usage(format!("{name:?} is served under the name {served_as:?}"))
+            .fix(format!("issue the certificate for {served_as}, or say --kind")));
+    }
+    let agent = config.agents.iter().any(|agent| agent.as_str() == name);
+    Ok(if agent { Kind::Agent } else { Kind::Core })
+}
+
+fn half(present: &Path, missing: &Path) -> Failure {
+    Failure::new("a certificate or key lacks its other half")
+        .at(present.display())
+        .because(format!("{} is missing", missing.display()))
+        .fix(format!("put it back, or move {} away and issue again", present.display()))
+}
+
+fn old(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".old");
+    name.into()
+}
+
+fn unique<T: PartialEq + Clone>(list: &mut Vec<T>) {
+    let mut seen = Vec::new();
+    list.retain(|item| {
+        let new = !seen.contains(item);
+        seen.push(item.clone());
+        new
+    });
+}

@@ -1,0 +1,10 @@
+//! One file for each subcommand: its arguments, and what it does.
+
+mod bundle;
+mod bundle_file;
+pub(crate) mod cert;
+mod certificates;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod init;
+mod issuing;
