@@ -45,14 +45,14 @@ impl PrivateKey {
         .map_err(Error::crypto("generating a key"))?;
         let pem = private_key_pem(pkcs8.as_ref())?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.as_ref().to_vec()));
-        Ok((Self::from_der(der, "the new key")?, pem))
+        Ok((Self::from_der(&Zeroizing::new(der), "the new key")?, pem))
     }
 
     /// Reads a key from PEM; `label` names it in errors.
     pub(crate) fn from_pem(pem: &[u8], label: &str) -> Result<Self, Error> {
         let der = parse_pem_private_key(pem)
             .map_err(|problem| Error::Pem { label: label.into(), problem })?;
-        Self::from_der(der, label)
+        Self::from_der(&der, label)
     }
 
     /// For [`rustls::sign::CertifiedKey`].
@@ -65,10 +65,9 @@ impl PrivateKey {
         &self.public
     }
 
-    fn from_der(der: PrivateKeyDer<'static>, label: &str) -> Result<Self, Error> {
-        let der = Zeroizing::new(der);
+    fn from_der(der: &PrivateKeyDer<'static>, label: &str) -> Result<Self, Error> {
         let unusable = |reason: String| Error::Key { label: label.into(), reason };
-        let signer = any_supported_type(&der)
+        let signer = any_supported_type(der)
             .map_err(|e| unusable(format!("the private key cannot be used: {e}")))?;
         let spki = signer.public_key().ok_or_else(|| unusable("no public key in it".into()))?;
         let public = rcgen::SubjectPublicKeyInfo::from_der(&spki)

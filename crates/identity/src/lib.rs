@@ -1,5 +1,75 @@
 //! Who is on the other end of a wire: keys, certificates, a certificate authority,
-//! and TLS that believes nothing else.
+//! and TLS that takes nobody's word.
+//!
+//! # The life of an identity
+//!
+//! A [`CertificateAuthority`] is made once per trust domain and issues leaves. A leaf
+//! names one peer in one URI SAN, `spiffe://<trust-domain>/<kind>/<name>`, and has a
+//! purpose: MCP servers accept connections (serverAuth), all others make them
+//! (clientAuth). A [`Credential`] is a leaf with its private key; [`TrustAnchors`]
+//! are the authorities one believes. From these two come the TLS configurations,
+//! [`server_config`] and [`client_config`].
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use sealwire_identity::{
+//!     CertificateAuthority, Credential, KeyAlgorithm, LeafRequest, TrustAnchors, server_config,
+//! };
+//! use std::{sync::Arc, time::Duration};
+//!
+//! let home = tempfile::tempdir()?;
+//! let trust_domain = "example.org".parse()?;
+//! let year = Duration::from_secs(365 * 86_400);
+//! let ca = CertificateAuthority::create(&home.path().join("ca"), &trust_domain, 10 * year)?;
+//! let leaf = ca.issue(&LeafRequest {
+//!     id: "spiffe://example.org/mcp-server/github".parse()?,
+//!     dns: vec!["github".into()],
+//!     ip: vec![],
+//!     validity: year / 4,
+//!     key_algorithm: KeyAlgorithm::EcdsaP256,
+//! })?;
+//! let (cert, key) = (home.path().join("cert.pem"), home.path().join("key.pem"));
+//! leaf.write(&cert, &key)?;
+//!
+//! let anchors = TrustAnchors::load(&home.path().join("ca/ca-cert.pem"), trust_domain)?;
+//! let tls = server_config(&Credential::load(&cert, &key)?, Arc::new(anchors), &[b"sealwire/1"])?;
+//! # assert!(tls.alpn_protocols == [b"sealwire/1"]);
+//! # Ok(()) }
+//! ```
+//!
+//! # What a handshake means here
+//!
+//! TLS 1.3 only, with AES-256-GCM or ChaCha20-Poly1305, the hybrid group
+//! X25519MLKEM768 before X25519, certificates at both ends, no 0-RTT. Both ends
+//! verify the other with [`PeerVerifier`]: RFC 5280 path validation by webpki, and
+//! the rules that webpki leaves out:
+//!
+//! | rule | code |
+//! |---|---|
+//! | X.509 v3, well-formed, no extension twice | `certificate_malformed` |
+//! | a path to an anchor of ours, anchors' pathLen included | `unknown_issuer`, `certificate_path` |
+//! | every link valid now, the anchor included | `certificate_expired`, `certificate_not_yet_valid` |
+//! | no SHA-1; RSA of 2048 bits, P-256 or Ed25519 at least | `weak_key` |
+//! | the leaf is no authority and may not sign certificates | `ca_as_leaf` |
+//! | keyUsage allows signatures; extendedKeyUsage states the role | `key_usage` |
+//! | exactly one URI SAN, of SPIFFE form, compared as bytes | `san_missing`, `san_multiple`, `spiffe_syntax` |
+//! | the trust domain is the one these anchors vouch for | `trust_domain` |
+//! | the peer is the one expected, and its common name | `peer_name`, `common_name` |
+//!
+//! **rustls asks no verifier when a session is resumed.** After every handshake the
+//! caller runs [`PeerVerifier::verify`] on the peer's certificates, and again as time
+//! goes by on a connection that stays open; [`VerifiedPeer::not_after`] says when it
+//! ends at the latest. A program also runs it on its own credential before it serves.
+//!
+//! A failed handshake becomes a stable code and a reason by [`refusal`]; the peer
+//! learns no more than a TLS alert.
+//!
+//! # Files
+//!
+//! [`files`] reads private keys only if nobody else can (0600; the authority's 0400;
+//! directories 0700) and writes whole files or nothing. No key or certificate is ever
+//! overwritten. Private keys live in memory that is wiped when freed. Every
+//! [`Error`] says what and where, and [`Error::remedy`] what to do.
 #![forbid(unsafe_code)]
 
 mod anchors;

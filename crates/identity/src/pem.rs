@@ -5,6 +5,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
+use zeroize::Zeroizing;
 
 use crate::error::shell_quote;
 
@@ -35,13 +36,13 @@ pub fn parse_pem_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>
 }
 
 /// The one private key in a PEM text: PKCS#8, SEC1, PKCS#1, or OpenSSH (Ed25519
-/// only, converted to PKCS#8).
+/// only, converted to PKCS#8). It is wiped when dropped.
 ///
 /// Blocks of other kinds, such as `EC PARAMETERS` and certificates, are ignored.
 ///
 /// # Errors
 /// [`PemError`]; encrypted keys and several keys in one text are refused.
-pub fn parse_pem_private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
+pub fn parse_pem_private_key(pem: &[u8]) -> Result<Zeroizing<PrivateKeyDer<'static>>, PemError> {
     let mut key = None;
     for section in sections(pem)? {
         let found = match section.label {
@@ -58,7 +59,7 @@ pub fn parse_pem_private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemEr
             "ENCRYPTED PRIVATE KEY" => return Err(PemError::Encrypted),
             _ => continue,
         };
-        if key.replace(found).is_some() {
+        if key.replace(Zeroizing::new(found)).is_some() {
             return Err(PemError::SeveralKeys);
         }
     }
@@ -234,7 +235,12 @@ fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 fn openssh_to_pkcs8(text: &[u8]) -> Result<PrivatePkcs8KeyDer<'static>, PemError> {
-    let key = ssh_key::PrivateKey::from_openssh(text).map_err(|_| PemError::OpenSsh)?;
+    let key = ssh_key::PrivateKey::from_openssh(text).map_err(|e| match e {
+        ssh_key::Error::AlgorithmUnknown | ssh_key::Error::AlgorithmUnsupported { .. } => {
+            PemError::OpenSshAlgorithm
+        }
+        _ => PemError::OpenSsh,
+    })?;
     if key.is_encrypted() {
         return Err(PemError::OpenSshEncrypted);
     }

@@ -36,7 +36,6 @@ impl SigningKey {
         let label = path.display().to_string();
         let der = parse_pem_private_key(&pem)
             .map_err(|problem| Error::Pem { label: label.clone(), problem })?;
-        let der = zeroize::Zeroizing::new(der);
         let PrivateKeyDer::Pkcs8(pkcs8) = &*der else {
             return Err(Error::Key { label, reason: "a signing key must be Ed25519".into() });
         };

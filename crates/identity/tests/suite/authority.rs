@@ -1,0 +1,232 @@
+//! Our own authority: what it issues, read by OpenSSL and by us.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealwire_identity::{
+    CertificateAuthority, Credential, Error, KeyAlgorithm, LeafRequest, PeerVerifier, Role,
+    TrustAnchors, describe,
+};
+use sealwire_names::{PeerId, RefusalCode};
+use tempfile::TempDir;
+
+use crate::support::{DAY, days_from_now, now, peer, run_in, trust_domain};
+
+fn authority(dir: &Path) -> CertificateAuthority {
+    CertificateAuthority::create(dir, &trust_domain(), 365 * DAY).unwrap()
+}
+
+fn request(uri: &str) -> LeafRequest {
+    LeafRequest {
+        id: peer(uri),
+        dns: vec![],
+        ip: vec![],
+        validity: 90 * DAY,
+        key_algorithm: KeyAlgorithm::default(),
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn its_files_have_their_modes_and_are_never_overwritten() {
+    let dir = TempDir::new().unwrap();
+    let ca = dir.path().join("ca");
+    authority(&ca);
+    assert_eq!(mode(&ca), 0o700);
+    assert_eq!(mode(&ca.join("ca-key.pem")), 0o400);
+    assert_eq!(mode(&ca.join("ca-cert.pem")), 0o644);
+    let before = fs::read(ca.join("ca-key.pem")).unwrap();
+    let again = CertificateAuthority::create(&ca, &trust_domain(), 365 * DAY).unwrap_err();
+    assert!(matches!(again, Error::Exists { .. }));
+    fs::remove_file(ca.join("ca-cert.pem")).unwrap();
+    let again = CertificateAuthority::create(&ca, &trust_domain(), 365 * DAY).unwrap_err();
+    assert!(matches!(again, Error::Exists { .. }));
+    assert_eq!(fs::read(ca.join("ca-key.pem")).unwrap(), before);
+}
+
+#[test]
+fn its_certificate_is_as_rfc_5280_wants_it() {
+    let dir = TempDir::new().unwrap();
+    let ca = dir.path().join("ca");
+    authority(&ca);
+    let text = run_in(&ca, "openssl", &["x509", "-in", "ca-cert.pem", "-noout", "-text"], b"");
+    let text = String::from_utf8(text).unwrap();
+    for line in [
+        "Version: 3 (0x2)",
+        "X509v3 Basic Constraints: critical\n                CA:TRUE, pathlen:0",
+        "X509v3 Key Usage: critical\n                Certificate Sign, CRL Sign",
+        "Subject: O = sealwire, CN = sealwire CA ",
+        "X509v3 Subject Key Identifier",
+        "URI:spiffe://test.example",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn openssl_accepts_what_it_issues_for_its_purpose_only() {
+    let dir = TempDir::new().unwrap();
+    let ca = authority(dir.path().join("ca").as_path());
+    for (kind, purpose, other) in [
+        ("mcp-server", "sslserver", "sslclient"),
+        ("core", "sslclient", "sslserver"),
+        ("agent", "sslclient", "sslserver"),
+        ("user", "sslclient", "sslserver"),
+    ] {
+        for key_algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Ed25519] {
+            let mut request = request(&format!("spiffe://test.example/{kind}/one"));
+            request.dns = vec!["one".into(), "localhost".into()];
+            request.ip = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+            request.key_algorithm = key_algorithm;
+            let leaf = ca.issue(&request).unwrap();
+            let name = format!("{kind}-{key_algorithm:?}.pem");
+            fs::write(dir.path().join(&name), &leaf.cert_pem).unwrap();
+            let verify = |purpose| {
+                let arguments = [
+                    "verify",
+                    "-x509_strict",
+                    "-purpose",
+                    purpose,
+                    "-CAfile",
+                    "ca/ca-cert.pem",
+                    &name,
+                ];
+                std::process::Command::new("openssl")
+                    .args(arguments)
+                    .current_dir(dir.path())
+                    .output()
+                    .unwrap()
+            };
+            let good = verify(purpose);
+            assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+            assert!(!verify(other).status.success(), "{kind} is good for {other} too");
+            // OpenSSL reads the key as well.
+            run_in(dir.path(), "openssl", &["pkey", "-noout"], leaf.key_pem.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_leaf_says_exactly_what_was_asked() {
+    let dir = TempDir::new().unwrap();
+    let ca = authority(&dir.path().join("ca"));
+    let mut request = request("spiffe://test.example/mcp-server/github");
+    request.dns = vec!["github".into(), "localhost".into()];
+    request.ip = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+    let leaf = ca.issue(&request).unwrap();
+    let [summary] =
+        <[_; 1]>::try_from(describe(leaf.cert_pem.as_bytes(), "leaf").unwrap()).unwrap();
+    assert_eq!(summary.subject, "CN=github");
+    assert_eq!(summary.uris, ["spiffe://test.example/mcp-server/github"]);
+    assert_eq!(summary.dns, request.dns);
+    assert_eq!(summary.ip, request.ip);
+    assert_eq!(summary.usages, ["digitalSignature", "serverAuth"]);
+    assert_eq!(summary.key_algorithm, "ECDSA-P256");
+    assert!(!summary.is_ca);
+    assert_eq!(summary.serial.len(), 32);
+    assert_eq!(summary.not_after, leaf.not_after);
+    assert!(summary.not_before < now() && now() < summary.not_after);
+    let validity = summary.not_before.until(summary.not_after).unwrap();
+    assert_eq!(validity, 90 * DAY + Duration::from_secs(300));
+    let another = describe(ca.issue(&request).unwrap().cert_pem.as_bytes(), "leaf").unwrap();
+    assert_ne!(another[0].serial, summary.serial);
+}
+
+#[test]
+fn what_it_issues_loads_and_verifies_by_default_rules() {
+    let dir = TempDir::new().unwrap();
+    let ca = authority(&dir.path().join("ca"));
+    let reloaded = CertificateAuthority::load(&dir.path().join("ca"), &trust_domain()).unwrap();
+    let anchors =
+        Arc::new(TrustAnchors::load(&dir.path().join("ca/ca-cert.pem"), trust_domain()).unwrap());
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    reloaded
+        .issue(&request("spiffe://test.example/core/core"))
+        .unwrap()
+        .write(&cert, &key)
+        .unwrap();
+    assert_eq!((mode(&key), mode(&cert)), (0o600, 0o644));
+    let credential = Credential::load(&cert, &key).unwrap();
+    assert_eq!(*credential.id(), peer("spiffe://test.example/core/core"));
+    let verifier = PeerVerifier::new(Arc::clone(&anchors), Role::Client);
+    verifier.verify(credential.chain(), Some(credential.id()), now()).unwrap();
+    let late = verifier.verify(credential.chain(), None, days_from_now(91)).unwrap_err();
+    assert_eq!(late.code, RefusalCode::CertificateExpired);
+    let second = ca.issue(&request("spiffe://test.example/core/core")).unwrap();
+    assert!(matches!(second.write(&cert, &dir.path().join("new")), Err(Error::Exists { .. })));
+    assert!(!dir.path().join("new").exists(), "half a pair was written");
+}
+
+#[test]
+fn two_of_our_authorities_do_not_know_each_other() {
+    let dir = TempDir::new().unwrap();
+    let (ours, theirs) = (authority(&dir.path().join("a")), authority(&dir.path().join("b")));
+    let anchors =
+        TrustAnchors::from_pem(ours.certificate_pem().as_bytes(), trust_domain(), "ours").unwrap();
+    let leaf = theirs.issue(&request("spiffe://test.example/core/core")).unwrap();
+    let credential =
+        Credential::from_pem(leaf.cert_pem.as_bytes(), leaf.key_pem.as_bytes(), "leaf").unwrap();
+    let verifier = PeerVerifier::new(Arc::new(anchors), Role::Client);
+    let refused = verifier.verify(credential.chain(), None, now()).unwrap_err();
+    assert_eq!(refused.code, RefusalCode::UnknownIssuer);
+}
+
+#[test]
+fn requests_beyond_the_rules_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let ca = authority(&dir.path().join("ca"));
+    let long = format!("spiffe://test.example/core/{}", "a".repeat(65));
+    let mut cases: Vec<LeafRequest> =
+        vec![request("spiffe://other.example/core/core"), request(&long)];
+    for change in [
+        (|r| r.validity = Duration::ZERO) as fn(&mut LeafRequest),
+        |r| r.validity = Duration::MAX,
+        |r| r.dns = vec!["not a name".into()],
+        |r| r.dns = vec!["nämé".into()],
+    ] {
+        let mut request = request("spiffe://test.example/core/core");
+        change(&mut request);
+        cases.push(request);
+    }
+    for request in cases {
+        let error = ca.issue(&request).unwrap_err();
+        assert!(matches!(error, Error::Request { .. }), "{request:?}: {error}");
+    }
+}
+
+#[test]
+fn no_leaf_outlives_its_authority() {
+    let dir = TempDir::new().unwrap();
+    let ca =
+        CertificateAuthority::create(&dir.path().join("ca"), &trust_domain(), 30 * DAY).unwrap();
+    let leaf = ca.issue(&request("spiffe://test.example/core/core")).unwrap();
+    assert_eq!(leaf.not_after, ca.not_after());
+}
+
+#[test]
+fn a_foreign_or_careless_authority_directory_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    authority(&a);
+    authority(&b);
+    let other: PeerId = peer("spiffe://other.example/core/core");
+    let refused = CertificateAuthority::load(&a, other.trust_domain()).unwrap_err();
+    assert!(
+        matches!(&refused, Error::Certificate { refusal, .. } if refusal.code == RefusalCode::TrustDomain),
+        "{refused}"
+    );
+    let key = a.join("ca-key.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let refused = CertificateAuthority::load(&a, &trust_domain()).unwrap_err();
+    assert_eq!(refused.remedy(), format!("run: chmod 400 {}", key.display()));
+    fs::copy(b.join("ca-cert.pem"), a.join("ca-cert.pem")).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
+    let refused = CertificateAuthority::load(&a, &trust_domain()).unwrap_err();
+    assert!(matches!(refused, Error::KeyMismatch { .. }), "{refused}");
+}
