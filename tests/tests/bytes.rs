@@ -115,7 +115,7 @@ fn arrive_identical() {
         r#"{"jsonrpc":"2.0","method":"notifications/e","params":{"name":"t","arguments":{"a":1,"a":2,"name":3,"Name":4,"name":5,"\u0061":6}}}"#,
         r#"{"jsonrpc":"2.0","method":"notifications/f","params":{"_meta":{"a":1,"a":2},"arguments":{"_meta":1,"_META":2}}}"#,
         // Numbers.
-        r#"{"jsonrpc":"2.0","method":"notifications/g","params":[100000000000000000000000,-123456789012345678901234567890,1E400,1e-400,-0,-0.0,1.0,1.10,0.1000000000000000055511151231257827,1e+5,1E5]}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/g","params":{"n":[100000000000000000000000,-123456789012345678901234567890,1E400,1e-400,-0,-0.0,1.0,1.10,0.1000000000000000055511151231257827,1e+5,1E5]}}"#,
         // Escapes, each of them, and the ways to write one character.
         r#"{"jsonrpc":"2.0","method":"notifications\/h","params":{"s":"\"\\\/\b\f\n\r\t\u0000\u001f\u007F/é\u00e9\u00E9"}}"#,
         // Surrogates: a pair escaped and not, high and low alone, in the wrong order.
@@ -125,7 +125,7 @@ fn arrive_identical() {
             .replace('\u{0b}', "\\u000b")
             .as_str(),
         // White space in every place.
-        " {\t\"jsonrpc\" : \"2.0\" , \"method\"\t:\"notifications/k\",\"params\" : [ ] } ",
+        " {\t\"jsonrpc\" : \"2.0\" , \"method\"\t:\"notifications/k\",\"params\" : { } } ",
         // The Kelvin sign folds to k; no decisive member has one.
         "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/l\",\"\u{212a}\":1,\"params\":{}}",
         // A carriage return before the line's end, and within.
@@ -292,16 +292,9 @@ fn what_is_not_json_is_refused() {
     ] {
         wire.refuses(format!("{good}{bad}}}}}"), &id, "message_malformed");
     }
-    for bad in
-        ["", "}", "{\"jsonrpc\"", "\u{feff}{\"jsonrpc\":\"2.0\",\"method\":\"m\"}", "null", "1"]
+    for bad in ["}", "{\"jsonrpc\"", "null", "1", "\"text\"", "\u{feff}{}", "Content-Length: 10\r"]
     {
-        if !bad.is_empty() {
-            wire.refuses(
-                bad,
-                &id,
-                if matches!(bad, "null" | "1") { "message_invalid" } else { "message_malformed" },
-            );
-        }
+        wire.refuses(bad, &id, "message_malformed");
     }
     let twice = r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#;
     wire.refuses(format!("{twice}{twice}"), &id, "message_malformed");
@@ -341,13 +334,38 @@ fn what_is_not_json_rpc_is_refused() {
         r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
         r#"{"jsonrpc":"2.0","id":[1],"method":"m"}"#,
         r#"{"jsonrpc":"2.0","id":true,"method":"m"}"#,
-        r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":"m"}}"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"m","result":{}}"#,
-        r#"{"jsonrpc":"2.0","result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"m","params":[1]}"#,
+        r#"{"jsonrpc":"2.0","id":1.5,"method":"m"}"#,
+        r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,
     ] {
         wire.refuses(bad, &json!(1), "message_invalid");
     }
     wire.compare();
+}
+
+/// An answer that is refused is not answered. Whoever waits for it gets an error instead.
+#[test]
+fn an_answer_that_is_none_becomes_an_error() {
+    let mut wire = Wire::new();
+    for bad in [
+        r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":"m"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{},"Result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"#,
+    ] {
+        // Comes back as a request of the server's, which the client answers badly. The
+        // server gets an error in its place; it comes back as the answer to the first.
+        wire.passes(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#);
+        wire.client.send(bad);
+        let answer = wire.client.receive_json();
+        assert_eq!(answer["id"], 1, "{answer} for {bad}");
+        assert!(answer["error"]["code"].is_i64(), "{answer} for {bad}");
+    }
+    // Nobody waits for this one.
+    let mark = wire.client.log().mark();
+    wire.client.send(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    wire.client.log().wait_after(mark, &["message refused", "code=response_unexpected"]);
+    wire.passes(r#"{"jsonrpc":"2.0","method":"notifications/alive"}"#);
 }
 
 #[test]
@@ -364,11 +382,9 @@ fn batches_are_refused() {
 fn deep_nesting_is_refused() {
     let mut wire = Wire::new();
     let id = json!(1);
-    for deep in [
-        nested(10_000),
-        r#"{"a":"#.repeat(10_000) + "1" + &"}".repeat(10_000),
-        "[".repeat(1_000_000),
-    ] {
+    for deep in
+        [nested(10_000), r#"{"a":"#.repeat(10_000) + "1" + &"}".repeat(10_000), nested(1_000_000)]
+    {
         for message in [
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"arguments":{deep}}}}}"#),
             format!(r#"{{"jsonrpc":"2.0","id":1,"x":{deep},"method":"m"}}"#),
