@@ -29,7 +29,7 @@ pub trait AuditSink: Send + Sync {
 }
 
 /// Something that happened and that an operator may have to prove later.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A verified peer opened a conversation with a server.
@@ -79,7 +79,7 @@ pub struct Connection<'a> {
 }
 
 /// A request or notification, as far as its head tells.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
     /// The verified peer of the conversation; `None` where we are the client's own process.
     pub peer: Option<&'a PeerId>,
@@ -91,8 +91,9 @@ pub struct Message<'a> {
     pub method: &'a str,
     /// The tool, prompt or resource.
     pub subject: Option<&'a str>,
-    /// The request id as it stands in the message; `None` for a notification.
-    pub id: Option<&'a str>,
+    /// The request id as JSON; `None` for a notification. Shown only when it is recorded,
+    /// so that a sink that keeps nothing costs nothing.
+    pub id: Option<&'a dyn fmt::Display>,
 }
 
 /// How a call ended.

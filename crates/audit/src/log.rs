@@ -32,7 +32,7 @@ impl AuditSink for LogSink {
                 direction = message.direction,
                 method = message.method,
                 subject = message.subject,
-                id = message.id,
+                id = message.id.map(tracing::field::display),
                 reason = refusal.reason,
                 "message refused"
             ),
@@ -41,7 +41,7 @@ impl AuditSink for LogSink {
                 server = message.server,
                 direction = message.direction,
                 method = message.method,
-                id = message.id,
+                id = message.id.map(tracing::field::display),
                 result = %result,
                 duration_us = duration.as_micros(),
                 "answered"
@@ -70,7 +70,7 @@ fn log_message(what: &'static str, message: &Message<'_>) {
         direction = message.direction,
         method = message.method,
         subject = message.subject,
-        id = message.id,
+        id = message.id.map(tracing::field::display),
         "{what}"
     );
 }

@@ -1,3 +1,47 @@
 #![forbid(unsafe_code)]
-//! x
+//! MCP between two endpoints, over a link of mutual TLS.
+//!
+//! # The life of one tool call
+//!
+//! 1. A client writes a line to `sealwire connect`. [`Lines`] finds its end.
+//! 2. [`message`] reads its head strictly; the gate decides, the audit sink records, the
+//!    id is noted as in flight.
+//! 3. The bytes as they came go into a data frame of the [`link`], which keeps them until
+//!    the other side has handed them on.
+//! 4. On the serving side the frame is checked in the same way, by the serving side's
+//!    own gate: it does not trust what the connecting side let pass.
+//! 5. The bytes go to the standard input of the server's process, which belongs to this
+//!    conversation alone.
+//! 6. The answer travels back in the same way and passes because its id is in flight.
+//!
+//! # What is promised
+//!
+//! Bytes in, same bytes out, in order, once — across network cuts, as long as both
+//! processes live. When that ends, every waiting request is answered with an error that
+//! says what is known; none is ever sent twice.
+//!
+//! # Defaults
+//!
+//! Every bound has one place: [`Limits`] for peers, [`message::MAX_DEPTH`] for messages,
+//! the window of [`link`] for memory. One task drives each conversation, so nothing is
+//! passed between threads on the way.
+
+mod bridge;
+mod child;
+mod connect;
+mod conversation;
+mod endpoint;
+mod lines;
+pub mod link;
 pub mod message;
+mod serve;
+#[cfg(unix)]
+mod stdio;
+
+pub use child::ChildConfig;
+pub use connect::{ConnectConfig, Connection, RelayError};
+pub use endpoint::{Endpoint, EndpointError, Incoming};
+pub use lines::Lines;
+pub use serve::{Limits, ListenerConfig, ServeConfig, Server, Service};
+#[cfg(unix)]
+pub use stdio::stdio;

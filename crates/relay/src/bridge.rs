@@ -1,0 +1,256 @@
+//! Joins two endpoints: the loop that every message passes through.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
+
+use sealwire_guard::Direction;
+
+use crate::conversation::{Conversation, Now, Verdict};
+use crate::endpoint::{Endpoint, EndpointError, Incoming};
+use crate::link::Ending;
+use crate::message::ErrorCode;
+
+/// Something that the relay's owner has to decide about.
+#[derive(Debug)]
+pub(crate) enum Happened {
+    /// The client will send nothing more.
+    ClientEnded,
+    /// The server will send nothing more.
+    ServerEnded(Ending),
+    /// The serving side is about to stop.
+    Drain,
+    /// The endpoint towards the client failed.
+    ClientFailed(EndpointError),
+    /// The endpoint towards the server failed.
+    ServerFailed(EndpointError),
+    /// What [`Until`] asked for holds.
+    Reached,
+}
+
+/// What else ends [`Bridge::run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Nothing: run on.
+    Happened,
+    /// The client waits for no answer.
+    Idle,
+    /// As before, and the server's side knows that nothing more comes.
+    ServerSettled,
+    /// The client's side knows that nothing more comes.
+    ClientSettled,
+}
+
+/// Two endpoints and the conversation between them, driven by one task.
+pub(crate) struct Bridge<C, S> {
+    pub(crate) client: C,
+    pub(crate) server: S,
+    pub(crate) conversation: Conversation,
+    to_server: Flow,
+    to_client: Flow,
+}
+
+/// One direction's bookkeeping.
+#[derive(Default)]
+struct Flow {
+    ended: bool,
+    /// Once the sink has handed over as many messages as the first number says, the
+    /// source is told that everything up to the second has been consumed.
+    mark: Option<(u64, u64)>,
+    consumed: u64,
+}
+
+impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
+    pub(crate) fn new(client: C, server: S, conversation: Conversation) -> Self {
+        Self {
+            client,
+            server,
+            conversation,
+            to_server: Flow::default(),
+            to_client: Flow::default(),
+        }
+    }
+
+    /// Moves messages until something happens. Dropping the future loses nothing.
+    pub(crate) async fn run(&mut self, until: Until) -> Happened {
+        poll_fn(|cx| {
+            let polled = self.poll(cx);
+            if polled.is_pending() && self.has_reached(until) {
+                return Poll::Ready(Happened::Reached);
+            }
+            polled
+        })
+        .await
+    }
+
+    fn has_reached(&self, until: Until) -> bool {
+        let idle = !self.conversation.is_client_waiting();
+        match until {
+            Until::Happened => false,
+            Until::Idle => idle,
+            Until::ServerSettled => idle && self.server.is_settled(),
+            Until::ClientSettled => self.client.is_settled(),
+        }
+    }
+
+    /// Answers every request that the client waits for with an error.
+    pub(crate) fn abandon(&mut self, code: ErrorCode, text: &'static str, word: &'static str) {
+        for answer in self.conversation.abandon(code, text, word) {
+            self.client.send(&answer);
+        }
+    }
+
+    /// Moves messages until whatever has been sent to the client is on its way.
+    pub(crate) async fn flush_client(&mut self) -> Result<(), EndpointError> {
+        poll_fn(|cx| self.client.poll_flush(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+        loop {
+            let mut progress = false;
+
+            match self.pump_to_server(cx) {
+                Poll::Ready(Ok(None)) => progress = true,
+                Poll::Ready(Ok(Some(happened))) => return Poll::Ready(happened),
+                Poll::Ready(Err(error)) => return Poll::Ready(Happened::ClientFailed(error)),
+                Poll::Pending => {}
+            }
+            match self.pump_to_client(cx) {
+                Poll::Ready(Ok(None)) => progress = true,
+                Poll::Ready(Ok(Some(happened))) => return Poll::Ready(happened),
+                Poll::Ready(Err(error)) => return Poll::Ready(Happened::ServerFailed(error)),
+                Poll::Pending => {}
+            }
+            if let Poll::Ready(Err(error)) = self.server.poll_flush(cx) {
+                return Poll::Ready(Happened::ServerFailed(error));
+            }
+            if let Poll::Ready(Err(error)) = self.client.poll_flush(cx) {
+                return Poll::Ready(Happened::ClientFailed(error));
+            }
+            progress |= self.to_server.settle(&mut self.client, &self.server);
+            progress |= self.to_client.settle(&mut self.server, &self.client);
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn pump_to_server(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Happened>, EndpointError>> {
+        let pumped = pump(
+            cx,
+            Direction::ToServer,
+            &mut self.to_server,
+            &mut self.client,
+            &mut self.server,
+            &mut self.conversation,
+        );
+        pumped.map_ok(|end| {
+            end.map(|end| match end {
+                End::Of(_) => Happened::ClientEnded,
+                End::Drain => Happened::Drain,
+            })
+        })
+    }
+
+    fn pump_to_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Happened>, EndpointError>> {
+        let pumped = pump(
+            cx,
+            Direction::ToClient,
+            &mut self.to_client,
+            &mut self.server,
+            &mut self.client,
+            &mut self.conversation,
+        );
+        pumped.map_ok(|end| {
+            end.map(|end| match end {
+                End::Of(ending) => Happened::ServerEnded(ending),
+                End::Drain => Happened::Drain,
+            })
+        })
+    }
+}
+
+enum End {
+    Of(Ending),
+    Drain,
+}
+
+/// Takes what `source` has and hands it to `sink`, as far as the conversation allows.
+/// `Ready(Ok(None))` means that something was read and there may be more.
+fn pump(
+    cx: &mut Context<'_>,
+    direction: Direction,
+    flow: &mut Flow,
+    source: &mut impl Endpoint,
+    sink: &mut impl Endpoint,
+    conversation: &mut Conversation,
+) -> Poll<Result<Option<End>, EndpointError>> {
+    if flow.ended && !source.limits_itself() {
+        return Poll::Pending;
+    }
+    let mut answers = Vec::new();
+    let mut now = None;
+    let mut end = None;
+    while sink.has_room() || source.limits_itself() {
+        let limit = sink.max_message();
+        let Some(incoming) = source.next() else { break };
+        let now = *now.get_or_insert_with(|| Now {
+            wall: SystemTime::now().into(),
+            monotonic: Instant::now(),
+        });
+        let verdict = match incoming {
+            Incoming::Message(message) if message.len() <= limit => {
+                let verdict = conversation.judge(direction, message, now);
+                if verdict == Verdict::Forward {
+                    sink.send(message);
+                }
+                verdict
+            }
+            Incoming::Message(prefix) | Incoming::Oversized(prefix) => {
+                conversation.judge_oversized(direction, prefix, limit, now)
+            }
+            Incoming::Drain => {
+                end = Some(End::Drain);
+                break;
+            }
+            Incoming::End(ending) => {
+                flow.ended = true;
+                end = Some(End::Of(ending));
+                break;
+            }
+        };
+        match verdict {
+            Verdict::Answer(answer) => answers.push(answer),
+            Verdict::Substitute(answer) => sink.send(&answer),
+            Verdict::Forward | Verdict::Drop => {}
+        }
+    }
+    let position = source.position();
+    if flow.mark.is_none() && position > flow.consumed {
+        flow.mark = Some((sink.accepted(), position));
+    }
+    for answer in answers {
+        source.send(&answer);
+    }
+    if end.is_some() {
+        return Poll::Ready(Ok(end));
+    }
+    if sink.has_room() || source.limits_itself() {
+        return source.poll_fill(cx).map_ok(|()| None);
+    }
+    Poll::Pending
+}
+
+impl Flow {
+    /// Tells the source what the sink has handed over. Whether that made a difference.
+    fn settle(&mut self, source: &mut impl Endpoint, sink: &impl Endpoint) -> bool {
+        let Some((accepted, position)) = self.mark else { return false };
+        if sink.handed_over() < accepted {
+            return false;
+        }
+        source.consumed(position);
+        self.consumed = position;
+        self.mark = None;
+        true
+    }
+}

@@ -1,0 +1,129 @@
+//! A child process as an endpoint: one MCP server over its standard input and output.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::lines::Lines;
+
+/// What a child inherits of our environment. Everything else must be stated in its
+/// `env`: secrets of ours are not for every server we start.
+const INHERITED: [&str; 13] = [
+    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ",
+    "USER", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+];
+/// Longest line of a child's stderr that is logged whole, in bytes.
+const MAX_LOG_LINE: u64 = 8 * 1024;
+
+/// How to start an MCP server.
+#[derive(Clone, Debug)]
+pub struct ChildConfig {
+    /// The program, looked up in `PATH` if it is a bare name. No shell is involved.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables besides the inherited ones.
+    pub env: BTreeMap<String, String>,
+    /// Where to start it.
+    pub cwd: Option<PathBuf>,
+}
+
+/// A running MCP server in a process group of its own.
+pub(crate) struct Server {
+    child: Child,
+    group: Option<rustix::process::Pid>,
+}
+
+impl Server {
+    /// Starts the server and returns its endpoint. Its stderr goes to our log.
+    pub(crate) fn start(
+        config: &ChildConfig,
+        name: &Arc<str>,
+        max_message: usize,
+    ) -> io::Result<(Self, Lines<ChildStdout, ChildStdin>)> {
+        let mut command = Command::new(&config.command);
+        command
+            .args(&config.args)
+            .env_clear()
+            .envs(INHERITED.iter().filter_map(|key| Some((key, std::env::var_os(key)?))))
+            .envs(&config.env)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(cwd) = &config.cwd {
+            command.current_dir(cwd);
+        }
+        let mut child = command.spawn()?;
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw);
+        let missing = || io::Error::other("a standard stream is missing");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take().ok_or_else(missing)?;
+        tokio::spawn(log_stderr(stderr, Arc::clone(name)));
+        Ok((Self { child, group }, Lines::new(stdout, stdin, max_message)))
+    }
+
+    /// Asks the whole group to end (SIGTERM).
+    pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Ends the whole group (SIGKILL).
+    pub(crate) fn kill(&self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    /// Waits for the server's end, at most for `limit`; `None` if it still runs.
+    pub(crate) async fn wait(&mut self, limit: Duration) -> Option<io::Result<ExitStatus>> {
+        timeout(limit, self.child.wait()).await.ok()
+    }
+
+    /// Asks the group to end, and after `grace` ends what is left of it.
+    pub(crate) async fn stop(mut self, grace: Duration) {
+        self.terminate();
+        if self.wait(grace).await.is_none() {
+            tracing::warn!("the server ignored SIGTERM");
+        }
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        if let Some(group) = self.group {
+            // It fails if the group has ended by itself, which is what we want.
+            let _ended = rustix::process::kill_process_group(group, signal);
+        }
+    }
+}
+
+/// Whatever happens to us, no process of the group stays behind.
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn log_stderr(stderr: ChildStderr, server: Arc<str>) {
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(MAX_LOG_LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                tracing::info!(target: "server", %server, "{}", text.trim_end().escape_debug());
+            }
+        }
+    }
+}

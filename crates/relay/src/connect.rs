@@ -1,0 +1,161 @@
+//! The connecting side: a local MCP client on one end, a link on the other.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealwire_audit::AuditSink;
+use sealwire_guard::Gate;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::bridge::{Bridge, Happened, Until};
+use crate::conversation::Conversation;
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::link::{DialConfig, Dialer, Ending, LinkEndpoint, LinkError, Redial};
+use crate::message::ErrorCode;
+
+/// Unacknowledged bytes that we accept.
+const WINDOW: u32 = crate::link::DEFAULT_WINDOW;
+/// How long the client may take to read its last answers.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How to connect.
+pub struct ConnectConfig {
+    /// Where to, and as whom.
+    pub dial: DialConfig,
+    /// How long to redial after a cut.
+    pub reconnect_timeout: Duration,
+    /// A connection from which nothing is heard for this long is given up.
+    pub idle_timeout: Duration,
+    /// How long to wait for answers once one side has ended.
+    pub drain_timeout: Duration,
+    /// Decides about messages on this side.
+    pub gate: Arc<dyn Gate>,
+    /// Records decisions on this side.
+    pub audit: Arc<dyn AuditSink>,
+}
+
+/// A link that stands, before its first message.
+pub struct Connection {
+    config: ConnectConfig,
+    link: LinkEndpoint<Redial>,
+}
+
+impl Connection {
+    /// Dials, verifies the server and is greeted by it.
+    ///
+    /// # Errors
+    /// [`LinkError`] of the first attempt: nothing has been promised to the client yet,
+    /// so it is better told now than after a minute.
+    pub async fn open(config: ConnectConfig) -> Result<Self, LinkError> {
+        let dialer = Arc::new(Dialer::new(config.dial.clone()));
+        let carrier = Redial::new(dialer, config.reconnect_timeout);
+        let mut link =
+            LinkEndpoint::new(carrier, config.dial.max_message, WINDOW, config.idle_timeout);
+        link.connected().await?;
+        Ok(Self { config, link })
+    }
+
+    /// Our own name as the serving side verified it.
+    pub fn we_are(&self) -> &str {
+        self.link.carrier().conversation().map_or("", |conversation| &conversation.we_are)
+    }
+
+    /// Relays between `client` and the server until either ends, or `stop` resolves.
+    ///
+    /// Every request that the client still waits for is answered, if need be with an
+    /// error that says what is known of it.
+    ///
+    /// # Errors
+    /// When the link failed or the server did.
+    pub async fn relay(
+        self,
+        client: impl Endpoint,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), RelayError> {
+        let conversation = Conversation::new(
+            None,
+            self.config.dial.server_name.as_str().into(),
+            self.config.gate,
+            self.config.audit,
+        );
+        let mut bridge = Bridge::new(client, self.link, conversation);
+        let drain_timeout = self.config.drain_timeout;
+        let mut until = Until::Happened;
+        let mut deadline: Option<Instant> = None;
+        tokio::pin!(stop);
+        loop {
+            let happened = tokio::select! {
+                happened = bridge.run(until) => happened,
+                () = &mut stop, if until == Until::Happened => {
+                    tracing::info!("stopping");
+                    bridge.conversation.drain();
+                    Happened::ClientEnded
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    bridge.abandon(
+                        ErrorCode::OutcomeUnknown,
+                        "stopped before the answer came",
+                        "outcome_unknown",
+                    );
+                    Happened::Reached
+                }
+            };
+            let result = match happened {
+                Happened::ClientEnded => {
+                    bridge.server.finish(Ending::Orderly);
+                    until = Until::ServerSettled;
+                    deadline.get_or_insert_with(|| Instant::now() + drain_timeout);
+                    continue;
+                }
+                Happened::Drain => {
+                    tracing::info!("the serving side is shutting down");
+                    bridge.conversation.drain();
+                    continue;
+                }
+                Happened::ClientFailed(error) => {
+                    // Nobody is left to answer to; the server is still to be told.
+                    tracing::debug!(%error, "the client is gone");
+                    bridge.server.finish(Ending::Orderly);
+                    let _late = timeout(LAST_WORDS, bridge.run(Until::ServerSettled)).await;
+                    return Ok(());
+                }
+                Happened::Reached => Ok(()),
+                Happened::ServerEnded(ending) => {
+                    bridge.abandon(
+                        ErrorCode::ServerEnded,
+                        "the server ended before it answered",
+                        "server_ended",
+                    );
+                    match ending {
+                        Ending::Orderly | Ending::Drained => Ok(()),
+                        Ending::ServerFailed => Err(RelayError::ServerFailed),
+                    }
+                }
+                Happened::ServerFailed(error) => {
+                    bridge.abandon(
+                        ErrorCode::OutcomeUnknown,
+                        "the connection was lost; whether the call was carried out is unknown",
+                        "outcome_unknown",
+                    );
+                    Err(RelayError::Endpoint(error))
+                }
+            };
+            // A client that does not read its last answers cannot keep us here.
+            let _unread = timeout(LAST_WORDS, bridge.flush_client()).await;
+            return result;
+        }
+    }
+}
+
+/// Why a relay ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// An endpoint failed.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The server's process ended with an error.
+    #[error("the server's process ended with an error; its log is on the serving side")]
+    ServerFailed,
+}

@@ -1,0 +1,344 @@
+//! What a conversation knows about its messages: whether each may pass, and which
+//! requests wait for an answer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sealwire_audit::{AuditSink, CallResult, Event, Message};
+use sealwire_guard::{Decision, Direction, Gate, Principal, Request};
+use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
+
+use crate::message::{ErrorCode, Head, Parser, Rejected, RequestId, error_answer};
+
+/// Most requests that may wait for an answer in one direction.
+const MAX_IN_FLIGHT: usize = 65_536;
+
+/// What to do with a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Hand it on as it came.
+    Forward,
+    /// Do not hand it on; send this to whoever sent it.
+    Answer(Vec<u8>),
+    /// Do not hand it on; send this to the other side, which waits for an answer.
+    Substitute(Vec<u8>),
+    /// Do not hand it on.
+    Drop,
+}
+
+/// When a batch of messages is judged; read once for all of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) wall: Timestamp,
+    pub(crate) monotonic: Instant,
+}
+
+/// The judge of one conversation between an MCP client and an MCP server.
+pub(crate) struct Conversation {
+    peer: Option<PeerId>,
+    server: Arc<str>,
+    gate: Arc<dyn Gate>,
+    audit: Arc<dyn AuditSink>,
+    parser: Parser,
+    to_server: InFlight,
+    to_client: InFlight,
+    draining: bool,
+}
+
+/// Requests that wait for an answer.
+type InFlight = HashMap<RequestId, Call>;
+
+struct Call {
+    method: Box<str>,
+    subject: Option<Box<str>>,
+    since: Instant,
+}
+
+impl Conversation {
+    /// `peer` is the verified peer across the wire; `None` where the client is the
+    /// process that started us.
+    pub(crate) fn new(
+        peer: Option<PeerId>,
+        server: Arc<str>,
+        gate: Arc<dyn Gate>,
+        audit: Arc<dyn AuditSink>,
+    ) -> Self {
+        Self {
+            peer,
+            server,
+            gate,
+            audit,
+            parser: Parser::default(),
+            to_server: InFlight::new(),
+            to_client: InFlight::new(),
+            draining: false,
+        }
+    }
+
+    /// From now on, no new request reaches the server.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether the client waits for an answer.
+    pub(crate) fn is_client_waiting(&self) -> bool {
+        !self.to_server.is_empty()
+    }
+
+    /// Judges a message travelling in `direction`.
+    pub(crate) fn judge(&mut self, direction: Direction, message: &[u8], now: Now) -> Verdict {
+        match self.parser.parse(message) {
+            Ok(Head::Request { id, method, params }) => {
+                let judged = self.judge_call(
+                    direction,
+                    Some(&id),
+                    &method,
+                    params.subject.as_deref(),
+                    now.wall,
+                );
+                let call = Call {
+                    method: (&*method).into(),
+                    subject: params.subject.as_deref().map(Into::into),
+                    since: now.monotonic,
+                };
+                match judged.and_then(|()| self.enter(direction, id.clone(), call)) {
+                    Ok(()) => Verdict::Forward,
+                    Err(refusal) => {
+                        self.log_refusal(direction, Some(&id), &method, &refusal);
+                        Verdict::Answer(answer(Some(&id), &refusal))
+                    }
+                }
+            }
+            Ok(Head::Notification { method, params }) => {
+                let subject = params.subject.as_deref();
+                match self.judge_call(direction, None, &method, subject, now.wall) {
+                    Ok(()) => Verdict::Forward,
+                    Err(refusal) => {
+                        self.log_refusal(direction, None, &method, &refusal);
+                        Verdict::Drop
+                    }
+                }
+            }
+            Ok(Head::Response { id, is_error }) => {
+                self.judge_response(direction, id.as_ref(), is_error, now.monotonic)
+            }
+            Err(rejected) => self.reject(direction, &rejected, now.monotonic),
+        }
+    }
+
+    /// Judges a message over the size limit, of which only the first part is at hand.
+    pub(crate) fn judge_oversized(
+        &mut self,
+        direction: Direction,
+        prefix: &[u8],
+        limit: usize,
+        now: Now,
+    ) -> Verdict {
+        let id = self.parser.recover_id(prefix);
+        let reason = format!("a message of more than {limit} bytes");
+        let refusal = Refusal::new(RefusalCode::MessageTooLarge, reason);
+        // If a request waits under this id in the other direction, this was most
+        // likely its answer: whoever waits is to be told.
+        let is_response =
+            id.as_ref().is_some_and(|id| self.waiting_for(direction).contains_key(id));
+        self.reject(direction, &Rejected { refusal, id, is_response }, now.monotonic)
+    }
+
+    /// Gives up every request that the client waits for, and returns the answers.
+    pub(crate) fn abandon(
+        &mut self,
+        code: ErrorCode,
+        text: &'static str,
+        word: &'static str,
+    ) -> Vec<Vec<u8>> {
+        let waiting = std::mem::take(&mut self.to_server);
+        let mut answers = Vec::with_capacity(waiting.len());
+        for (id, call) in waiting {
+            self.record_outcome(
+                Direction::ToServer,
+                &id,
+                &call,
+                CallResult::Unanswered,
+                Instant::now(),
+            );
+            answers.push(error_answer(Some(&id), code, text, word));
+        }
+        answers
+    }
+
+    fn judge_call(
+        &self,
+        direction: Direction,
+        id: Option<&RequestId>,
+        method: &str,
+        subject: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if self.draining && direction == Direction::ToServer && id.is_some() {
+            return Err(Refusal::new(RefusalCode::Draining, "the conversation is being drained"));
+        }
+        let request = Request {
+            peer: self.peer.as_ref().map_or(Principal::Local, Principal::Peer),
+            server: &self.server,
+            direction,
+            method,
+            subject,
+        };
+        if let Decision::Deny(refusal) = self.gate.decide(&request, now) {
+            return Err(refusal);
+        }
+        let message = self.message(direction, id, method, subject);
+        self.audit.record(&Event::Decision { message: &message, denied: None }).map_err(|error| {
+            Refusal::new(RefusalCode::NotAuthorized, format!("the audit log failed: {error}"))
+        })
+    }
+
+    fn enter(&mut self, direction: Direction, id: RequestId, call: Call) -> Result<(), Refusal> {
+        let in_flight = self.in_flight(direction);
+        if in_flight.len() >= MAX_IN_FLIGHT {
+            let reason = format!("{MAX_IN_FLIGHT} requests wait for an answer already");
+            return Err(Refusal::new(RefusalCode::RequestsInFlight, reason));
+        }
+        match in_flight.entry(id) {
+            Entry::Vacant(free) => {
+                free.insert(call);
+                Ok(())
+            }
+            Entry::Occupied(taken) => {
+                let reason = format!("a request with id {} is waiting already", taken.key());
+                Err(Refusal::new(RefusalCode::RequestIdInUse, reason))
+            }
+        }
+    }
+
+    /// A response passes only to a request that waits for it: an answer nobody asked
+    /// for could only confuse whoever correlates by id alone.
+    fn judge_response(
+        &mut self,
+        direction: Direction,
+        id: Option<&RequestId>,
+        is_error: bool,
+        now: Instant,
+    ) -> Verdict {
+        let Some(id) = id else { return Verdict::Forward };
+        let Some(call) = self.waiting_for(direction).remove(id) else {
+            let reason = format!("no request with id {id} waits for an answer");
+            let refusal = Refusal::new(RefusalCode::ResponseUnexpected, reason);
+            self.log_refusal(direction, Some(id), "", &refusal);
+            return Verdict::Drop;
+        };
+        let result = if is_error { CallResult::Error } else { CallResult::Result };
+        self.record_outcome(opposite(direction), id, &call, result, now);
+        Verdict::Forward
+    }
+
+    fn reject(&mut self, direction: Direction, rejected: &Rejected, now: Instant) -> Verdict {
+        let Rejected { refusal, id, is_response } = rejected;
+        self.log_refusal(direction, id.as_ref(), "", refusal);
+        if !is_response {
+            // A server's stray output is logged only: servers print banners, and an
+            // answer without an id would mean nothing to them.
+            let is_stray = direction == Direction::ToClient && id.is_none();
+            return if is_stray { Verdict::Drop } else { Verdict::Answer(answer(id.as_ref(), refusal)) };
+        }
+        let Some((id, call)) = id.as_ref().and_then(|id| {
+            self.waiting_for(direction).remove_entry(id)
+        }) else {
+            return Verdict::Drop;
+        };
+        self.record_outcome(opposite(direction), &id, &call, CallResult::Unanswered, now);
+        Verdict::Substitute(answer(Some(&id), refusal))
+    }
+
+    fn in_flight(&mut self, direction: Direction) -> &mut InFlight {
+        match direction {
+            Direction::ToServer => &mut self.to_server,
+            Direction::ToClient => &mut self.to_client,
+        }
+    }
+
+    /// The requests that a response travelling in `direction` may answer.
+    fn waiting_for(&mut self, direction: Direction) -> &mut InFlight {
+        self.in_flight(opposite(direction))
+    }
+
+    fn log_refusal(
+        &self,
+        direction: Direction,
+        id: Option<&RequestId>,
+        method: &str,
+        refusal: &Refusal,
+    ) {
+        let message = self.message(direction, id, method, None);
+        let event = Event::Decision { message: &message, denied: Some(refusal) };
+        self.recorded(&event);
+    }
+
+    fn record_outcome(
+        &self,
+        direction: Direction,
+        id: &RequestId,
+        call: &Call,
+        result: CallResult,
+        now: Instant,
+    ) {
+        let message = self.message(direction, Some(id), &call.method, call.subject.as_deref());
+        let duration = now.saturating_duration_since(call.since);
+        self.recorded(&Event::Outcome { message: &message, result, duration });
+    }
+
+    fn message<'a>(
+        &'a self,
+        direction: Direction,
+        id: Option<&'a RequestId>,
+        method: &'a str,
+        subject: Option<&'a str>,
+    ) -> Message<'a> {
+        Message {
+            peer: self.peer.as_ref(),
+            server: &self.server,
+            direction: direction.as_str(),
+            method,
+            subject,
+            id: id.map(|id| id as &dyn std::fmt::Display),
+        }
+    }
+
+    /// Records what has already been decided. There is nothing left to deny, so a
+    /// failure can only be told.
+    fn recorded(&self, event: &Event<'_>) {
+        if let Err(error) = self.audit.record(event) {
+            tracing::error!(%error, "the audit log failed");
+        }
+    }
+}
+
+fn opposite(direction: Direction) -> Direction {
+    match direction {
+        Direction::ToServer => Direction::ToClient,
+        Direction::ToClient => Direction::ToServer,
+    }
+}
+
+/// What the sender of a refused message is told: what kind of refusal, nothing more.
+fn answer(id: Option<&RequestId>, refusal: &Refusal) -> Vec<u8> {
+    let text = match refusal.code {
+        RefusalCode::MessageMalformed => "the message is not valid JSON",
+        RefusalCode::MessageInvalid => "the message is not JSON-RPC 2.0",
+        RefusalCode::MessageBatch => "batches are not supported; send messages one by one",
+        RefusalCode::MessageTooDeep => "the message is nested too deeply",
+        RefusalCode::MessageTooLarge => "the message is too large",
+        RefusalCode::MemberAmbiguous => "a decisive member is repeated or misspelled by case",
+        RefusalCode::RequestIdInUse => "a request with this id is still waiting",
+        RefusalCode::RequestsInFlight => "too many requests are waiting for an answer",
+        RefusalCode::Draining => "the server is shutting down; connect again",
+        _ => "not allowed",
+    };
+    error_answer(id, ErrorCode::for_refusal(refusal.code), text, refusal.code.as_str())
+}
+
+#[cfg(test)]
+#[path = "conversation_tests.rs"]
+mod tests;

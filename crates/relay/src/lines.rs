@@ -1,0 +1,331 @@
+//! Newline-delimited messages over any pair of byte streams: MCP's stdio framing
+//! (MCP 2025-11-25, Transports, stdio).
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use memchr::memchr;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+use crate::endpoint::{Endpoint, EndpointError, Incoming};
+use crate::link::Ending;
+
+/// Bytes asked for in one read.
+const CHUNK: usize = 64 * 1024;
+/// Unwritten bytes beyond which no further message is taken.
+const BACKLOG: usize = 1024 * 1024;
+
+/// An endpoint that reads lines from `R` and writes lines to `W`.
+pub struct Lines<R, W> {
+    reader: Reader<R>,
+    writer: Writer<W>,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lines<R, W> {
+    /// Joins two byte streams. Lines longer than `max_message` bytes are refused.
+    pub fn new(input: R, output: W, max_message: usize) -> Self {
+        Self {
+            reader: Reader {
+                input,
+                buffer: BytesMut::new(),
+                scanned: 0,
+                line: 0,
+                max_message,
+                discarding: false,
+                ended: false,
+                count: 0,
+            },
+            writer: Writer {
+                output: Some(output),
+                filling: Vec::new(),
+                writing: Vec::new(),
+                written: 0,
+                accepted: 0,
+                in_writing: 0,
+                handed_over: 0,
+                finishing: false,
+            },
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Endpoint for Lines<R, W> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        let filled = ready!(self.reader.poll_fill(cx));
+        Poll::Ready(filled.map_err(|source| EndpointError::Io { what: "cannot read", source }))
+    }
+
+    fn next(&mut self) -> Option<Incoming<'_>> {
+        self.reader.next()
+    }
+
+    fn consumed(&mut self, _position: u64) {}
+
+    fn position(&self) -> u64 {
+        self.reader.count
+    }
+
+    fn has_room(&self) -> bool {
+        self.writer.filling.len() < BACKLOG
+    }
+
+    fn send(&mut self, message: &[u8]) {
+        self.writer.send(message);
+    }
+
+    fn finish(&mut self, _ending: Ending) {
+        self.writer.finishing = true;
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        let flushed = ready!(self.writer.poll_flush(cx));
+        Poll::Ready(flushed.map_err(|source| {
+            self.writer.close();
+            EndpointError::Io { what: "cannot write", source }
+        }))
+    }
+
+    fn accepted(&self) -> u64 {
+        self.writer.accepted
+    }
+
+    fn handed_over(&self) -> u64 {
+        self.writer.handed_over
+    }
+
+    fn is_settled(&self) -> bool {
+        self.writer.output.is_none()
+    }
+}
+
+struct Reader<R> {
+    input: R,
+    buffer: BytesMut,
+    /// How far the buffer has been searched for a line end.
+    scanned: usize,
+    /// Length, with its line end, of the line given out last; still in the buffer.
+    line: usize,
+    max_message: usize,
+    /// Inside a line that was too long: drop everything up to its end.
+    discarding: bool,
+    ended: bool,
+    count: u64,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.drop_line();
+        if self.ended {
+            return Poll::Pending;
+        }
+        if self.buffer.is_empty() && self.buffer.capacity() > 16 * CHUNK {
+            // A large message has passed: give its memory back.
+            self.buffer = BytesMut::new();
+        }
+        self.buffer.reserve(CHUNK);
+        let count = ready!(poll_read_buf(Pin::new(&mut self.input), cx, &mut self.buffer))?;
+        self.ended = count == 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn next(&mut self) -> Option<Incoming<'_>> {
+        self.drop_line();
+        loop {
+            let Some(found) = memchr(b'\n', &self.buffer[self.scanned..]) else {
+                return self.unfinished_line();
+            };
+            let end = self.scanned + found;
+            self.scanned = 0;
+            self.line = end + 1;
+            if std::mem::take(&mut self.discarding) || self.buffer[..end].trim_ascii().is_empty() {
+                // The rest of a line already refused, or an empty line, which stdio
+                // peers send now and then and which is no message.
+                self.drop_line();
+                continue;
+            }
+            self.count += 1;
+            if end > self.max_message {
+                return Some(Incoming::Oversized(&self.buffer[..end]));
+            }
+            return Some(Incoming::Message(&self.buffer[..end]));
+        }
+    }
+
+    /// What there is to say while no line end is in sight.
+    fn unfinished_line(&mut self) -> Option<Incoming<'_>> {
+        self.scanned = self.buffer.len();
+        if self.discarding {
+            self.buffer.clear();
+            self.scanned = 0;
+        } else if self.scanned > self.max_message {
+            self.discarding = true;
+            self.line = std::mem::take(&mut self.scanned);
+            self.count += 1;
+            return Some(Incoming::Oversized(&self.buffer[..]));
+        }
+        if !self.ended {
+            return None;
+        }
+        if !self.buffer.trim_ascii().is_empty() {
+            // The last line may lack its end.
+            self.line = std::mem::take(&mut self.scanned);
+            self.count += 1;
+            return Some(Incoming::Message(&self.buffer[..]));
+        }
+        Some(Incoming::End(Ending::Orderly))
+    }
+
+    fn drop_line(&mut self) {
+        self.buffer.advance(std::mem::take(&mut self.line));
+    }
+}
+
+struct Writer<W> {
+    /// `None` once closed.
+    output: Option<W>,
+    /// Lines taken since the last write began.
+    filling: Vec<u8>,
+    /// Lines being written.
+    writing: Vec<u8>,
+    written: usize,
+    accepted: u64,
+    /// What will have been handed over once `writing` is written.
+    in_writing: u64,
+    handed_over: u64,
+    finishing: bool,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    fn send(&mut self, message: &[u8]) {
+        self.filling.reserve(message.len() + 1);
+        self.filling.extend_from_slice(message);
+        self.filling.push(b'\n');
+        self.accepted += 1;
+    }
+
+    /// Nobody reads any more; what is still sent goes nowhere.
+    fn close(&mut self) {
+        self.output = None;
+        self.writing = Vec::new();
+        self.written = 0;
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(output) = &mut self.output else {
+            self.filling.clear();
+            self.handed_over = self.accepted;
+            return Poll::Ready(Ok(()));
+        };
+        let mut output = Pin::new(output);
+        loop {
+            while self.written < self.writing.len() {
+                let rest = &self.writing[self.written..];
+                let count = ready!(output.as_mut().poll_write(cx, rest))?;
+                if count == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.written += count;
+            }
+            self.handed_over = self.in_writing;
+            self.writing.clear();
+            self.written = 0;
+            if self.writing.capacity() > 16 * CHUNK {
+                self.writing = Vec::new();
+            }
+            if self.filling.is_empty() {
+                break;
+            }
+            std::mem::swap(&mut self.filling, &mut self.writing);
+            self.in_writing = self.accepted;
+        }
+        ready!(output.as_mut().poll_flush(cx))?;
+        if self.finishing {
+            ready!(output.as_mut().poll_shutdown(cx))?;
+            self.close();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+
+    type Local = Lines<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
+
+    fn pair(max_message: usize) -> (Local, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(256);
+        let (input, output) = tokio::io::split(ours);
+        (Lines::new(input, output, max_message), theirs)
+    }
+
+    async fn receive(lines: &mut Local) -> (&'static str, Vec<u8>) {
+        loop {
+            match lines.next() {
+                Some(Incoming::Message(message)) => return ("message", message.to_vec()),
+                Some(Incoming::Oversized(prefix)) => return ("oversized", prefix.to_vec()),
+                Some(Incoming::End(_)) => return ("end", Vec::new()),
+                Some(Incoming::Drain) => return ("drain", Vec::new()),
+                None => poll_fn(|cx| lines.poll_fill(cx)).await.unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn splits_at_newlines_and_nowhere_else() {
+        let (mut lines, mut theirs) = pair(1000);
+        theirs.write_all(b"one\ntwo\r\n\n \r\n\xff\0\nlast").await.unwrap();
+        theirs.shutdown().await.unwrap();
+        for expected in [&b"one"[..], b"two\r", b"\xff\0", b"last"] {
+            assert_eq!(receive(&mut lines).await, ("message", expected.to_vec()));
+        }
+        assert_eq!(receive(&mut lines).await.0, "end");
+        assert_eq!(lines.position(), 4);
+    }
+
+    #[tokio::test]
+    async fn an_overlong_line_is_told_once_and_the_next_one_arrives() {
+        let (mut lines, mut theirs) = pair(100);
+        let writing = tokio::spawn(async move {
+            theirs.write_all(&[b'a'; 100]).await.unwrap();
+            theirs.write_all(b"\n").await.unwrap();
+            theirs.write_all(&[b'b'; 5000]).await.unwrap();
+            theirs.write_all(b"\nnext\n").await.unwrap();
+            theirs
+        });
+        assert_eq!(receive(&mut lines).await, ("message", vec![b'a'; 100]));
+        let (what, prefix) = receive(&mut lines).await;
+        assert_eq!(what, "oversized");
+        assert!(prefix.len() > 100 && prefix.iter().all(|b| *b == b'b'));
+        assert_eq!(receive(&mut lines).await, ("message", b"next".to_vec()));
+        writing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn counts_only_what_has_been_written() {
+        let (mut lines, mut theirs) = pair(1000);
+        lines.send(&[b'x'; 300]);
+        let flushed = poll_fn(|cx| Poll::Ready(lines.poll_flush(cx).is_ready())).await;
+        assert!(!flushed, "the pipe holds 256 bytes only");
+        assert_eq!(lines.handed_over(), 0);
+        lines.send(b"second");
+        let mut read = vec![0; 301];
+        let (flushed, _) = tokio::join!(poll_fn(|cx| lines.poll_flush(cx)), async {
+            theirs.read_exact(&mut read).await.unwrap();
+        });
+        flushed.unwrap();
+        assert_eq!(lines.handed_over(), 2);
+        lines.finish(Ending::Orderly);
+        poll_fn(|cx| lines.poll_flush(cx)).await.unwrap();
+        assert!(lines.is_settled());
+        let mut rest = String::new();
+        drop(lines);
+        theirs.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "second\n");
+    }
+}

@@ -1,0 +1,293 @@
+//! The connecting side's carrier: dials, and dials again.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::ServerName;
+use sealwire_identity::{PeerVerifier, VerifiedPeer, io_refusal};
+use sealwire_names::{PeerId, Refusal, RefusalCode};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::endpoint::{Carrier, Connected, LinkState};
+use super::frame::{Frame, Handle, Hello, InstanceId, Resume};
+use super::greeting::{Wire, read_frame, write_frame};
+use super::session::DEFAULT_WINDOW;
+use super::{ALPN, LinkError};
+
+/// First pause between two attempts; doubled after each, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What it takes to reach one MCP server.
+#[derive(Clone)]
+pub struct DialConfig {
+    /// `host:port`.
+    pub endpoint: String,
+    /// The server's name: SNI, hello, and the last segment of `server`.
+    pub server_name: String,
+    /// The name its certificate must carry.
+    pub server: PeerId,
+    /// Our certificate, and how the server's is verified.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Verifies the server once more after each handshake, resumed ones included.
+    pub verifier: Arc<PeerVerifier>,
+    /// Longest time from the first byte to the end of the greeting.
+    pub handshake_timeout: Duration,
+    /// Largest message we accept, in bytes.
+    pub max_message: usize,
+}
+
+/// Dials one MCP server.
+pub struct Dialer {
+    config: DialConfig,
+    connector: TlsConnector,
+}
+
+/// A verified connection, before any greeting.
+pub struct Dialed {
+    /// The connection.
+    pub stream: TlsStream<TcpStream>,
+    /// The server, as verified.
+    pub server: VerifiedPeer,
+}
+
+impl Dialer {
+    /// A dialer for one server.
+    pub fn new(config: DialConfig) -> Self {
+        let connector = TlsConnector::from(Arc::clone(&config.tls));
+        Self { config, connector }
+    }
+
+    /// What it was made from.
+    pub fn config(&self) -> &DialConfig {
+        &self.config
+    }
+
+    /// Connects and verifies the server.
+    ///
+    /// # Errors
+    /// [`LinkError`]; [`LinkError::Refused`] where trying again is of no use.
+    pub async fn dial(&self) -> Result<Dialed, LinkError> {
+        let limit = self.config.handshake_timeout;
+        let late = |_| LinkError::Timeout { endpoint: self.config.endpoint.clone(), limit };
+        timeout(limit, self.handshake()).await.map_err(late)?
+    }
+
+    async fn handshake(&self) -> Result<Dialed, LinkError> {
+        let unreachable =
+            |source| LinkError::Unreachable { endpoint: self.config.endpoint.clone(), source };
+        let tcp = TcpStream::connect(&self.config.endpoint).await.map_err(unreachable)?;
+        tcp.set_nodelay(true).map_err(unreachable)?;
+        let name = ServerName::try_from(self.config.server_name.clone()).map_err(|_| {
+            let reason = format!("{:?} cannot stand in a TLS handshake", self.config.server_name);
+            LinkError::Refused(Refusal::new(RefusalCode::UnknownServer, reason))
+        })?;
+        let stream =
+            self.connector.connect(name, tcp).await.map_err(|error| self.tls_error(error))?;
+        let tls = stream.get_ref().1;
+        if tls.alpn_protocol() != Some(ALPN) {
+            let reason = "the server does not speak sealwire/1";
+            return Err(LinkError::Refused(Refusal::new(RefusalCode::TlsProtocol, reason)));
+        }
+        // rustls verifies full handshakes only; a resumed one is verified here.
+        let chain = tls.peer_certificates().unwrap_or_default();
+        let server = self
+            .config
+            .verifier
+            .verify(chain, Some(&self.config.server), SystemTime::now().into())
+            .map_err(LinkError::Refused)?;
+        Ok(Dialed { stream, server })
+    }
+
+    /// Greets the serving side.
+    async fn greet(
+        &self,
+        resume: Option<Resume>,
+        received: u64,
+    ) -> Result<(Connected<TlsStream<TcpStream>>, Conversation), LinkError> {
+        let mut wire = Wire::new(self.dial().await?.stream);
+        let hello = Hello {
+            server_name: &self.config.server_name,
+            resume,
+            received,
+            window: DEFAULT_WINDOW,
+            max_message: u32::try_from(self.config.max_message).unwrap_or(u32::MAX),
+        };
+        let exchange = async {
+            write_frame(&mut wire.stream, &Frame::Hello(hello)).await?;
+            read_frame(&mut wire, |frame| match frame {
+                Frame::Welcome(welcome) => Ok(Greeting {
+                    conversation: Conversation {
+                        instance: welcome.instance,
+                        handle: welcome.handle,
+                        we_are: welcome.peer.to_owned(),
+                    },
+                    received: welcome.received,
+                    window: welcome.window,
+                    max_message: welcome.max_message as usize,
+                }),
+                Frame::Refused(word) => Err(word.chars().take(40).collect()),
+                _ => Err(String::from("link_protocol")),
+            })
+            .await
+        };
+        let limit = self.config.handshake_timeout;
+        let late = |_| LinkError::Timeout { endpoint: self.config.endpoint.clone(), limit };
+        let answer = timeout(limit, exchange).await.map_err(late)?;
+        // In TLS 1.3 the serving side judges our certificate after our last flight, so
+        // its refusal arrives here.
+        let greeting = answer.map_err(|error| self.tls_error(error))?.map_err(|word: String| {
+            if resume.is_some() && word == RefusalCode::ResumeUnknown.as_str() {
+                return LinkError::Lost;
+            }
+            LinkError::Declined(word)
+        })?;
+        let connected = Connected {
+            wire,
+            peer_received: greeting.received,
+            peer_window: greeting.window,
+            peer_max_message: greeting.max_message,
+            greeting: None,
+        };
+        Ok((connected, greeting.conversation))
+    }
+
+    fn tls_error(&self, error: io::Error) -> LinkError {
+        let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        if is_tls {
+            return LinkError::Refused(io_refusal(&error));
+        }
+        LinkError::Interrupted { endpoint: self.config.endpoint.clone(), source: error }
+    }
+}
+
+struct Greeting {
+    conversation: Conversation,
+    received: u64,
+    window: u32,
+    max_message: usize,
+}
+
+/// What the serving side said in its welcome.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// The serving side's run.
+    pub instance: InstanceId,
+    /// The conversation's handle.
+    pub handle: Handle,
+    /// Our own name, as the serving side verified it.
+    pub we_are: String,
+}
+
+type Attempt = Pin<
+    Box<
+        dyn Future<Output = Result<(Connected<TlsStream<TcpStream>>, Conversation), LinkError>>
+            + Send,
+    >,
+>;
+
+/// A carrier that dials, and after a cut dials again until `reconnect_timeout` is over.
+pub struct Redial {
+    dialer: Arc<Dialer>,
+    reconnect_timeout: Duration,
+    conversation: Option<Conversation>,
+    generation: u64,
+    attempt: Option<Attempt>,
+    pause: Pin<Box<Sleep>>,
+    next_pause: Duration,
+    down_since: Option<Instant>,
+}
+
+impl Redial {
+    /// A carrier for one conversation. Must be called within a tokio runtime.
+    pub fn new(dialer: Arc<Dialer>, reconnect_timeout: Duration) -> Self {
+        Self {
+            dialer,
+            reconnect_timeout,
+            conversation: None,
+            generation: 0,
+            attempt: None,
+            pause: Box::pin(sleep_until(Instant::now())),
+            next_pause: FIRST_PAUSE,
+            down_since: None,
+        }
+    }
+
+    /// What the serving side said in its latest welcome.
+    pub fn conversation(&self) -> Option<&Conversation> {
+        self.conversation.as_ref()
+    }
+
+    fn start(&mut self, received: u64) -> Attempt {
+        // Each attempt has a number of its own, so that a hello which was held up
+        // somewhere cannot displace the connection of a later one.
+        self.generation += 1;
+        let generation = self.generation;
+        let resume = self.conversation.as_ref().map(|conversation| Resume {
+            instance: conversation.instance,
+            handle: conversation.handle,
+            generation,
+        });
+        let dialer = Arc::clone(&self.dialer);
+        Box::pin(async move { dialer.greet(resume, received).await })
+    }
+
+    /// Whether a failed attempt is the last one.
+    fn judge(&mut self, error: LinkError, down_since: Instant) -> Option<LinkError> {
+        if self.conversation.is_none() || !error.is_transient() {
+            return Some(error);
+        }
+        let waited = down_since.elapsed();
+        if waited >= self.reconnect_timeout {
+            return Some(LinkError::GaveUp { waited, last: error.to_string() });
+        }
+        tracing::info!(%error, "redialling");
+        self.pause.as_mut().reset(Instant::now() + self.next_pause);
+        self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
+        None
+    }
+}
+
+impl Carrier for Redial {
+    type Stream = TlsStream<TcpStream>;
+
+    fn poll_connect(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: LinkState,
+    ) -> Poll<Result<Connected<Self::Stream>, LinkError>> {
+        if state.is_connected {
+            return Poll::Pending;
+        }
+        let down_since = *self.down_since.get_or_insert_with(Instant::now);
+        loop {
+            if self.attempt.is_none() {
+                ready!(self.pause.as_mut().poll(cx));
+                self.attempt = Some(self.start(state.received));
+            }
+            let Some(attempt) = &mut self.attempt else { continue };
+            let outcome = ready!(attempt.as_mut().poll(cx));
+            self.attempt = None;
+            match outcome {
+                Ok((connected, conversation)) => {
+                    self.conversation = Some(conversation);
+                    self.down_since = None;
+                    self.next_pause = FIRST_PAUSE;
+                    return Poll::Ready(Ok(connected));
+                }
+                Err(error) => {
+                    if let Some(last) = self.judge(error, down_since) {
+                        return Poll::Ready(Err(last));
+                    }
+                }
+            }
+        }
+    }
+}

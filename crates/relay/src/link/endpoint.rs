@@ -1,0 +1,331 @@
+//! A link as an endpoint: the session's bytes over whatever connection there is.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::io::poll_read_buf;
+
+use super::frame::{Ending, Frame};
+use super::greeting::{CHUNK, Wire};
+use super::session::{Received, Session};
+use super::LinkError;
+use crate::endpoint::{Endpoint, EndpointError, Incoming};
+
+/// An acknowledgement travels with the next message, or alone after this long.
+const ACK_DELAY: Duration = Duration::from_millis(40);
+
+/// Where a link gets its connections from.
+pub trait Carrier {
+    /// The kind of connection it brings.
+    type Stream: AsyncRead + AsyncWrite + Unpin;
+
+    /// A new connection, which replaces the current one, if there is one.
+    ///
+    /// # Errors
+    /// When there will be none any more.
+    fn poll_connect(
+        &mut self,
+        cx: &mut Context<'_>,
+        state: LinkState,
+    ) -> Poll<Result<Connected<Self::Stream>, LinkError>>;
+}
+
+/// What a carrier needs to know about its link.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkState {
+    /// The last sequence number received.
+    pub received: u64,
+    /// Whether there is a connection now.
+    pub is_connected: bool,
+}
+
+/// A connection on which both greetings have been exchanged, or are about to be.
+pub struct Connected<S> {
+    pub(crate) wire: Wire<S>,
+    /// The last sequence number that the peer has received.
+    pub(crate) peer_received: u64,
+    /// How many unacknowledged bytes the peer accepts.
+    pub(crate) peer_window: u32,
+    /// The largest message that the peer accepts.
+    pub(crate) peer_max_message: usize,
+    /// Our greeting, where it has to tell what we had received by now.
+    pub(crate) greeting: Option<Box<dyn FnOnce(u64) -> Vec<u8> + Send>>,
+}
+
+/// An endpoint over a link.
+pub struct LinkEndpoint<C: Carrier> {
+    session: Session,
+    carrier: C,
+    wire: Option<Wire<C::Stream>>,
+    /// Length of the frame given out last, still in the wire's buffer.
+    taken: usize,
+    max_message: usize,
+    peer_max_message: usize,
+    idle_timeout: Duration,
+    heard: Instant,
+    pinged: bool,
+    ping_timer: Pin<Box<Sleep>>,
+    ack_timer: Option<Pin<Box<Sleep>>>,
+    fault: Option<LinkError>,
+    end_told: bool,
+    /// How often a connection was lost.
+    cuts: u64,
+}
+
+impl<C: Carrier> LinkEndpoint<C> {
+    /// A link without a connection yet: the carrier brings the first, too.
+    ///
+    /// A connection from which nothing is heard for `idle_timeout`, not even the answer
+    /// to a ping, is given up. Must be called within a tokio runtime with a timer.
+    pub fn new(carrier: C, max_message: usize, window: u32, idle_timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            session: Session::new(window),
+            carrier,
+            wire: None,
+            taken: 0,
+            max_message,
+            peer_max_message: usize::MAX,
+            idle_timeout,
+            heard: now,
+            pinged: false,
+            ping_timer: Box::pin(sleep_until(now + idle_timeout / 3)),
+            ack_timer: None,
+            fault: None,
+            end_told: false,
+            cuts: 0,
+        }
+    }
+
+    /// How often a connection was lost so far.
+    pub fn cuts(&self) -> u64 {
+        self.cuts
+    }
+
+    /// The carrier.
+    pub fn carrier(&self) -> &C {
+        &self.carrier
+    }
+
+    /// Waits until the first connection stands.
+    ///
+    /// # Errors
+    /// When there will be none.
+    pub async fn connected(&mut self) -> Result<(), LinkError> {
+        std::future::poll_fn(|cx| self.poll_carrier(cx)).await
+    }
+
+    /// Takes a connection from the carrier, if it has one.
+    fn poll_carrier(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        let state =
+            LinkState { received: self.session.received(), is_connected: self.wire.is_some() };
+        let connected = ready!(self.carrier.poll_connect(cx, state))?;
+        if self.wire.is_some() {
+            self.cuts += 1;
+        }
+        let greeting = match connected.greeting {
+            Some(greeting) => greeting(self.session.received()),
+            None => Vec::new(),
+        };
+        self.session.resume(connected.peer_received, connected.peer_window, &greeting)?;
+        self.peer_max_message = connected.peer_max_message;
+        self.wire = Some(connected.wire);
+        self.taken = 0;
+        self.heard_something();
+        Poll::Ready(Ok(()))
+    }
+
+    fn heard_something(&mut self) {
+        self.heard = Instant::now();
+        self.pinged = false;
+    }
+
+    fn lose(&mut self, why: &str) {
+        if self.wire.take().is_some() {
+            self.cuts += 1;
+            self.taken = 0;
+            tracing::info!(why, "connection lost");
+        }
+    }
+
+    /// Pings a silent peer, and gives up a dead connection.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        while self.ping_timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let silent = now.duration_since(self.heard);
+            if self.wire.is_some() {
+                if silent >= self.idle_timeout {
+                    self.lose("nothing heard from the peer");
+                } else if silent >= self.idle_timeout / 3 && !self.pinged {
+                    self.pinged = true;
+                    let number = self.session.received();
+                    self.session.outgoing().control(&Frame::Ping(number));
+                }
+            }
+            self.ping_timer.as_mut().reset(now + self.idle_timeout / 3);
+        }
+    }
+
+    /// Sends an acknowledgement alone if no message has carried it for a while.
+    fn poll_ack(&mut self, cx: &mut Context<'_>) {
+        if !self.session.owes_ack() {
+            return;
+        }
+        let timer = self.ack_timer.get_or_insert_with(|| {
+            Box::pin(sleep_until(Instant::now() + ACK_DELAY))
+        });
+        if timer.as_mut().poll(cx).is_ready() {
+            self.ack_timer = None;
+            self.session.acknowledge();
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(wire) = &mut self.wire else { return Poll::Pending };
+        wire.buffer.advance(std::mem::take(&mut self.taken));
+        if wire.buffer.is_empty() && wire.buffer.capacity() > 16 * CHUNK {
+            // A large message has passed: give its memory back.
+            wire.buffer = BytesMut::new();
+        }
+        wire.buffer.reserve(CHUNK);
+        match ready!(poll_read_buf(Pin::new(&mut wire.stream), cx, &mut wire.buffer)) {
+            Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => {
+                self.heard_something();
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl<C: Carrier> Endpoint for LinkEndpoint<C> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Err(fault.into()));
+        }
+        self.poll_idle(cx);
+        loop {
+            if let Poll::Ready(connected) = self.poll_carrier(cx) {
+                connected?;
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(error) => self.lose(&error.to_string()),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Incoming<'_>> {
+        if let Some(ending) = self.session.fin() {
+            let told = std::mem::replace(&mut self.end_told, true);
+            return (!told).then_some(Incoming::End(ending));
+        }
+        let wire = self.wire.as_mut()?;
+        wire.buffer.advance(std::mem::take(&mut self.taken));
+        loop {
+            let (frame, length) = match Frame::parse(&wire.buffer[self.taken..], self.max_message) {
+                Ok(Some(parsed)) => parsed,
+                Ok(None) => return None,
+                Err(error) => {
+                    self.fault = Some(error.into());
+                    return None;
+                }
+            };
+            self.taken += length;
+            match self.session.receive(&frame) {
+                Ok(Received::Nothing) => {}
+                Ok(Received::Message(message)) => return Some(Incoming::Message(message)),
+                Ok(Received::Drain) => return Some(Incoming::Drain),
+                Ok(Received::Fin(ending)) => {
+                    self.end_told = true;
+                    return Some(Incoming::End(ending));
+                }
+                Err(violation) => {
+                    self.fault = Some(violation.into());
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn consumed(&mut self, position: u64) {
+        self.session.consumed(position);
+    }
+
+    fn position(&self) -> u64 {
+        self.session.received()
+    }
+
+    fn has_room(&self) -> bool {
+        self.session.has_room()
+    }
+
+    fn send(&mut self, message: &[u8]) {
+        self.session.outgoing().message(message);
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        self.session.outgoing().finish(ending);
+    }
+
+    fn announce_drain(&mut self) {
+        self.session.outgoing().control(&Frame::Drain);
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        self.poll_ack(cx);
+        loop {
+            let Some(wire) = &mut self.wire else { return Poll::Pending };
+            if !self.session.outgoing().is_idle() {
+                self.session.acknowledge();
+            }
+            let stream = Pin::new(&mut wire.stream);
+            let (slices, count) = self.session.outgoing().gather();
+            let written = if count == 0 {
+                match ready!(stream.poll_flush(cx)) {
+                    Ok(()) => return Poll::Ready(Ok(())),
+                    Err(error) => Err(error),
+                }
+            } else {
+                ready!(stream.poll_write_vectored(cx, &slices[..count]))
+            };
+            match written {
+                Ok(count) if count > 0 => self.session.outgoing().written(count),
+                Ok(_) => self.lose("the connection takes no more bytes"),
+                Err(error) => self.lose(&error.to_string()),
+            }
+            if self.wire.is_none() {
+                // The carrier, polled by `poll_fill`, is to bring another.
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    fn limits_itself(&self) -> bool {
+        true
+    }
+
+    fn accepted(&self) -> u64 {
+        self.session.queued()
+    }
+
+    /// What has been queued is kept until it arrives: the link is answerable for it.
+    fn handed_over(&self) -> u64 {
+        self.session.queued()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.session.is_settled()
+    }
+
+    fn max_message(&self) -> usize {
+        self.peer_max_message
+    }
+}

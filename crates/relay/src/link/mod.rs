@@ -1,0 +1,93 @@
+//! The link: MCP messages between two sealwires over one mutual TLS connection, which
+//! may be cut and dialled again without losing or repeating a message.
+//!
+//! docs/spec/link.md is the specification. From the wire up:
+//! [`frame`] knows the bytes; `outgoing` and `session` know what was sent, received and
+//! acknowledged, without I/O; [`LinkEndpoint`] moves bytes over whatever connection its
+//! carrier has at the moment; `dial` and `accept` are the two carriers.
+
+mod accept;
+mod dial;
+mod endpoint;
+pub mod frame;
+mod greeting;
+mod outgoing;
+mod session;
+
+use sealwire_names::Refusal;
+
+pub(crate) use accept::{Attachment, Attachments};
+pub use dial::{DialConfig, Dialer, Redial};
+pub use endpoint::LinkEndpoint;
+pub use frame::{ALPN, Ending, FrameError, Handle, InstanceId};
+pub(crate) use greeting::{Wire, read_frame, write_frame};
+pub(crate) use session::DEFAULT_WINDOW;
+pub use session::Violation;
+
+/// Why a link cannot be made, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The address could not be resolved or connected to.
+    #[error("cannot reach {endpoint}: {source}")]
+    Unreachable {
+        /// The address as configured.
+        endpoint: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The connection broke while it was being set up.
+    #[error("the connection to {endpoint} broke off while it was being set up: {source}")]
+    Interrupted {
+        /// The address as configured.
+        endpoint: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Setting up took too long.
+    #[error("{endpoint} did not complete the handshake within {limit:?}")]
+    Timeout {
+        /// The address as configured.
+        endpoint: String,
+        /// The time allowed.
+        limit: std::time::Duration,
+    },
+    /// The serving side could not be verified, or it refused us in the TLS handshake.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The serving side refused the hello, with this word.
+    #[error("the serving side refused us: {0}")]
+    Declined(String),
+    /// The serving side no longer knows the conversation: it has been restarted, or we
+    /// were away for longer than it keeps conversations.
+    #[error("the conversation is lost: the serving side was restarted, or we were away too long")]
+    Lost,
+    /// Redialling did not succeed in time.
+    #[error("no connection for {waited:?}; last attempt: {last}")]
+    GaveUp {
+        /// How long we tried.
+        waited: std::time::Duration,
+        /// Why the last attempt failed.
+        last: String,
+    },
+    /// The peer broke the framing.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The peer broke the protocol.
+    #[error(transparent)]
+    Protocol(#[from] Violation),
+    /// The peer did not come back in time.
+    #[error("the peer did not come back within {0:?}")]
+    Abandoned(std::time::Duration),
+}
+
+impl LinkError {
+    /// Whether another attempt may succeed without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Interrupted { .. } | Self::Timeout { .. } => true,
+            Self::Declined(word) => ["connection_limit", "draining"].contains(&word.as_str()),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The state of one conversation over a link, without any I/O: sequence numbers,
+//! acknowledgements, retransmission (docs/spec/link.md §5–§7).
+//!
+//! A cut loses whatever was under way in either direction. Both sides keep what they
+//! sent until the other side has *handed it on*, and tell each other on resumption
+//! what they have *received*; so each message is delivered once, in order, as long as
+//! both processes live.
+
+use super::frame::{Ending, Frame};
+use super::outgoing::Outgoing;
+
+/// How many unacknowledged bytes a side accepts unless it says otherwise.
+pub(crate) const DEFAULT_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// A broken rule. The conversation cannot go on: its sides disagree about the past.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// A sequence number was left out or repeated.
+    #[error("message {got} arrived where {expected} was due")]
+    Gap {
+        /// The number due.
+        expected: u64,
+        /// The number that came.
+        got: u64,
+    },
+    /// The peer acknowledges what was never sent.
+    #[error("the peer acknowledges {acked}, but only {sent} were sent")]
+    AckBeyondSent {
+        /// The number acknowledged.
+        acked: u64,
+        /// The last number sent.
+        sent: u64,
+    },
+    /// The peer says that it has received less than it acknowledged.
+    #[error("the peer has received {received}, yet had acknowledged {acked}")]
+    ReceivedBackwards {
+        /// What it says now.
+        received: u64,
+        /// What it acknowledged before.
+        acked: u64,
+    },
+    /// Something followed the end of a direction.
+    #[error("a message arrived after the end of its direction")]
+    AfterFin,
+    /// A frame that has no place here.
+    #[error("unexpected {0} frame")]
+    Unexpected(&'static str),
+}
+
+/// What a received frame means to the conversation.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received<'a> {
+    /// A message to hand on.
+    Message(&'a [u8]),
+    /// The peer's direction has ended.
+    Fin(Ending),
+    /// The serving side is about to stop.
+    Drain,
+    /// Nothing to do.
+    Nothing,
+}
+
+/// Both directions of one conversation.
+pub(crate) struct Session {
+    outgoing: Outgoing,
+    /// Unacknowledged bytes that the peer accepts.
+    peer_window: usize,
+    /// Unacknowledged bytes that we accept.
+    window: usize,
+    received: u64,
+    consumed: u64,
+    acked: u64,
+    /// Bytes received since our last acknowledgement.
+    unacked: usize,
+    fin: Option<Ending>,
+}
+
+impl Session {
+    /// A new conversation.
+    pub(crate) fn new(window: u32) -> Self {
+        Self {
+            outgoing: Outgoing::default(),
+            peer_window: DEFAULT_WINDOW as usize,
+            window: window as usize,
+            received: 0,
+            consumed: 0,
+            acked: 0,
+            unacked: 0,
+            fin: None,
+        }
+    }
+
+    /// The last sequence number received; 0 for none.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The last sequence number given out.
+    pub(crate) fn queued(&self) -> u64 {
+        self.outgoing.queued()
+    }
+
+    /// How the peer's direction ended, if it has.
+    pub(crate) fn fin(&self) -> Option<Ending> {
+        self.fin
+    }
+
+    /// Our direction.
+    pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
+    }
+
+    /// Whether the peer has room for another message. A single message may exceed the
+    /// window, else a large one could never be sent.
+    pub(crate) fn has_room(&self) -> bool {
+        self.outgoing.retained() < self.peer_window
+    }
+
+    /// Whether our direction, its end included, has been handed on by the peer.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outgoing.is_settled()
+    }
+
+    /// Everything up to `seq` has been handed on; its room is free again.
+    pub(crate) fn consumed(&mut self, seq: u64) {
+        self.consumed = seq;
+        if self.unacked >= self.window / 4 {
+            self.acknowledge();
+        }
+    }
+
+    /// Whether an acknowledgement is due that has not been queued.
+    pub(crate) fn owes_ack(&self) -> bool {
+        self.consumed > self.acked
+    }
+
+    /// Queues the acknowledgement of everything handed on so far.
+    pub(crate) fn acknowledge(&mut self) {
+        if self.owes_ack() {
+            self.acked = self.consumed;
+            self.unacked = 0;
+            self.outgoing.control(&Frame::Ack(self.consumed));
+        }
+    }
+
+    /// Goes on over a new connection to a peer that has received `peer_received` and
+    /// accepts `peer_window` unacknowledged bytes. `greeting`, if it is still to be
+    /// sent, goes ahead of everything else.
+    ///
+    /// # Errors
+    /// [`Violation`] if the peer's account contradicts ours.
+    pub(crate) fn resume(
+        &mut self,
+        peer_received: u64,
+        peer_window: u32,
+        greeting: &[u8],
+    ) -> Result<(), Violation> {
+        self.outgoing.resume(peer_received)?;
+        self.outgoing.greet(greeting);
+        self.peer_window = peer_window as usize;
+        // The acknowledgement may have been lost with the old connection.
+        self.acked = 0;
+        self.acknowledge();
+        Ok(())
+    }
+
+    /// Takes a frame that arrived after the greeting.
+    ///
+    /// # Errors
+    /// [`Violation`] if it breaks the protocol.
+    pub(crate) fn receive<'a>(&mut self, frame: &Frame<'a>) -> Result<Received<'a>, Violation> {
+        match *frame {
+            Frame::Data { seq, message } => {
+                self.number(seq)?;
+                self.unacked += message.len();
+                Ok(Received::Message(message))
+            }
+            Frame::Fin { seq, ending } => {
+                self.number(seq)?;
+                self.fin = Some(ending);
+                Ok(Received::Fin(ending))
+            }
+            Frame::Ack(seq) => self.outgoing.acknowledged(seq).map(|()| Received::Nothing),
+            Frame::Ping(number) => {
+                self.outgoing.control(&Frame::Pong(number));
+                Ok(Received::Nothing)
+            }
+            Frame::Drain => Ok(Received::Drain),
+            Frame::Pong(_) | Frame::Control { .. } => Ok(Received::Nothing),
+            Frame::Hello(_) => Err(Violation::Unexpected("HELLO")),
+            Frame::Welcome(_) => Err(Violation::Unexpected("WELCOME")),
+            Frame::Refused(_) => Err(Violation::Unexpected("REFUSED")),
+        }
+    }
+
+    fn number(&mut self, seq: u64) -> Result<(), Violation> {
+        if self.fin.is_some() {
+            return Err(Violation::AfterFin);
+        }
+        let expected = self.received + 1;
+        if seq != expected {
+            return Err(Violation::Gap { expected, got: seq });
+        }
+        self.received = seq;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,157 @@
+//! The conversations of this run: who may go on with which.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sealwire_names::{PeerId, Refusal, RefusalCode};
+use tokio::sync::mpsc;
+
+use crate::link::frame::Resume;
+use crate::link::{Attachment, Handle, InstanceId};
+
+/// Connections that may wait for a conversation to take them.
+const QUEUED: usize = 4;
+
+pub(super) struct Conversations {
+    instance: InstanceId,
+    by_handle: Mutex<HashMap<Handle, Entry>>,
+}
+
+struct Entry {
+    peer: PeerId,
+    server_name: Arc<str>,
+    /// Of the latest accepted attempt to come back.
+    generation: u64,
+    attach: mpsc::Sender<Attachment>,
+}
+
+/// A conversation's place in the registry; given up on drop.
+pub(super) struct Registered {
+    conversations: Arc<Conversations>,
+    pub(super) handle: Handle,
+}
+
+impl Conversations {
+    pub(super) fn new() -> Self {
+        Self { instance: random(), by_handle: Mutex::default() }
+    }
+
+    /// Names this run of the process.
+    pub(super) fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// How many conversations a peer has, connected or not.
+    pub(super) fn count_of(&self, peer: &PeerId) -> usize {
+        self.lock().values().filter(|entry| entry.peer == *peer).count()
+    }
+
+    /// Registers a new conversation under an unguessable handle; its connections arrive
+    /// through the receiver.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        peer: PeerId,
+        server_name: Arc<str>,
+    ) -> (Registered, mpsc::Sender<Attachment>, mpsc::Receiver<Attachment>) {
+        let handle = random();
+        let (attach, attachments) = mpsc::channel(QUEUED);
+        let entry = Entry { peer, server_name, generation: 0, attach: attach.clone() };
+        self.lock().insert(handle, entry);
+        (Registered { conversations: Arc::clone(self), handle }, attach, attachments)
+    }
+
+    /// Where to hand a connection that wants to go on with a conversation.
+    ///
+    /// One answer serves for an unknown handle, another peer's and another server's: who
+    /// tries handles learns nothing from it.
+    pub(super) fn resume(
+        &self,
+        resume: &Resume,
+        peer: &PeerId,
+        server_name: &str,
+    ) -> Result<mpsc::Sender<Attachment>, Refusal> {
+        let unknown = |reason: &str| Refusal::new(RefusalCode::ResumeUnknown, reason);
+        if resume.instance != self.instance {
+            return Err(unknown("the conversation belongs to an earlier run of this process"));
+        }
+        let mut by_handle = self.lock();
+        let entry =
+            by_handle.get_mut(&resume.handle).ok_or_else(|| unknown("no such conversation"))?;
+        if entry.peer != *peer {
+            return Err(unknown(&format!("the conversation belongs to {}", entry.peer)));
+        }
+        if *entry.server_name != *server_name {
+            return Err(unknown(&format!("the conversation is with {}", entry.server_name)));
+        }
+        if resume.generation <= entry.generation {
+            let reason = format!(
+                "attempt {} arrived after attempt {}",
+                resume.generation, entry.generation
+            );
+            return Err(Refusal::new(RefusalCode::ResumeStale, reason));
+        }
+        entry.generation = resume.generation;
+        Ok(entry.attach.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Handle, Entry>> {
+        self.by_handle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.conversations.lock().remove(&self.handle);
+    }
+}
+
+/// 128 random bits. A machine without randomness cannot do TLS either, so that nobody
+/// gets here; zeros would still only be refused as unknown by the next run.
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        tracing::error!("the system has no randomness");
+        std::process::abort();
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(name: &str) -> PeerId {
+        format!("spiffe://x/core/{name}").parse().unwrap()
+    }
+
+    #[test]
+    fn only_the_peer_itself_may_come_back_and_only_forward() {
+        let conversations = Arc::new(Conversations::new());
+        let (registered, _attach, _attachments) = conversations.open(peer("a"), "s".into());
+        let attempt = |generation| Resume {
+            instance: conversations.instance(),
+            handle: registered.handle,
+            generation,
+        };
+        let code = |resume: &Resume, name: &str, server: &str| {
+            conversations.resume(resume, &peer(name), server).err().map(|refusal| refusal.code)
+        };
+        assert_eq!(code(&attempt(1), "b", "s"), Some(RefusalCode::ResumeUnknown));
+        assert_eq!(code(&attempt(1), "a", "t"), Some(RefusalCode::ResumeUnknown));
+        let guessed = Resume { handle: [0; 16], ..attempt(1) };
+        assert_eq!(code(&guessed, "a", "s"), Some(RefusalCode::ResumeUnknown));
+        let restarted = Resume { instance: [0; 16], ..attempt(1) };
+        assert_eq!(code(&restarted, "a", "s"), Some(RefusalCode::ResumeUnknown));
+
+        assert_eq!(code(&attempt(2), "a", "s"), None);
+        assert_eq!(code(&attempt(2), "a", "s"), Some(RefusalCode::ResumeStale));
+        assert_eq!(code(&attempt(1), "a", "s"), Some(RefusalCode::ResumeStale));
+        assert_eq!(code(&attempt(3), "a", "s"), None);
+
+        let last = attempt(4);
+        assert_eq!(conversations.count_of(&peer("a")), 1);
+        drop(registered);
+        assert_eq!(code(&last, "a", "s"), Some(RefusalCode::ResumeUnknown));
+        assert_eq!(conversations.count_of(&peer("a")), 0);
+    }
+}
