@@ -7,6 +7,9 @@ use crate::report::{CaseReport, Check, Host, Ratios, Report, Skipped};
 use crate::stats::Summary;
 use crate::{Error, Result};
 
+/// How long to look, before each case, at what others do on the machine.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What one case measured in one round: measure name → value in its unit.
 pub type Figures = BTreeMap<&'static str, f64>;
 
@@ -122,14 +125,15 @@ pub fn run(
     effort: &Effort,
     mut progress: impl FnMut(&str),
 ) -> Result<Report> {
-    let host = Host::this();
     let count = scenario.cases.len();
     let mut measured: Vec<Vec<Figures>> = vec![Vec::new(); count];
+    let mut busy = Vec::new();
     for round in 0..rounds {
         for position in 0..count {
             let index = (round + position) % count;
             let case = &mut scenario.cases[index];
             let name = case.name();
+            busy.extend(Host::busy_for(LOOK));
             progress(&format!("round {}/{rounds}: {name}", round + 1));
             let figures = case.round(effort).map_err(|error| -> Error {
                 format!("case {name}, round {}: {error}", round + 1).into()
@@ -137,7 +141,8 @@ pub fn run(
             measured[index].push(figures);
         }
     }
-    Ok(report(scenario, host, rounds, effort, &measured))
+    let busy = (!busy.is_empty()).then(|| busy.iter().sum::<f64>() / busy.len() as f64);
+    Ok(report(scenario, Host::this(busy), rounds, effort, &measured))
 }
 
 fn report(

@@ -1,7 +1,7 @@
 //! An MCP server that costs next to nothing, so that what stands between it and
 //! its client is what a test or a benchmark sees.
 //!
-//! It never builds a JSON tree: [`Members`] walks an object's members in place
+//! It never builds a JSON tree: a scanner walks an object's members in place
 //! and what is echoed is copied as raw bytes. All lines that one read brought
 //! are answered by one write. Its input is trusted to be JSON; what the strict
 //! parser of the relay refuses never gets here.
