@@ -1,5 +1,45 @@
 #![forbid(unsafe_code)]
-//! sealwire.
+//! Identity and protection on every wire an AI agent uses.
+//!
+//! This crate is the program `sealwire` and the library behind it. Without the default
+//! feature `cli` it holds the library alone, and none of the program's dependencies.
+//!
+//! # Reaching an MCP server from Rust
+//!
+//! ```no_run
+//! # async fn example() -> sealwire::Result<()> {
+//! use sealwire::{SecureMcpConfig, SecureMcpConnectionManager};
+//!
+//! let config = SecureMcpConfig::load("/home/me/.sealwire".as_ref())?;
+//! let manager = SecureMcpConnectionManager::new(&config)?;
+//! let stream = manager.connect_to_mcp_server("github").await?;
+//! // `stream` reads and writes newline-delimited JSON-RPC: hand it to any MCP SDK.
+//! # drop(stream);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The server is reached over TLS 1.3 with certificates on both ends, and its
+//! certificate must carry the name `spiffe://<trust-domain>/mcp-server/<server_name>`.
+//! A network cut is redialled behind the stream.
+//!
+//! # Where things are
+//!
+//! [`config`] reads `sealwire.toml`; [`home`] knows the directory it lives in;
+//! [`SecureMcpConnectionManager`] connects; [`serving`] turns a configuration into what
+//! the serving side runs. The crates below this one do the work: `sealwire-identity`
+//! (certificates, TLS), `sealwire-relay` (messages, the link), `sealwire-guard` (may it
+//! pass), `sealwire-audit` (what happened), `sealwire-names` (who).
 
 pub mod config;
+mod error;
 pub mod home;
+mod manager;
+mod reach;
+pub mod serving;
+
+pub use config::SecureMcpConfig;
+pub use error::{Error, Result};
+pub use manager::{McpStream, SecureMcpConnectionManager};
+pub use reach::{AdHoc, Reach};
+pub use sealwire_names as names;

@@ -122,6 +122,20 @@ impl From<sealwire_identity::Error> for Failure {
     }
 }
 
+impl From<sealwire::Error> for Failure {
+    fn from(error: sealwire::Error) -> Self {
+        match error {
+            sealwire::Error::Config(error) => error.into(),
+            // A certificate or key that the configuration names is part of it.
+            sealwire::Error::Identity(error) => {
+                Self::config(error.to_string()).fix(error.remedy())
+            }
+            sealwire::Error::Link(error) => Self::new(error.to_string()),
+            other => Self::config(other.to_string()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

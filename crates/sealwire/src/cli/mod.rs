@@ -18,7 +18,7 @@ pub(crate) use failure::Failure;
 pub(crate) use logging::{LogFormat, LogLevel};
 pub(crate) use output::{print, print_json, shell_word};
 
-use crate::commands::{cert, completions, config, init};
+use crate::commands::{cert, completions, config, connect, demo_server, init, serve};
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ const EXAMPLE: &str = "\
 Examples:
   sealwire init                       make ~/.sealwire: authority, certificate, configuration
   sealwire cert issue --all           certificates for what the configuration serves
+  sealwire serve                      serve them over mutual TLS
+  sealwire connect NAME               what an MCP client runs to reach one
   sealwire cert bundle laptop         the one file another machine needs
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.";
@@ -63,21 +65,30 @@ pub(crate) struct GlobalOptions {
 enum Command {
     Init(init::Arguments),
     Cert(cert::Arguments),
+    Serve(serve::Arguments),
+    Connect(connect::Arguments),
     Config(config::Arguments),
+    DemoServer(demo_server::Arguments),
     Completions(completions::Arguments),
 }
 
 impl Command {
     /// How much is logged when the user does not say.
     fn log_level(&self) -> LogLevel {
-        LogLevel::Warn
+        match self {
+            Self::Serve(_) => LogLevel::Info,
+            _ => LogLevel::Warn,
+        }
     }
 
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
             Self::Cert(arguments) => cert::run(arguments, context),
+            Self::Serve(arguments) => serve::run(&arguments, context),
+            Self::Connect(arguments) => connect::run(arguments, context),
             Self::Config(arguments) => config::run(&arguments, context),
+            Self::DemoServer(arguments) => demo_server::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
         }
     }

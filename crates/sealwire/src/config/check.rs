@@ -8,7 +8,7 @@ use sealwire_names::{AgentId, Kind, TrustDomain};
 
 use super::document::Located;
 use super::error::Problems;
-use super::typed::{self, MAX_MESSAGE_SIZE, Typed};
+use super::typed::{self, Typed};
 use super::{DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, server};
 use crate::home::Home;
 
@@ -141,18 +141,19 @@ fn trust_domain(given: Option<&Located<String>>, problems: &mut Problems) -> Opt
 }
 
 fn listen(typed: &typed::Listen, problems: &mut Problems) -> Option<ListenConfig> {
+    let default = ListenConfig::default();
     let address = match &typed.address {
         Some(given) => address(given, problems),
-        None => Some(SocketAddr::from(([127, 0, 0, 1], 7443))),
+        None => Some(default.address),
     };
-    let count = |given: &Option<Located<u64>>, default: u64| {
-        usize::try_from(given.as_ref().map_or(default, |given| given.value)).unwrap_or(usize::MAX)
+    let count = |given: &Option<Located<u64>>, default: usize| {
+        given.as_ref().map_or(default, |given| usize::try_from(given.value).unwrap_or(usize::MAX))
     };
-    let time = |given: &Option<Located<Duration>>, default: u64| {
-        given.as_ref().map_or(Duration::from_secs(default), |given| given.value)
+    let time = |given: &Option<Located<Duration>>, default: Duration| {
+        given.as_ref().map_or(default, |given| given.value)
     };
-    let max_connections = count(&typed.max_connections, 1024);
-    let per_peer = count(&typed.max_connections_per_peer, 256);
+    let max_connections = count(&typed.max_connections, default.max_connections);
+    let per_peer = count(&typed.max_connections_per_peer, default.max_connections_per_peer);
     if let Some(given) = &typed.max_connections_per_peer
         && per_peer > max_connections
     {
@@ -163,13 +164,13 @@ fn listen(typed: &typed::Listen, problems: &mut Problems) -> Option<ListenConfig
         address: address?,
         max_connections,
         max_connections_per_peer: per_peer.min(max_connections),
-        max_detached_per_peer: count(&typed.max_detached_per_peer, 64),
-        handshake_timeout: time(&typed.handshake_timeout, 10),
-        idle_timeout: time(&typed.idle_timeout, 30),
-        max_message_size: count(&typed.max_message_size, MAX_MESSAGE_SIZE),
-        reconnect_timeout: time(&typed.reconnect_timeout, 60),
-        resume_window: time(&typed.resume_window, 120),
-        drain_timeout: time(&typed.drain_timeout, 10),
+        max_detached_per_peer: count(&typed.max_detached_per_peer, default.max_detached_per_peer),
+        handshake_timeout: time(&typed.handshake_timeout, default.handshake_timeout),
+        idle_timeout: time(&typed.idle_timeout, default.idle_timeout),
+        max_message_size: count(&typed.max_message_size, default.max_message_size),
+        reconnect_timeout: time(&typed.reconnect_timeout, default.reconnect_timeout),
+        resume_window: time(&typed.resume_window, default.resume_window),
+        drain_timeout: time(&typed.drain_timeout, default.drain_timeout),
     })
 }
 

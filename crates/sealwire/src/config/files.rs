@@ -1,12 +1,12 @@
 //! The files that a configuration names: there, private where they must be, and fitting
 //! each other. Nothing is bound or started.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use sealwire_identity::{Credential, Error, PeerVerifier, Role, TrustAnchors};
-use sealwire_names::{Kind, PeerId, Timestamp};
+use sealwire_names::{AgentId, Kind, PeerId, RefusalCode, Timestamp};
 
 use super::{ConfigError, Problem, SecureMcpConfig, ServerEntry, ServerRole};
 use crate::config::error::Problems;
@@ -42,122 +42,172 @@ impl SecureMcpConfig {
     /// # Errors
     /// Everything that is wrong, each with its file.
     pub fn check_files(&self) -> Result<CheckedFiles, ConfigError> {
-        let mut problems = Problems::default();
-        let mut checked = CheckedFiles { servers: Vec::new(), warnings: Vec::new() };
-        if let Err(error) = TrustAnchors::load(&self.ca_cert, self.trust_domain.clone()) {
-            problems.push(of_identity(&self.ca_cert, &error));
-        }
-        for entry in self.servers.values() {
-            match self.check_certificate(entry) {
-                Ok(server) => checked.servers.push(server),
-                Err(problem) => problems.push(problem),
-            }
-            check_program(entry, &mut problems, &mut checked.warnings);
-        }
-        self.check_agents(&mut problems, &mut checked.warnings);
-        problems.into_result(Some(checked))
-    }
-
-    fn check_certificate(&self, entry: &ServerEntry) -> Result<CheckedServer, Problem> {
-        let (cert, key, expected) = match &entry.role {
-            ServerRole::Serve { tls_cert, tls_key, .. } => {
-                let id =
-                    PeerId::new(self.trust_domain.clone(), Kind::McpServer, &entry.server_name);
-                (tls_cert, tls_key, id.ok())
-            }
-            ServerRole::Connect { tls_cert, tls_key, .. } => (tls_cert, tls_key, None),
+        let mut check = Check {
+            config: self,
+            problems: Problems::default(),
+            warnings: Vec::new(),
+            now: SystemTime::now().into(),
         };
-        let anchors = TrustAnchors::load(&entry.trusted_ca, self.trust_domain.clone())
-            .map_err(|error| of_identity(&entry.trusted_ca, &error))?;
-        let issued_by_us = entry.trusted_ca == self.ca_cert;
-        let credential =
-            self.check_pair(cert, key, expected.as_ref(), issued_by_us.then_some(anchors))?;
-        Ok(CheckedServer {
-            name: entry.name.clone(),
-            presents: credential.id().clone(),
-            not_after: credential.not_after(),
-        })
-    }
-
-    fn check_agents(&self, problems: &mut Problems, warnings: &mut Vec<String>) {
-        for agent in &self.agents {
-            let pair = self.layout().pair(Kind::Agent, agent.as_str());
-            if !pair.cert.exists() && !pair.key.exists() {
-                warnings.push(format!(
-                    "agent {agent} has no certificate yet: run `sealwire cert issue --all`"
-                ));
-                continue;
-            }
-            let id = PeerId::new(self.trust_domain.clone(), Kind::Agent, agent.as_str()).ok();
-            let anchors = TrustAnchors::load(&self.ca_cert, self.trust_domain.clone()).ok();
-            if let Err(problem) = self.check_pair(&pair.cert, &pair.key, id.as_ref(), anchors) {
-                problems.push(problem);
-            }
-        }
-    }
-
-    /// Loads a pair and, if the anchors that its peers use are known, verifies it as they
-    /// will. A peer of another home may trust another authority; then only its own dates
-    /// and its trust domain are checked here.
-    fn check_pair(
-        &self,
-        cert: &Path,
-        key: &Path,
-        expected: Option<&PeerId>,
-        anchors: Option<TrustAnchors>,
-    ) -> Result<Credential, Problem> {
-        let credential = Credential::load(cert, key).map_err(|error| of_identity(cert, &error))?;
-        let id = credential.id();
-        let reissue =
-            || format!("run `sealwire cert issue {} --kind {} --force`", id.name(), id.kind());
-        if *id.trust_domain() != self.trust_domain {
-            let what = format!("{id} is not of trust domain {}", self.trust_domain);
-            return Err(Problem::with_file(cert, what, "issue a certificate in this home"));
-        }
-        if let Some(expected) = expected
-            && id != expected
-        {
-            let what = format!("names {id}, and {expected} is needed");
-            let remedy =
-                format!("issue a certificate for {}, or correct server_name", expected.name());
-            return Err(Problem::with_file(cert, what, remedy));
-        }
-        let now = Timestamp::from(SystemTime::now());
-        if credential.not_after() <= now {
-            let what = format!("expired at {}", credential.not_after());
-            return Err(Problem::with_file(cert, what, reissue()));
-        }
-        if let Some(anchors) = anchors {
-            let role = if id.kind() == Kind::McpServer { Role::Server } else { Role::Client };
-            let verifier = PeerVerifier::new(Arc::new(anchors), role);
-            verifier
-                .verify(credential.chain(), Some(id), now)
-                .map_err(|refusal| Problem::with_file(cert, refusal.to_string(), reissue()))?;
-        }
-        Ok(credential)
+        let servers = check.all();
+        let warnings = check.warnings;
+        check.problems.into_result(Some(CheckedFiles { servers, warnings }))
     }
 }
 
-fn check_program(entry: &ServerEntry, problems: &mut Problems, warnings: &mut Vec<String>) {
-    let ServerRole::Serve { command, cwd, .. } = &entry.role else { return };
-    if let Some(cwd) = cwd
-        && !cwd.is_dir()
-    {
-        let what = format!("is not a directory, and {} is to run in it", entry.name);
-        problems.push(Problem::with_file(cwd, what, "make it, or correct cwd"));
-    }
-    if command.contains('/') {
-        let file = PathBuf::from(command);
-        if !is_program(&file) {
-            let what = format!("is not a program, and {} is to be started with it", entry.name);
-            let remedy = "install it, make it executable, or correct command";
-            problems.push(Problem::with_file(&file, what, remedy));
+/// A certificate, its key, and what they are used for.
+struct Presented<'a> {
+    cert: &'a Path,
+    key: &'a Path,
+    role: Role,
+    /// The name that it must have, where there is but one.
+    expected: Option<PeerId>,
+}
+
+/// One pass over everything.
+struct Check<'a> {
+    config: &'a SecureMcpConfig,
+    problems: Problems,
+    warnings: Vec<String>,
+    now: Timestamp,
+}
+
+impl Check<'_> {
+    fn all(&mut self) -> Vec<CheckedServer> {
+        let config = self.config;
+        let ca_cert = &config.ca_cert;
+        let own_anchors = self.anchors(ca_cert);
+        // Without a server to connect to nothing presents it, so it may be missing.
+        if config.client_cert.exists() || config.client_key.exists() {
+            let (cert, key) = (&config.client_cert, &config.client_key);
+            let own = Presented { cert, key, role: Role::Client, expected: None };
+            self.pair(&own, own_anchors.as_ref());
         }
-    } else if !in_path(command) {
-        warnings.push(format!(
-            "{}: {command} is not in the PATH of this shell; `serve` must find it in its own",
-            entry.name
-        ));
+        for agent in &config.agents {
+            self.agent(agent, own_anchors.as_ref());
+        }
+        let mut servers = Vec::new();
+        for entry in config.servers.values() {
+            let anchors = self.anchors(&entry.trusted_ca);
+            let presented = self.presented(entry);
+            if let Some(credential) = self.pair(&presented, anchors.as_ref()) {
+                servers.push(CheckedServer {
+                    name: entry.name.clone(),
+                    presents: credential.id().clone(),
+                    not_after: credential.not_after(),
+                });
+            }
+            self.program(entry);
+        }
+        servers
+    }
+
+    fn anchors(&mut self, file: &Path) -> Option<Arc<TrustAnchors>> {
+        match TrustAnchors::load(file, self.config.trust_domain.clone()) {
+            Ok(anchors) => Some(Arc::new(anchors)),
+            Err(error) => {
+                self.problems.push(of_identity(file, &error));
+                None
+            }
+        }
+    }
+
+    fn agent(&mut self, agent: &AgentId, anchors: Option<&Arc<TrustAnchors>>) {
+        let pair = self.config.layout().pair(Kind::Agent, agent.as_str());
+        if !pair.cert.exists() && !pair.key.exists() {
+            let warning =
+                format!("agent {agent} has no certificate yet: run `sealwire cert issue --all`");
+            self.warnings.push(warning);
+            return;
+        }
+        let expected = self.id(Kind::Agent, agent.as_str());
+        let (cert, key) = (&pair.cert, &pair.key);
+        self.pair(&Presented { cert, key, role: Role::Client, expected }, anchors);
+    }
+
+    fn presented<'e>(&self, entry: &'e ServerEntry) -> Presented<'e> {
+        match &entry.role {
+            ServerRole::Serve { tls_cert: cert, tls_key: key, .. } => {
+                let expected = self.id(Kind::McpServer, &entry.server_name);
+                Presented { cert, key, role: Role::Server, expected }
+            }
+            ServerRole::Connect { tls_cert: cert, tls_key: key, .. } => {
+                Presented { cert, key, role: Role::Client, expected: None }
+            }
+        }
+    }
+
+    /// Loads a pair and verifies it as a peer will that trusts the same authorities.
+    fn pair(
+        &mut self,
+        presented: &Presented<'_>,
+        anchors: Option<&Arc<TrustAnchors>>,
+    ) -> Option<Credential> {
+        let cert = presented.cert;
+        let credential = match Credential::load(cert, presented.key) {
+            Ok(credential) => credential,
+            Err(error) => {
+                self.problems.push(of_identity(cert, &error));
+                return None;
+            }
+        };
+        let id = credential.id();
+        let reissue = || {
+            format!(
+                "`sealwire cert issue {} --kind {} --force` makes a new one",
+                id.name(),
+                id.kind()
+            )
+        };
+        if let Some(expected) = presented.expected.as_ref().filter(|expected| *expected != id) {
+            let what = format!("names {id}, and {expected} is needed");
+            let remedy = format!("name the certificate of {}, or issue one", expected.name());
+            self.problems.push(Problem::with_file(cert, what, remedy));
+        } else if let Some(anchors) = anchors {
+            let verifier = PeerVerifier::new(Arc::clone(anchors), presented.role);
+            match verifier.verify(credential.chain(), Some(id), self.now) {
+                Ok(_) => {}
+                // The two ends may trust different authorities; that is for the peer to say.
+                Err(refusal) if refusal.code == RefusalCode::UnknownIssuer => {
+                    self.warnings.push(format!(
+                        "{}: no authority that is trusted here vouches for it: peers must \
+                         trust another",
+                        cert.display()
+                    ));
+                }
+                Err(refusal) => {
+                    let problem = Problem::with_file(cert, refusal.to_string(), reissue());
+                    self.problems.push(problem);
+                }
+            }
+        }
+        Some(credential)
+    }
+
+    fn id(&self, kind: Kind, name: &str) -> Option<PeerId> {
+        PeerId::new(self.config.trust_domain.clone(), kind, name).ok()
+    }
+
+    fn program(&mut self, entry: &ServerEntry) {
+        let ServerRole::Serve { command, cwd, .. } = &entry.role else { return };
+        if let Some(cwd) = cwd
+            && !cwd.is_dir()
+        {
+            let what = format!("is not a directory, and {} is to run in it", entry.name);
+            self.problems.push(Problem::with_file(cwd, what, "make it, or correct cwd"));
+        }
+        if command.contains('/') {
+            let file = Path::new(command);
+            if !is_program(file) {
+                let what = format!("is not a program, and {} is to be started with it", entry.name);
+                let remedy = "install it, make it executable, or correct command";
+                self.problems.push(Problem::with_file(file, what, remedy));
+            }
+        } else if !in_path(command) {
+            self.warnings.push(format!(
+                "{}: {command} is not in the PATH of this shell; `serve` must find it in its own",
+                entry.name
+            ));
+        }
     }
 }
 

@@ -37,6 +37,9 @@ use typed::Typed;
 /// The trust domain of a home that names none.
 pub const DEFAULT_TRUST_DOMAIN: &str = "sealwire.internal";
 
+/// Largest message a link may carry, in bytes; the frame format's own limit.
+const MAX_MESSAGE_SIZE: usize = 64 << 20;
+
 /// A configuration in which every rule holds. Plain data: all defaults are filled in,
 /// all paths are absolute, and no file but the configuration itself was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +85,24 @@ pub struct ListenConfig {
     pub resume_window: Duration,
     /// How long requests under way may take to finish when the program stops.
     pub drain_timeout: Duration,
+}
+
+/// What holds where the configuration says nothing.
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 7443)),
+            max_connections: 1024,
+            max_connections_per_peer: 256,
+            max_detached_per_peer: 64,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            max_message_size: MAX_MESSAGE_SIZE,
+            reconnect_timeout: Duration::from_secs(60),
+            resume_window: Duration::from_secs(120),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// One MCP server.

@@ -7,10 +7,8 @@ use toml::de::DeTable;
 
 use super::document::{Located, Section, Source, line_of};
 use super::error::{Problem, Problems};
-use super::schema;
+use super::{MAX_MESSAGE_SIZE, schema};
 
-/// Largest message a link may carry, in bytes; the frame format's own limit.
-pub(crate) const MAX_MESSAGE_SIZE: u64 = 64 << 20;
 /// Smallest limit on messages that still lets an `initialize` through, in bytes.
 const MIN_MESSAGE_SIZE: u64 = 1 << 10;
 /// Most connections one process may be allowed to take.
@@ -146,7 +144,7 @@ fn listen(section: &Section<'_>, problems: &mut Problems) -> Listen {
         idle_timeout: section.duration("idle_timeout", problems),
         max_message_size: section.size(
             "max_message_size",
-            MIN_MESSAGE_SIZE..=MAX_MESSAGE_SIZE,
+            MIN_MESSAGE_SIZE..=MAX_MESSAGE_SIZE as u64,
             problems,
         ),
         reconnect_timeout: section.duration("reconnect_timeout", problems),

@@ -1,0 +1,115 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use sealwire::{AdHoc, Reach};
+use sealwire_relay::{Connection, stdio};
+
+use super::signals;
+use crate::cli::{Context, Failure};
+
+/// Connect standard input and output to an MCP server
+///
+/// This is the command to put into an MCP client's configuration. Nothing but MCP is
+/// written to standard output; the log goes to standard error or --log-file. No
+/// environment variable is needed.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire connect github
+  sealwire connect github --as CodeExpert
+  sealwire connect --endpoint tools.example.org:7443 --server-name github \\
+      --ca ca-cert.pem --cert me-cert.pem --key me-key.pem
+
+In a client's configuration:
+  {\"mcpServers\": {\"github\": {\"command\": \"sealwire\", \"args\": [\"connect\", \"github\"]}}}")]
+pub(crate) struct Arguments {
+    /// The server, as the configuration names it
+    #[arg(required_unless_present = "endpoint", conflicts_with_all = AD_HOC)]
+    name: Option<String>,
+    /// Present the certificate of this agent, one of `agents` in [agent_security]
+    #[arg(long = "as", value_name = "AGENT", conflicts_with_all = AD_HOC)]
+    agent: Option<String>,
+    /// Where a server is that no configuration describes
+    #[arg(long, value_name = "HOST:PORT", requires_all = ["server_name", "ca", "cert", "key"])]
+    endpoint: Option<String>,
+    /// Its name: the end of the SPIFFE ID in its certificate
+    #[arg(long, value_name = "NAME", requires = "endpoint")]
+    server_name: Option<String>,
+    /// The certificates of the authorities trusted to name it
+    #[arg(long, value_name = "FILE", requires = "endpoint")]
+    ca: Option<PathBuf>,
+    /// Our certificate
+    #[arg(long, value_name = "FILE", requires = "endpoint")]
+    cert: Option<PathBuf>,
+    /// Our private key
+    #[arg(long, value_name = "FILE", requires = "endpoint")]
+    key: Option<PathBuf>,
+    /// The common name its certificate must have, beside its SPIFFE ID
+    #[arg(long, value_name = "CN", requires = "endpoint")]
+    expected_cn: Option<String>,
+}
+
+const AD_HOC: [&str; 6] = ["endpoint", "server_name", "ca", "cert", "key", "expected_cn"];
+
+pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    let agent = arguments.agent.clone();
+    let reach = match (arguments.name.clone(), arguments.ad_hoc()) {
+        (_, Some(target)) => Reach::ad_hoc(&target)?,
+        (Some(name), None) => {
+            Reach::configured(&context.load_config()?, &name, agent.as_deref())?
+        }
+        (None, None) => return Err(Failure::usage("name a server, or describe one with options")),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("cannot start").because(error))?;
+    let relayed = runtime.block_on(async {
+        let stop = signals::stop()?;
+        let connection = Connection::open(reach.connect_config()).await.map_err(|error| {
+            let failure = Failure::new(format!(
+                "cannot connect to {} as {}",
+                reach.dial().endpoint,
+                reach.dial().server
+            ));
+            failure.because(&error).fix(remedy(&error))
+        })?;
+        tracing::info!(server = %reach.dial().server, we_are = connection.we_are(), "connected");
+        let client = stdio(reach.dial().max_message)
+            .map_err(|error| Failure::new("cannot use standard input or output").because(error))?;
+        connection.relay(client, stop).await.map_err(|error| Failure::new(error.to_string()))
+    });
+    // A thread that still waits for a terminal's input must not keep the process alive.
+    runtime.shutdown_background();
+    relayed
+}
+
+impl Arguments {
+    fn ad_hoc(self) -> Option<AdHoc> {
+        Some(AdHoc {
+            endpoint: self.endpoint?,
+            server_name: self.server_name?,
+            ca: self.ca?,
+            cert: self.cert?,
+            key: self.key?,
+            expected_cn: self.expected_cn,
+        })
+    }
+}
+
+/// What a person can do about a connection that does not come about.
+fn remedy(error: &sealwire_relay::link::LinkError) -> &'static str {
+    use sealwire_relay::link::LinkError;
+    match error {
+        LinkError::Unreachable { .. } => {
+            "start `sealwire serve` on that machine, or correct endpoint"
+        }
+        LinkError::Timeout { .. } | LinkError::Interrupted { .. } => {
+            "see whether a sealwire, and nothing else, listens at that address"
+        }
+        LinkError::Refused(_) => {
+            "compare `sealwire cert list` on both machines; the serving side's log tells more"
+        }
+        _ => "see the log of the serving side",
+    }
+}

@@ -1,0 +1,83 @@
+//! From a configuration to what the serving side runs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sealwire_audit::LogSink;
+use sealwire_guard::AllowAuthenticated;
+use sealwire_identity::{Credential, PeerVerifier, Role, TrustAnchors, server_config};
+use sealwire_relay::link::ALPN;
+use sealwire_relay::{ChildConfig, Limits, ListenerConfig, ServeConfig, Service};
+
+use crate::config::{SecureMcpConfig, ServerEntry, ServerRole};
+use crate::reach::unknown_server;
+use crate::Result;
+
+/// What to serve: the named servers, or without a name all that the configuration
+/// serves. Servers with the same address share a listener.
+///
+/// # Errors
+/// If a name is not that of a served server, or a file cannot be used. Nothing is bound.
+pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeConfig> {
+    let is_served = |entry: &&ServerEntry| matches!(entry.role, ServerRole::Serve { .. });
+    let entries: Vec<&ServerEntry> = if names.is_empty() {
+        config.servers.values().filter(is_served).collect()
+    } else {
+        names
+            .iter()
+            .map(|name| {
+                let entry = config.servers.get(name).filter(is_served);
+                entry.ok_or_else(|| unknown_server(config, name))
+            })
+            .collect::<Result<_>>()?
+    };
+    let mut listeners: BTreeMap<SocketAddr, Vec<Service>> = BTreeMap::new();
+    for entry in entries {
+        if let Some((address, service)) = service(config, entry)? {
+            listeners.entry(address).or_default().push(service);
+        }
+    }
+    let limits = &config.listen;
+    Ok(ServeConfig {
+        listeners: listeners
+            .into_iter()
+            .map(|(address, services)| ListenerConfig { address, services })
+            .collect(),
+        limits: Limits {
+            max_connections: limits.max_connections,
+            max_connections_per_peer: limits.max_connections_per_peer,
+            max_detached_per_peer: limits.max_detached_per_peer,
+            handshake_timeout: limits.handshake_timeout,
+            idle_timeout: limits.idle_timeout,
+            resume_window: limits.resume_window,
+            drain_timeout: limits.drain_timeout,
+            max_message: limits.max_message_size,
+        },
+        gate: Arc::new(AllowAuthenticated),
+        audit: Arc::new(LogSink),
+    })
+}
+
+fn service(config: &SecureMcpConfig, entry: &ServerEntry) -> Result<Option<(SocketAddr, Service)>> {
+    let ServerRole::Serve { command, args, env, cwd, bind_address, tls_cert, tls_key } =
+        &entry.role
+    else {
+        return Ok(None);
+    };
+    let credential = Credential::load(tls_cert, tls_key)?;
+    let anchors = TrustAnchors::load(&entry.trusted_ca, config.trust_domain.clone())?;
+    let anchors = Arc::new(anchors);
+    let service = Service {
+        server_name: entry.server_name.clone(),
+        tls: server_config(&credential, Arc::clone(&anchors), &[ALPN])?,
+        verifier: Arc::new(PeerVerifier::new(anchors, Role::Client)),
+        child: ChildConfig {
+            command: command.clone(),
+            args: args.clone(),
+            env: env.clone(),
+            cwd: cwd.clone(),
+        },
+    };
+    Ok(Some((bind_address.unwrap_or(config.listen.address), service)))
+}
