@@ -210,4 +210,6 @@ fn a_summary_reads_pem_and_der() {
     assert_eq!(ca[0].key_algorithm, "RSA-2048");
     assert!(ca[0].is_ca);
     assert!(describe(b"", "empty").is_err());
+    let longer = [leaf.chain[0].as_ref(), b"\0"].concat();
+    assert!(describe(&longer, "trailing byte").is_err());
 }

@@ -5,7 +5,7 @@ use sealwire_identity::{Error, PeerVerifier, Role, TrustAnchors};
 use sealwire_names::{RefusalCode, Timestamp};
 
 use crate::refused::{check, check_against};
-use crate::support::{Ca, anchors, days_from_now, now, trust_domain, uri};
+use crate::support::{Ca, anchors, ca_params, days_from_now, now, trust_domain, uri};
 
 #[test]
 fn an_intermediate_carries_the_anchors_trust() {
@@ -89,6 +89,31 @@ fn an_expired_anchor_beside_a_valid_one_does_no_harm() {
         .verify(&valid.leaf(|_| ()).chain, None, now())
         .unwrap();
     check_against("expired of two", &both, &expired.leaf(|_| ()), RefusalCode::CertificateExpired);
+}
+
+#[test]
+fn a_renewed_anchor_is_found_behind_the_expired_one_of_the_same_key() {
+    let old = Ca::with(|p| p.not_after = date_time_ymd(2020, 1, 1));
+    let renewed = ca_params().self_signed(old.0.key()).unwrap();
+    let both = anchors(&(old.0.pem() + &renewed.pem()));
+    let leaf = old.leaf(|_| ());
+    PeerVerifier::new(both, Role::Client).verify(&leaf.chain, None, now()).unwrap();
+}
+
+#[test]
+fn an_expired_anchor_does_not_hide_a_path_to_a_valid_one() {
+    let old = Ca::with(|p| {
+        p.distinguished_name.push(rcgen::DnType::CommonName, "Old");
+        p.not_after = date_time_ymd(2020, 1, 1);
+    });
+    let root = Ca::new();
+    let mut params = ca_params();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Old");
+    let cross = params.signed_by(old.0.key(), &root.0).unwrap();
+    let mut leaf = old.leaf(|_| ());
+    leaf.chain.push(cross.der().clone());
+    let both = anchors(&(old.0.pem() + &root.0.pem()));
+    PeerVerifier::new(both, Role::Server).verify(&leaf.chain, None, now()).unwrap();
 }
 
 #[test]
