@@ -19,7 +19,11 @@ pub struct Home {
 impl Home {
     /// An empty folder, readable by us alone.
     pub fn empty() -> Self {
-        let dir = tempfile::Builder::new().prefix("sealwire-test-").tempdir().expect("temp folder");
+        let dir = tempfile::Builder::new()
+            .prefix("sealwire-test-")
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .expect("temp folder");
         Self { dir, clients: AtomicUsize::new(0) }
     }
 
