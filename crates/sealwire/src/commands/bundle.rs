@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealwire::config::{ListenConfig, SecureMcpConfig, ServerRole};
+use sealwire::config::{ListenConfig, SecureMcpConfig, ServerRole, is_endpoint};
 use sealwire::home::{CertificatePair, Home};
 use sealwire_identity::{describe, files};
 use sealwire_names::{Fingerprint, Kind};
@@ -45,6 +45,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    if let Some(endpoint) = arguments.endpoint.as_deref().filter(|given| !is_endpoint(given)) {
+        return Err(Failure::usage(format!("{endpoint:?} is not host:port"))
+            .fix("write it like tools.example.org:7443, 10.0.0.7:7443 or [::1]:7443"));
+    }
     let config = context.load_config()?;
     let target = Target::new(&config, &arguments.name, arguments.kind)?;
     let mut notes = Vec::new();

@@ -168,13 +168,13 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        let server = BundledServer { endpoint: "h:1".into(), server_name: "x".into() };
+        let server = BundledServer { endpoint: "h:1".into(), server_name: "x\"\n[y]".into() };
         let bundle = Bundle {
             id: "spiffe://example.org/core/laptop".parse().unwrap(),
             ca_cert: "CA\n".into(),
             cert: "CERT\n".into(),
             key: Zeroizing::new("KEY\n".into()),
-            servers: [("a \"b\"\n[c]".to_owned(), server)].into(),
+            servers: [("a.b".to_owned(), server)].into(),
         };
         let decoded = Bundle::decode(toml::from_str(&bundle.encode()).unwrap()).unwrap();
         assert_eq!(decoded.id, bundle.id);

@@ -88,20 +88,35 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         return Err(Failure::usage("init makes the configuration in the home itself")
             .fix("leave --config out"));
     }
-    // The bundle first: when it is not good, nothing is made.
+    // What is given comes first: when it is not good, nothing is made.
     let bundle = arguments.from_bundle.as_deref().map(Bundle::load).transpose()?;
+    let wanted = wanted(&arguments)?;
+    take_over(context.home.root());
     let _lock = HomeLock::acquire(&context.home)?;
     let mut report = Report { home: context.home.root().to_owned(), ..Report::default() };
     match bundle {
         Some(bundle) => bundle::unpack(&bundle, context, &mut report)?,
-        None => make_home(&arguments, context, &mut report)?,
+        None => make_home(&wanted, &arguments, context, &mut report)?,
     }
     report.next = next_steps(context, arguments.from_bundle.is_some());
     if arguments.json { print_json(&report) } else { print(&text(&report)) }
 }
 
-fn make_home(arguments: &Arguments, context: &Context, report: &mut Report) -> Result<(), Failure> {
-    let home = &context.home;
+/// An empty directory, as `mkdir` makes it, becomes a private one. Where it cannot, the
+/// check that follows says so; a directory that holds something is not touched.
+fn take_over(root: &Path) {
+    #[cfg(unix)]
+    if root.read_dir().is_ok_and(|mut entries| entries.next().is_none()) {
+        use std::os::unix::fs::PermissionsExt;
+        let private = std::fs::Permissions::from_mode(files::PRIVATE_DIR);
+        drop(std::fs::set_permissions(root, private));
+    }
+    #[cfg(not(unix))]
+    let _ = root;
+}
+
+/// The identity that the options ask for: trust domain and name.
+fn wanted(arguments: &Arguments) -> Result<PeerId, Failure> {
     let name = arguments.name.as_deref().unwrap_or(DEFAULT_NAME);
     let domain = arguments.trust_domain.as_deref().unwrap_or(DEFAULT_TRUST_DOMAIN);
     let domain: TrustDomain = domain.parse().map_err(|error| {
@@ -109,12 +124,29 @@ fn make_home(arguments: &Arguments, context: &Context, report: &mut Report) -> R
             .because(error)
             .fix("write it like a lower-case DNS name, e.g. example.org")
     })?;
-    check_core_name(&domain, name)?;
+    let refuse = |reason: String| {
+        Failure::usage(format!("{name:?} cannot be the name of this installation"))
+            .because(reason)
+            .fix("choose another --name")
+    };
+    if !Home::core_name_is_free(name) {
+        return Err(refuse("that directory of certs/ has another use".to_owned()));
+    }
+    PeerId::new(domain, Kind::Core, name).map_err(|error| refuse(error.to_string()))
+}
+
+fn make_home(
+    wanted: &PeerId,
+    arguments: &Arguments,
+    context: &Context,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let home = &context.home;
     // The configuration comes first: it says which trust domain and name the rest is
     // for, so that an interrupted init can be run again without repeating its options.
-    report.make(&[&home.config_file()], || write_config(home, &new_config(&domain, name)))?;
+    report.make(&[&home.config_file()], || write_config(home, &new_config(wanted)))?;
     let config = context.load_config()?;
-    check_same(arguments, &domain, name, &config)?;
+    check_same(arguments, wanted, &config)?;
     make_certificates(&config, report)?;
     make_signing_key(home, report)
 }
@@ -194,8 +226,8 @@ pub(crate) fn template(trust_domain: &TrustDomain, name: &str) -> String {
     text
 }
 
-fn new_config(trust_domain: &TrustDomain, name: &str) -> String {
-    format!("{}{EXAMPLES}", template(trust_domain, name))
+fn new_config(id: &PeerId) -> String {
+    format!("{}{EXAMPLES}", template(id.trust_domain(), id.name()))
 }
 
 /// The table that names a certificate other than the default one.
@@ -217,36 +249,22 @@ pub(crate) const EXAMPLES: &str = "
 # endpoint = \"tools.example.org:7443\"
 ";
 
-fn check_core_name(domain: &TrustDomain, name: &str) -> Result<(), Failure> {
-    let error = match PeerId::new(domain.clone(), Kind::Core, name) {
-        Err(error) => error.to_string(),
-        Ok(_) if !Home::core_name_is_free(name) => {
-            "that directory of certs/ has another use".to_owned()
-        }
-        Ok(_) => return Ok(()),
-    };
-    let what = format!("{name:?} cannot be the name of this installation");
-    Err(Failure::usage(what).because(error).fix("choose another --name"))
-}
-
 /// An existing configuration is kept, so options that contradict it cannot be honoured.
 fn check_same(
     arguments: &Arguments,
-    domain: &TrustDomain,
-    name: &str,
+    wanted: &PeerId,
     config: &SecureMcpConfig,
 ) -> Result<(), Failure> {
-    let place = config.layout().config_file();
+    let layout = config.layout();
     let refuse = |what: String| {
         Err(Failure::new(what)
-            .at(place.display())
+            .at(layout.config_file().display())
             .fix("leave the option out, or use another --home for another identity"))
     };
-    if arguments.trust_domain.is_some() && config.trust_domain != *domain {
+    if arguments.trust_domain.is_some() && config.trust_domain != *wanted.trust_domain() {
         return refuse(format!("this home is of trust domain {}", config.trust_domain));
     }
-    let pair = config.layout().pair(Kind::Core, name);
-    if arguments.name.is_some() && config.client_cert != pair.cert {
+    if arguments.name.is_some() && config.client_cert != layout.pair_of(wanted).cert {
         let present = config.client_cert.display();
         return refuse(format!("this home presents another certificate, {present}"));
     }

@@ -28,6 +28,7 @@ use sealwire_names::{AgentId, TrustDomain};
 
 pub use error::{ConfigError, Problem};
 pub use files::{CheckedFiles, CheckedServer};
+pub use server::is_endpoint;
 
 use crate::home::Home;
 use document::Source;

@@ -222,7 +222,7 @@ fn check_endpoint(given: &Located<String>, problems: &mut Problems) -> Option<()
 
 /// Whether `text` is a host (a DNS name, an IPv4 address, or an IPv6 address in
 /// brackets), a colon and a port other than 0.
-pub(super) fn is_endpoint(text: &str) -> bool {
+pub fn is_endpoint(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let port_is_good = port.bytes().all(|byte| byte.is_ascii_digit())
         && port.parse::<u16>().is_ok_and(|port| port > 0);

@@ -156,10 +156,10 @@ fn each_rule_refuses_with_its_reason() {
 #[test]
 fn endpoints_are_a_host_and_a_port() {
     for good in ["h:1", "tools.example.org:65535", "10.0.0.7:7443", "[::1]:7443", "a_b:2"] {
-        assert!(server::is_endpoint(good), "{good}");
+        assert!(is_endpoint(good), "{good}");
     }
     for bad in ["h", "h:", ":1", "h:0", "h:65536", "h:+1", "::1:7443", "[h]:1", "a b:1", "u@h:1"] {
-        assert!(!server::is_endpoint(bad), "{bad}");
+        assert!(!is_endpoint(bad), "{bad}");
     }
 }
 
