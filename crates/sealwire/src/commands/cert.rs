@@ -141,16 +141,18 @@ fn issue_one(
         not_after: not_after.to_string(),
         issued,
     };
-    if target.presence()? == Presence::Complete && !replace {
+    let presence = target.presence()?;
+    if presence == Presence::Complete && !replace {
         let not_after = certificates::leaf(&target.pair.cert)?.not_after;
         if not_after <= Timestamp::from(SystemTime::now()) {
             tracing::warn!(peer = %target.id, "expired: issue it again with --force");
         }
         return Ok(outcome(not_after, false));
     }
-    // The authority is opened before anything is put aside.
     let authority = open_authority(config)?;
-    target.put_aside()?;
-    let leaf = target.issue(&authority, terms)?;
+    let leaf = match presence {
+        Presence::Complete => target.replace(&authority, terms)?,
+        Presence::Absent => target.issue(&authority, terms)?,
+    };
     Ok(outcome(leaf.not_after, true))
 }

@@ -109,22 +109,21 @@ impl Target {
         terms: &Terms,
     ) -> Result<IssuedLeaf, Failure> {
         let leaf = authority.issue(&self.request(terms))?;
-        for file in [&self.pair.key, &self.pair.cert] {
-            if let Some(dir) = file.parent() {
-                files::create_private_dir(dir)?;
-            }
-        }
-        leaf.write(&self.pair.cert, &self.pair.key)?;
+        self.write(&leaf)?;
         Ok(leaf)
     }
 
-    /// Puts an existing pair aside as `.old`, over what was put aside before. The key goes
-    /// last: while it is there alone, nobody takes the place for empty.
-    pub(crate) fn put_aside(&self) -> Result<(), Failure> {
-        for file in [&self.pair.cert, &self.pair.key] {
-            if !file.exists() {
-                continue;
-            }
+    /// Issues it in the place of an existing pair, which is kept as `.old`, over what was
+    /// kept so before.
+    pub(crate) fn replace(
+        &self,
+        authority: &CertificateAuthority,
+        terms: &Terms,
+    ) -> Result<IssuedLeaf, Failure> {
+        // Nothing is put aside before there is something to take its place. The key is put
+        // aside last: while it is there alone, nobody takes the place for empty.
+        let leaf = authority.issue(&self.request(terms))?;
+        for file in [&self.pair.cert, &self.pair.key].into_iter().filter(|file| file.exists()) {
             std::fs::rename(file, old(file)).map_err(|error| {
                 Failure::new("cannot put the old file aside")
                     .at(file.display())
@@ -132,7 +131,15 @@ impl Target {
                     .fix("check that this user may write to its directory")
             })?;
         }
-        Ok(())
+        self.write(&leaf)?;
+        Ok(leaf)
+    }
+
+    fn write(&self, leaf: &IssuedLeaf) -> Result<(), Failure> {
+        for dir in [&self.pair.key, &self.pair.cert].into_iter().filter_map(|file| file.parent()) {
+            files::create_private_dir(dir)?;
+        }
+        Ok(leaf.write(&self.pair.cert, &self.pair.key)?)
     }
 
     /// A server is reached as `localhost` in the first trial; its names for clients that

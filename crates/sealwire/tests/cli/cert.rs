@@ -66,6 +66,11 @@ fn an_existing_pair_is_replaced_only_by_force_and_kept_then() {
     assert_eq!(home.read("certs/mcp-servers/time-key.pem.old"), key);
     assert_eq!(home.read("certs/mcp-servers/time-cert.pem.old"), cert);
     home.run(&["config", "check"]).failed(78, &["clock.v2"]);
+    // What cannot be replaced stays as it is.
+    let (key, old) = (home.read("certs/mcp-servers/time-key.pem"), key);
+    home.run(&["cert", "issue", "time", "--force", "--dns", "a b"]).failed(1, &["a b"]);
+    assert_eq!(home.read("certs/mcp-servers/time-key.pem"), key);
+    assert_eq!(home.read("certs/mcp-servers/time-key.pem.old"), old);
     let listed = home.run(&["cert", "list", "--json"]).ok().json();
     let time = listed.as_array().unwrap().iter().find(|c| c["subject"] == "CN=time").unwrap();
     assert_eq!(time["status"], "expiring");
