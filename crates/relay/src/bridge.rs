@@ -135,7 +135,10 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
         }
     }
 
-    fn pump_to_server(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Happened>, EndpointError>> {
+    fn pump_to_server(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Happened>, EndpointError>> {
         let pumped = pump(
             cx,
             Direction::ToServer,
@@ -152,7 +155,10 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
         })
     }
 
-    fn pump_to_client(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Happened>, EndpointError>> {
+    fn pump_to_client(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Happened>, EndpointError>> {
         let pumped = pump(
             cx,
             Direction::ToClient,

@@ -16,8 +16,19 @@ use crate::lines::Lines;
 /// What a child inherits of our environment. Everything else must be stated in its
 /// `env`: secrets of ours are not for every server we start.
 const INHERITED: [&str; 13] = [
-    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ",
-    "USER", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "TERM",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
 ];
 /// Longest line of a child's stderr that is logged whole, in bytes.
 const MAX_LOG_LINE: u64 = 8 * 1024;

@@ -241,11 +241,15 @@ impl Conversation {
             // A server's stray output is logged only: servers print banners, and an
             // answer without an id would mean nothing to them.
             let is_stray = direction == Direction::ToClient && id.is_none();
-            return if is_stray { Verdict::Drop } else { Verdict::Answer(answer(id.as_ref(), refusal)) };
+            return if is_stray {
+                Verdict::Drop
+            } else {
+                Verdict::Answer(answer(id.as_ref(), refusal))
+            };
         }
-        let Some((id, call)) = id.as_ref().and_then(|id| {
-            self.waiting_for(direction).remove_entry(id)
-        }) else {
+        let Some((id, call)) =
+            id.as_ref().and_then(|id| self.waiting_for(direction).remove_entry(id))
+        else {
             return Verdict::Drop;
         };
         self.record_outcome(opposite(direction), &id, &call, CallResult::Unanswered, now);

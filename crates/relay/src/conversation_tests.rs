@@ -113,8 +113,7 @@ fn an_oversized_answer_is_replaced_and_an_oversized_call_is_answered() {
 #[test]
 fn the_gate_decides_about_calls_and_notifications() {
     let recorder = Arc::new(Recorder::default());
-    let mut conversation =
-        Conversation::new(None, "s".into(), Arc::new(DenyAll), recorder.clone());
+    let mut conversation = Conversation::new(None, "s".into(), Arc::new(DenyAll), recorder.clone());
     let (id, word) = error_in(&conversation.judge(ToServer, CALL, now()));
     assert_eq!((id, word.as_str()), (1.into(), "not_authorized"));
     let notification = br#"{"jsonrpc":"2.0","method":"notifications/progress"}"#;

@@ -9,9 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::Result;
 use crate::config::{SecureMcpConfig, ServerRole};
 use crate::reach::{Reach, unknown_server};
-use crate::Result;
 
 /// Bytes that may wait between the caller and the link, in each direction.
 const STREAM_BUFFER: usize = 256 * 1024;
@@ -77,6 +77,7 @@ impl SecureMcpConnectionManager {
             None => return Err(unknown_server(&self.config, name)),
         };
         let connection = Connection::open(reach.connect_config()).await?;
+        let we_are = connection.we_are().to_owned();
         let (ours, theirs) = tokio::io::duplex(STREAM_BUFFER);
         let (input, output) = tokio::io::split(ours);
         let lines = Lines::new(input, output, reach.dial().max_message);
@@ -87,12 +88,22 @@ impl SecureMcpConnectionManager {
                 tracing::warn!(%server, %error, "the connection ended");
             }
         });
-        Ok(McpStream(theirs))
+        Ok(McpStream { stream: theirs, we_are })
     }
 }
 
 /// A conversation with an MCP server: newline-delimited JSON-RPC in both directions.
-pub struct McpStream(DuplexStream);
+pub struct McpStream {
+    stream: DuplexStream,
+    we_are: String,
+}
+
+impl McpStream {
+    /// Our own name, as the serving side verified it from our certificate.
+    pub fn we_are(&self) -> &str {
+        &self.we_are
+    }
+}
 
 impl AsyncRead for McpStream {
     fn poll_read(
@@ -100,7 +111,7 @@ impl AsyncRead for McpStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -110,14 +121,14 @@ impl AsyncWrite for McpStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

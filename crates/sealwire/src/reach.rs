@@ -77,7 +77,11 @@ impl Reach {
     ///
     /// # Errors
     /// If the name cannot be a server's, or a file of the home cannot be used.
-    pub fn unconfigured(config: &SecureMcpConfig, server_name: &str, address: &str) -> Result<Self> {
+    pub fn unconfigured(
+        config: &SecureMcpConfig,
+        server_name: &str,
+        address: &str,
+    ) -> Result<Self> {
         let credential = Credential::load(&config.client_cert, &config.client_key)?;
         let anchors = TrustAnchors::load(&config.ca_cert, config.trust_domain.clone())?;
         Self::new(config, server_name, address.to_owned(), &credential, anchors, None)

@@ -10,9 +10,9 @@ use sealwire_identity::{Credential, PeerVerifier, Role, TrustAnchors, server_con
 use sealwire_relay::link::ALPN;
 use sealwire_relay::{ChildConfig, Limits, ListenerConfig, ServeConfig, Service};
 
+use crate::Result;
 use crate::config::{SecureMcpConfig, ServerEntry, ServerRole};
 use crate::reach::unknown_server;
-use crate::Result;
 
 /// What to serve: the named servers, or without a name all that the configuration
 /// serves. Servers with the same address share a listener.

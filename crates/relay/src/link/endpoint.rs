@@ -11,10 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
+use super::LinkError;
 use super::frame::{Ending, Frame};
 use super::greeting::{CHUNK, Wire};
 use super::session::{Received, Session};
-use super::LinkError;
 use crate::endpoint::{Endpoint, EndpointError, Incoming};
 
 /// An acknowledgement travels with the next message, or alone after this long.
@@ -177,9 +177,8 @@ impl<C: Carrier> LinkEndpoint<C> {
         if !self.session.owes_ack() {
             return;
         }
-        let timer = self.ack_timer.get_or_insert_with(|| {
-            Box::pin(sleep_until(Instant::now() + ACK_DELAY))
-        });
+        let timer =
+            self.ack_timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + ACK_DELAY)));
         if timer.as_mut().poll(cx).is_ready() {
             self.ack_timer = None;
             self.session.acknowledge();

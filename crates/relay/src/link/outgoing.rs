@@ -104,7 +104,8 @@ impl Outgoing {
         }
         // A segment is done with when the next one starts at an acknowledged number's
         // successor or before.
-        let done = (1..self.segments.len()).take_while(|&i| self.segments[i].first <= seq + 1).count();
+        let done =
+            (1..self.segments.len()).take_while(|&i| self.segments[i].first <= seq + 1).count();
         self.recycle(done);
         self.cursor.0 -= done;
         Ok(())
@@ -120,7 +121,10 @@ impl Outgoing {
             return Err(Violation::AckBeyondSent { acked: peer_received, sent });
         }
         if peer_received < self.acked {
-            return Err(Violation::ReceivedBackwards { received: peer_received, acked: self.acked });
+            return Err(Violation::ReceivedBackwards {
+                received: peer_received,
+                acked: self.acked,
+            });
         }
         self.control.clear();
         self.control_written = 0;
@@ -189,9 +193,10 @@ impl Outgoing {
     fn append<'a>(&mut self, frame: impl FnOnce(u64) -> Frame<'a>) {
         self.queued += 1;
         if self.segments.back().is_none_or(|segment| segment.bytes.len() >= SEGMENT) {
-            let at_end = self.segments.back().is_some_and(|last| {
-                self.cursor == (self.segments.len() - 1, last.bytes.len())
-            });
+            let at_end = self
+                .segments
+                .back()
+                .is_some_and(|last| self.cursor == (self.segments.len() - 1, last.bytes.len()));
             let bytes = std::mem::take(&mut self.spare);
             self.segments.push_back(Segment { first: self.queued, bytes });
             if at_end {

@@ -226,7 +226,10 @@ impl<'a> Draft<'a> {
             return Err(self.reject(refusal));
         }
         self.judge().map_err(|reason| {
-            self.reject(Refusal::new(RefusalCode::MessageInvalid, format!("not JSON-RPC: {reason}")))
+            self.reject(Refusal::new(
+                RefusalCode::MessageInvalid,
+                format!("not JSON-RPC: {reason}"),
+            ))
         })
     }
 

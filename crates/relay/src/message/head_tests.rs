@@ -143,7 +143,11 @@ fn a_refusal_carries_the_id_wherever_it_stands() {
 fn the_depth_limit_is_exact() {
     let nested = |depth: usize| {
         let inner = depth - 1;
-        format!(r#"{{"jsonrpc":"2.0","method":"m","x":{}{}}}"#, "[".repeat(inner), "]".repeat(inner))
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"m","x":{}{}}}"#,
+            "[".repeat(inner),
+            "]".repeat(inner)
+        )
     };
     assert!(parse(&nested(MAX_DEPTH)).is_ok());
     assert_eq!(code(&nested(MAX_DEPTH + 1)), RefusalCode::MessageTooDeep);

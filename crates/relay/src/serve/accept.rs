@@ -19,10 +19,10 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
+use super::Service;
 use super::conversations::{Conversations, Registered};
 use super::limits::{Limits, Places};
 use super::session::Session;
-use super::Service;
 use crate::child::Server;
 use crate::link::frame::{Frame, Resume, Welcome};
 use crate::link::{ALPN, Attachment, Attachments, DEFAULT_WINDOW, Wire, read_frame, write_frame};

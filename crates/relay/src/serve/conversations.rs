@@ -84,10 +84,8 @@ impl Conversations {
             return Err(unknown(&format!("the conversation is with {}", entry.server_name)));
         }
         if resume.generation <= entry.generation {
-            let reason = format!(
-                "attempt {} arrived after attempt {}",
-                resume.generation, entry.generation
-            );
+            let reason =
+                format!("attempt {} arrived after attempt {}", resume.generation, entry.generation);
             return Err(Refusal::new(RefusalCode::ResumeStale, reason));
         }
         entry.generation = resume.generation;

@@ -56,8 +56,12 @@ impl Session {
     /// the process is to stop.
     pub(super) async fn run(self) {
         let Self { peer, server_name, mut server, endpoint, limits, mut draining, .. } = self;
-        let link =
-            LinkEndpoint::new(self.attachments, limits.max_message, DEFAULT_WINDOW, limits.idle_timeout);
+        let link = LinkEndpoint::new(
+            self.attachments,
+            limits.max_message,
+            DEFAULT_WINDOW,
+            limits.idle_timeout,
+        );
         let conversation =
             Conversation::new(Some(peer.clone()), server_name.clone(), self.gate, self.audit);
         let mut bridge = Bridge::new(link, endpoint, conversation);
@@ -121,7 +125,8 @@ impl Session {
                     );
                     bridge.client.finish(ending);
                     until = Until::ClientSettled;
-                    deadline = Some((Instant::now() + limits.resume_window.min(GRACE), Next::Leave));
+                    deadline =
+                        Some((Instant::now() + limits.resume_window.min(GRACE), Next::Leave));
                 }
                 Happened::ClientFailed(error) => {
                     tracing::info!(%error, %peer, server = %server_name, "conversation ended");

@@ -127,9 +127,7 @@ impl From<sealwire::Error> for Failure {
         match error {
             sealwire::Error::Config(error) => error.into(),
             // A certificate or key that the configuration names is part of it.
-            sealwire::Error::Identity(error) => {
-                Self::config(error.to_string()).fix(error.remedy())
-            }
+            sealwire::Error::Identity(error) => Self::config(error.to_string()).fix(error.remedy()),
             sealwire::Error::Link(error) => Self::new(error.to_string()),
             other => Self::config(other.to_string()),
         }

@@ -18,7 +18,7 @@ pub(crate) use failure::Failure;
 pub(crate) use logging::{LogFormat, LogLevel};
 pub(crate) use output::{print, print_json, shell_word};
 
-use crate::commands::{cert, completions, config, connect, demo_server, init, serve};
+use crate::commands::{cert, completions, config, connect, demo, demo_server, init, serve};
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
 #[derive(Debug, Parser)]
@@ -68,6 +68,7 @@ enum Command {
     Serve(serve::Arguments),
     Connect(connect::Arguments),
     Config(config::Arguments),
+    Demo(demo::Arguments),
     DemoServer(demo_server::Arguments),
     Completions(completions::Arguments),
 }
@@ -88,6 +89,7 @@ impl Command {
             Self::Serve(arguments) => serve::run(&arguments, context),
             Self::Connect(arguments) => connect::run(arguments, context),
             Self::Config(arguments) => config::run(&arguments, context),
+            Self::Demo(arguments) => demo::run(&arguments),
             Self::DemoServer(arguments) => demo_server::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
         }

@@ -55,9 +55,7 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
     let agent = arguments.agent.clone();
     let reach = match (arguments.name.clone(), arguments.ad_hoc()) {
         (_, Some(target)) => Reach::ad_hoc(&target)?,
-        (Some(name), None) => {
-            Reach::configured(&context.load_config()?, &name, agent.as_deref())?
-        }
+        (Some(name), None) => Reach::configured(&context.load_config()?, &name, agent.as_deref())?,
         (None, None) => return Err(Failure::usage("name a server, or describe one with options")),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -7,6 +7,7 @@ mod certificates;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod connect;
+pub(crate) mod demo;
 pub(crate) mod demo_server;
 pub(crate) mod init;
 mod issuing;

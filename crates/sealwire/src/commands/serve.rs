@@ -32,7 +32,9 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         return Err(Failure::config("there is nothing to serve")
             .at(context.config_file.display())
             .because("no [mcp_servers.<name>] table has a command")
-            .fix("add one: [mcp_servers.demo] with command = \"sealwire\", args = [\"demo-server\"]"));
+            .fix(
+                "add one: [mcp_servers.demo] with command = \"sealwire\", args = [\"demo-server\"]",
+            ));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
