@@ -35,29 +35,37 @@ pub struct ConnectConfig {
     pub audit: Arc<dyn AuditSink>,
 }
 
-/// A link that stands, before its first message.
+/// A link to one server, before its first message.
 pub struct Connection {
     config: ConnectConfig,
     link: LinkEndpoint<Redial>,
 }
 
 impl Connection {
-    /// Dials, verifies the server and is greeted by it.
-    ///
-    /// # Errors
-    /// [`LinkError`] of the first attempt: nothing has been promised to the client yet,
-    /// so it is better told now than after a minute.
-    pub async fn open(config: ConnectConfig) -> Result<Self, LinkError> {
+    /// A link that dials once it relays, and keeps trying for the reconnect timeout: the
+    /// serving side may be started after us.
+    pub fn new(config: ConnectConfig) -> Self {
         let dialer = Arc::new(Dialer::new(config.dial.clone()));
         let carrier = Redial::new(dialer, config.reconnect_timeout);
-        let mut link =
-            LinkEndpoint::new(carrier, config.dial.max_message, WINDOW, config.idle_timeout);
-        link.connected().await?;
-        Ok(Self { config, link })
+        let link = LinkEndpoint::new(carrier, config.dial.max_message, WINDOW, config.idle_timeout);
+        Self { config, link }
     }
 
-    /// Our own name as the serving side verified it.
-    pub fn we_are(&self) -> &str {
+    /// A link that stands: the server has been dialled, verified, and has greeted us.
+    ///
+    /// # Errors
+    /// [`LinkError`] of the first and only attempt.
+    pub async fn open(config: ConnectConfig) -> Result<Self, LinkError> {
+        let reconnect_timeout = config.reconnect_timeout;
+        let mut connection = Self::new(config);
+        connection.link.carrier().keep_trying_for(Duration::ZERO);
+        connection.link.connected().await?;
+        connection.link.carrier().keep_trying_for(reconnect_timeout);
+        Ok(connection)
+    }
+
+    /// Our own name as the serving side verified it; empty before the first connection.
+    pub fn we_are(&mut self) -> &str {
         self.link.carrier().conversation().map_or("", |conversation| &conversation.we_are)
     }
 
@@ -90,6 +98,7 @@ impl Connection {
                 () = &mut stop, if until == Until::Happened => {
                     tracing::info!("stopping");
                     bridge.conversation.drain();
+                    until = Until::ServerSettled;
                     Happened::ClientEnded
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -103,8 +112,8 @@ impl Connection {
             };
             let result = match happened {
                 Happened::ClientEnded => {
+                    // The server is to see its input end, and may still have its say.
                     bridge.server.finish(Ending::Orderly);
-                    until = Until::ServerSettled;
                     deadline.get_or_insert_with(|| Instant::now() + drain_timeout);
                     continue;
                 }
@@ -133,11 +142,19 @@ impl Connection {
                     }
                 }
                 Happened::ServerFailed(error) => {
-                    bridge.abandon(
-                        ErrorCode::OutcomeUnknown,
-                        "the connection was lost; whether the call was carried out is unknown",
-                        "outcome_unknown",
-                    );
+                    if bridge.server.carrier().conversation().is_some() {
+                        bridge.abandon(
+                            ErrorCode::OutcomeUnknown,
+                            "the connection was lost; whether the call was carried out is unknown",
+                            "outcome_unknown",
+                        );
+                    } else {
+                        bridge.abandon(
+                            ErrorCode::NotSent,
+                            "the server cannot be reached, or refuses us; nothing was sent",
+                            "not_sent",
+                        );
+                    }
                     Err(RelayError::Endpoint(error))
                 }
             };

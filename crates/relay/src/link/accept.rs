@@ -5,16 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 
-use super::LinkError;
+use super::{LinkError, Tcp};
 use super::endpoint::{Carrier, Connected, LinkState};
 
 /// A connection for a conversation, greeted by its peer but not yet by us.
-pub(crate) type Attachment = Connected<TlsStream<TcpStream>>;
+pub(crate) type Attachment = Connected<TlsStream<Tcp>>;
 
 /// Connections for one conversation, in the order in which they were accepted. A later
 /// one replaces an earlier one, which is thereby fenced off: nothing that it still has
@@ -32,7 +31,7 @@ impl Attachments {
 }
 
 impl Carrier for Attachments {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = TlsStream<Tcp>;
 
     fn poll_connect(
         &mut self,

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use rustls::pki_types::ServerName;
 use sealwire_identity::{PeerVerifier, VerifiedPeer, io_refusal};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -18,7 +19,7 @@ use super::endpoint::{Carrier, Connected, LinkState};
 use super::frame::{Frame, Handle, Hello, InstanceId, Resume};
 use super::greeting::{Wire, read_frame, write_frame};
 use super::session::DEFAULT_WINDOW;
-use super::{ALPN, LinkError};
+use super::{ALPN, LinkError, Tcp, buffered};
 
 /// First pause between two attempts; doubled after each, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -51,9 +52,9 @@ pub struct Dialer {
 }
 
 /// A verified connection, before any greeting.
-pub struct Dialed {
+pub struct Dialed<T> {
     /// The connection.
-    pub stream: TlsStream<TcpStream>,
+    pub stream: TlsStream<T>,
     /// The server, as verified.
     pub server: VerifiedPeer,
 }
@@ -74,13 +75,23 @@ impl Dialer {
     ///
     /// # Errors
     /// [`LinkError`]; [`LinkError::Refused`] where trying again is of no use.
-    pub async fn dial(&self) -> Result<Dialed, LinkError> {
-        let limit = self.config.handshake_timeout;
-        let late = |_| LinkError::Timeout { endpoint: self.config.endpoint.clone(), limit };
-        timeout(limit, self.handshake()).await.map_err(late)?
+    pub async fn dial(&self) -> Result<Dialed<TcpStream>, LinkError> {
+        self.dial_over(|tcp| tcp).await
     }
 
-    async fn handshake(&self) -> Result<Dialed, LinkError> {
+    async fn dial_over<T>(&self, wrap: impl Fn(TcpStream) -> T) -> Result<Dialed<T>, LinkError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let limit = self.config.handshake_timeout;
+        let late = |_| LinkError::Timeout { endpoint: self.config.endpoint.clone(), limit };
+        timeout(limit, self.handshake(wrap)).await.map_err(late)?
+    }
+
+    async fn handshake<T>(&self, wrap: impl Fn(TcpStream) -> T) -> Result<Dialed<T>, LinkError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
         let unreachable =
             |source| LinkError::Unreachable { endpoint: self.config.endpoint.clone(), source };
         let tcp = TcpStream::connect(&self.config.endpoint).await.map_err(unreachable)?;
@@ -90,7 +101,7 @@ impl Dialer {
             LinkError::Refused(Refusal::new(RefusalCode::UnknownServer, reason))
         })?;
         let stream =
-            self.connector.connect(name, tcp).await.map_err(|error| self.tls_error(error))?;
+            self.connector.connect(name, wrap(tcp)).await.map_err(|error| self.tls_error(error))?;
         let tls = stream.get_ref().1;
         if tls.alpn_protocol() != Some(ALPN) {
             let reason = "the server does not speak sealwire/1";
@@ -111,8 +122,8 @@ impl Dialer {
         &self,
         resume: Option<Resume>,
         received: u64,
-    ) -> Result<(Connected<TlsStream<TcpStream>>, Conversation), LinkError> {
-        let mut wire = Wire::new(self.dial().await?.stream);
+    ) -> Result<(Connected<TlsStream<Tcp>>, Conversation), LinkError> {
+        let mut wire = Wire::new(self.dial_over(buffered).await?.stream);
         let hello = Hello {
             server_name: &self.config.server_name,
             resume,
@@ -188,12 +199,12 @@ pub struct Conversation {
 
 type Attempt = Pin<
     Box<
-        dyn Future<Output = Result<(Connected<TlsStream<TcpStream>>, Conversation), LinkError>>
+        dyn Future<Output = Result<(Connected<TlsStream<Tcp>>, Conversation), LinkError>>
             + Send,
     >,
 >;
 
-/// A carrier that dials, and after a cut dials again until `reconnect_timeout` is over.
+/// A carrier that dials until `reconnect_timeout` is over: at first, and after each cut.
 pub struct Redial {
     dialer: Arc<Dialer>,
     reconnect_timeout: Duration,
@@ -239,16 +250,25 @@ impl Redial {
         Box::pin(async move { dialer.greet(resume, received).await })
     }
 
+    /// How long to dial from now on, after a cut or before the first connection.
+    pub(crate) fn keep_trying_for(&mut self, reconnect_timeout: Duration) {
+        self.reconnect_timeout = reconnect_timeout;
+    }
+
     /// Whether a failed attempt is the last one.
     fn judge(&mut self, error: LinkError, down_since: Instant) -> Option<LinkError> {
-        if self.conversation.is_none() || !error.is_transient() {
+        if !error.is_transient() || self.reconnect_timeout.is_zero() {
             return Some(error);
         }
         let waited = down_since.elapsed();
         if waited >= self.reconnect_timeout {
             return Some(LinkError::GaveUp { waited, last: error.to_string() });
         }
-        tracing::info!(%error, "redialling");
+        if self.next_pause == FIRST_PAUSE {
+            tracing::warn!(%error, "no connection; trying again for {:?}", self.reconnect_timeout);
+        } else {
+            tracing::debug!(%error, "still no connection");
+        }
         self.pause.as_mut().reset(Instant::now() + self.next_pause);
         self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
         None
@@ -256,7 +276,7 @@ impl Redial {
 }
 
 impl Carrier for Redial {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = TlsStream<Tcp>;
 
     fn poll_connect(
         &mut self,

@@ -109,8 +109,8 @@ impl<C: Carrier> LinkEndpoint<C> {
     }
 
     /// The carrier.
-    pub fn carrier(&self) -> &C {
-        &self.carrier
+    pub fn carrier(&mut self) -> &mut C {
+        &mut self.carrier
     }
 
     /// Waits until the first connection stands.
@@ -147,9 +147,14 @@ impl<C: Carrier> LinkEndpoint<C> {
     }
 
     fn lose(&mut self, why: &str) {
-        if self.wire.take().is_some() {
-            self.cuts += 1;
-            self.taken = 0;
+        if self.wire.take().is_none() {
+            return;
+        }
+        self.cuts += 1;
+        self.taken = 0;
+        if self.session.fin().is_some() {
+            tracing::debug!(why, "connection closed");
+        } else {
             tracing::info!(why, "connection lost");
         }
     }

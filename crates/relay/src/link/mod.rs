@@ -24,6 +24,15 @@ pub(crate) use greeting::{Wire, read_frame, write_frame};
 pub(crate) use session::DEFAULT_WINDOW;
 pub use session::Violation;
 
+/// A TCP connection read in large pieces: rustls asks for 4 KiB at a time, and a system
+/// call for each would dominate the cost of a busy link.
+pub(crate) type Tcp = tokio::io::BufReader<tokio::net::TcpStream>;
+
+/// See [`Tcp`].
+pub(crate) fn buffered(tcp: tokio::net::TcpStream) -> Tcp {
+    tokio::io::BufReader::with_capacity(64 * 1024, tcp)
+}
+
 /// Why a link cannot be made, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -25,7 +25,9 @@ use super::limits::{Limits, Places};
 use super::session::Session;
 use crate::child::Server;
 use crate::link::frame::{Frame, Resume, Welcome};
-use crate::link::{ALPN, Attachment, Attachments, DEFAULT_WINDOW, Wire, read_frame, write_frame};
+use crate::link::{
+    ALPN, Attachment, Attachments, DEFAULT_WINDOW, Tcp, Wire, buffered, read_frame, write_frame,
+};
 
 /// A fatal `unrecognized_name` alert (RFC 8446 §6.2), in clear as every alert before the
 /// ServerHello is: there is no configuration yet under which rustls could send it.
@@ -61,7 +63,7 @@ impl From<Refusal> for Refused {
 
 /// A peer that has said what it wants.
 struct Greeted {
-    wire: Wire<TlsStream<TcpStream>>,
+    wire: Wire<TlsStream<Tcp>>,
     peer: VerifiedPeer,
     service: Arc<Service>,
     hello: Wanted,
@@ -119,7 +121,7 @@ impl Acceptor {
     /// error carries the peer's name once that is verified.
     async fn identify(
         &self,
-        wire: &mut Wire<TlsStream<TcpStream>>,
+        wire: &mut Wire<TlsStream<Tcp>>,
         service: &Service,
         place: OwnedSemaphorePermit,
     ) -> Result<(VerifiedPeer, Wanted), (Refusal, Option<PeerId>)> {
@@ -148,8 +150,8 @@ impl Acceptor {
     async fn handshake(
         &self,
         tcp: TcpStream,
-    ) -> Result<(Arc<Service>, TlsStream<TcpStream>), Refused> {
-        let mut acceptor = LazyConfigAcceptor::new(RustlsAcceptor::default(), tcp);
+    ) -> Result<(Arc<Service>, TlsStream<Tcp>), Refused> {
+        let mut acceptor = LazyConfigAcceptor::new(RustlsAcceptor::default(), buffered(tcp));
         let start = match (&mut acceptor).await {
             Ok(start) => start,
             Err(error) => {
@@ -270,7 +272,7 @@ impl Acceptor {
     /// conversation took it.
     fn attachment(
         &self,
-        wire: Wire<TlsStream<TcpStream>>,
+        wire: Wire<TlsStream<Tcp>>,
         peer: &VerifiedPeer,
         handle: [u8; 16],
         hello: &Wanted,
@@ -315,7 +317,7 @@ impl Session {
 }
 
 async fn read_hello(
-    wire: &mut Wire<TlsStream<TcpStream>>,
+    wire: &mut Wire<TlsStream<Tcp>>,
     server_name: &str,
 ) -> Result<Wanted, Refusal> {
     let hello = read_frame(wire, |frame| match frame {
@@ -344,7 +346,7 @@ async fn read_hello(
 }
 
 /// Tells a peer that it is refused, and lets it read that.
-async fn decline(mut wire: Wire<TlsStream<TcpStream>>, code: RefusalCode) {
+async fn decline(mut wire: Wire<TlsStream<Tcp>>, code: RefusalCode) {
     if write_frame(&mut wire.stream, &Frame::refusal(code)).await.is_ok() {
         linger(wire.stream).await;
     }

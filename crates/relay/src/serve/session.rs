@@ -39,7 +39,7 @@ pub(super) struct Session {
 }
 
 /// What is to happen when the deadline passes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Next {
     /// Close the server's standard input: the drain limit is over.
     Finish,
@@ -47,8 +47,18 @@ enum Next {
     Terminate,
     /// SIGKILL to its group.
     Kill,
-    /// Stop waiting for the peer.
+    /// Stop waiting.
     Leave,
+}
+
+impl Next {
+    fn following(self) -> Self {
+        match self {
+            Self::Finish => Self::Terminate,
+            Self::Terminate => Self::Kill,
+            Self::Kill | Self::Leave => Self::Leave,
+        }
+    }
 }
 
 impl Session {
@@ -56,65 +66,54 @@ impl Session {
     /// the process is to stop.
     pub(super) async fn run(self) {
         let Self { peer, server_name, mut server, endpoint, limits, mut draining, .. } = self;
-        let link = LinkEndpoint::new(
-            self.attachments,
-            limits.max_message,
-            DEFAULT_WINDOW,
-            limits.idle_timeout,
-        );
+        let (max_message, idle_timeout) = (limits.max_message, limits.idle_timeout);
+        let link = LinkEndpoint::new(self.attachments, max_message, DEFAULT_WINDOW, idle_timeout);
         let conversation =
-            Conversation::new(Some(peer.clone()), server_name.clone(), self.gate, self.audit);
+            Conversation::new(Some(peer.clone()), Arc::clone(&server_name), self.gate, self.audit);
         let mut bridge = Bridge::new(link, endpoint, conversation);
         let mut until = Until::Happened;
-        let mut deadline: Option<(Instant, Next)> = None;
+        let mut deadline: Option<Deadline> = None;
         let mut drained = false;
+        let mut client_ended = false;
         loop {
-            let at = deadline.map_or_else(Instant::now, |(at, _)| at);
+            let at = deadline.map_or_else(Instant::now, |deadline| deadline.at);
             let happened = tokio::select! {
                 happened = bridge.run(until) => happened,
                 _ = draining.wait_for(|draining| *draining), if !drained => {
                     drained = true;
+                    bridge.conversation.drain();
+                    bridge.client.announce_drain();
                     if deadline.is_none() {
-                        bridge.conversation.drain();
-                        bridge.client.announce_drain();
                         until = Until::Idle;
-                        deadline = Some((Instant::now() + limits.drain_timeout, Next::Finish));
+                        deadline = Some(Deadline::after(limits.drain_timeout, Next::Finish));
                     }
                     continue;
                 }
                 () = sleep_until(at), if deadline.is_some() => {
-                    let next = deadline.map(|(_, next)| next);
-                    let following = match next {
-                        Some(Next::Finish) => {
-                            bridge.server.finish(Ending::Drained);
-                            Next::Terminate
-                        }
-                        Some(Next::Terminate) => {
-                            tracing::info!(server = %server_name, "the server did not end by itself");
-                            server.terminate();
-                            Next::Kill
-                        }
-                        Some(Next::Kill) => {
-                            server.kill();
-                            Next::Leave
-                        }
-                        Some(Next::Leave) | None => break,
-                    };
+                    let next = deadline.map_or(Next::Leave, |deadline| deadline.next);
+                    match next {
+                        Next::Finish => bridge.server.finish(Ending::Drained),
+                        Next::Terminate => server.terminate(),
+                        Next::Kill => server.kill(),
+                        Next::Leave => break,
+                    }
+                    tracing::debug!(server = %server_name, ?next, "still running");
                     until = Until::Happened;
-                    deadline = Some((Instant::now() + GRACE, following));
+                    deadline = Some(Deadline::after(GRACE, next.following()));
                     continue;
                 }
             };
             match happened {
                 Happened::ClientEnded => {
+                    client_ended = true;
                     bridge.server.finish(Ending::Orderly);
                     until = Until::Happened;
-                    deadline = Some((Instant::now() + GRACE, Next::Terminate));
+                    deadline = Some(Deadline::after(GRACE, Next::Terminate));
                 }
                 Happened::Reached if until == Until::Idle => {
                     bridge.server.finish(Ending::Drained);
                     until = Until::Happened;
-                    deadline = Some((Instant::now() + GRACE, Next::Terminate));
+                    deadline = Some(Deadline::after(GRACE, Next::Terminate));
                 }
                 Happened::ServerEnded(_) | Happened::ServerFailed(_) => {
                     let ending = ending_of(&mut server, drained, &server_name).await;
@@ -125,8 +124,11 @@ impl Session {
                     );
                     bridge.client.finish(ending);
                     until = Until::ClientSettled;
-                    deadline =
-                        Some((Instant::now() + limits.resume_window.min(GRACE), Next::Leave));
+                    // A client that is cut off just now comes back for its last answers;
+                    // one that has said goodbye does not.
+                    let patience =
+                        if drained || client_ended { GRACE } else { limits.resume_window };
+                    deadline = Some(Deadline::after(patience, Next::Leave));
                 }
                 Happened::ClientFailed(error) => {
                     tracing::info!(%error, %peer, server = %server_name, "conversation ended");
@@ -140,6 +142,19 @@ impl Session {
         bridge.abandon(ErrorCode::ServerEnded, "the conversation ended", "server_ended");
         server.stop(GRACE).await;
         drop(self.registered);
+    }
+}
+
+/// When patience ends, and what then.
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    next: Next,
+}
+
+impl Deadline {
+    fn after(patience: Duration, next: Next) -> Self {
+        Self { at: Instant::now() + patience, next }
     }
 }
 

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sealwire::{AdHoc, Reach};
-use sealwire_relay::{Connection, stdio};
+use sealwire_relay::link::LinkError;
+use sealwire_relay::{Connection, EndpointError, RelayError, stdio};
 
 use super::signals;
 use crate::cli::{Context, Failure};
@@ -64,18 +65,14 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         .map_err(|error| Failure::new("cannot start").because(error))?;
     let relayed = runtime.block_on(async {
         let stop = signals::stop()?;
-        let connection = Connection::open(reach.connect_config()).await.map_err(|error| {
-            let failure = Failure::new(format!(
-                "cannot connect to {} as {}",
-                reach.dial().endpoint,
-                reach.dial().server
-            ));
-            failure.because(&error).fix(remedy(&error))
-        })?;
-        tracing::info!(server = %reach.dial().server, we_are = connection.we_are(), "connected");
         let client = stdio(reach.dial().max_message)
             .map_err(|error| Failure::new("cannot use standard input or output").because(error))?;
-        connection.relay(client, stop).await.map_err(|error| Failure::new(error.to_string()))
+        let relayed = Connection::new(reach.connect_config()).relay(client, stop).await;
+        relayed.map_err(|error| {
+            let (endpoint, server) = (&reach.dial().endpoint, &reach.dial().server);
+            let failure = Failure::new(format!("the connection to {server} failed")).at(endpoint);
+            failure.because(&error).fix(remedy(&error))
+        })
     });
     // A thread that still waits for a terminal's input must not keep the process alive.
     runtime.shutdown_background();
@@ -95,11 +92,13 @@ impl Arguments {
     }
 }
 
-/// What a person can do about a connection that does not come about.
-fn remedy(error: &sealwire_relay::link::LinkError) -> &'static str {
-    use sealwire_relay::link::LinkError;
+/// What a person can do about a connection that does not come about, or breaks off.
+fn remedy(error: &RelayError) -> &'static str {
+    let RelayError::Endpoint(EndpointError::Link(error)) = error else {
+        return "see the log of the serving side";
+    };
     match error {
-        LinkError::Unreachable { .. } => {
+        LinkError::Unreachable { .. } | LinkError::GaveUp { .. } => {
             "start `sealwire serve` on that machine, or correct endpoint"
         }
         LinkError::Timeout { .. } | LinkError::Interrupted { .. } => {
@@ -108,6 +107,7 @@ fn remedy(error: &sealwire_relay::link::LinkError) -> &'static str {
         LinkError::Refused(_) => {
             "compare `sealwire cert list` on both machines; the serving side's log tells more"
         }
+        LinkError::Lost => "start the client's session again",
         _ => "see the log of the serving side",
     }
 }
