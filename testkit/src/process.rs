@@ -71,6 +71,7 @@ impl Log {
     }
 
     /// The first line after `mark` that holds every one of `parts`; waits for it.
+    /// Whether the value of a field is quoted makes no difference.
     ///
     /// # Panics
     /// If the program ends without such a line, or after [`GUARD`].
@@ -78,7 +79,10 @@ impl Log {
         let deadline = Instant::now() + GUARD;
         let mut state = self.lock();
         loop {
-            let holds = |line: &&String| parts.iter().all(|part| line.contains(part));
+            let holds = |line: &&String| {
+                let line = line.replace("=\"", "=");
+                parts.iter().all(|part| line.contains(part))
+            };
             if let Some(line) = state.lines.iter().skip(mark).find(holds) {
                 return line.clone();
             }

@@ -45,7 +45,15 @@ fn refuses_pem(spoil: impl Fn(&Home, &str) -> Vec<u8>) {
 fn key_readable_by_others() {
     refuses(|home| home.chmod(KEY, 0o640), &[KEY]);
     refuses(|home| home.chmod(KEY, 0o604), &[KEY]);
-    refuses(|home| home.chmod("certs/core/core-key.pem", 0o644), &["core-key.pem"]);
+    // The client's key counts where there is something to connect to.
+    refuses(
+        |home| {
+            let other = "[mcp_servers.other]\nendpoint = \"127.0.0.1:1\"\n";
+            home.configure(&format!("{}\n{other}", echo_table()));
+            home.chmod("certs/core/core-key.pem", 0o644);
+        },
+        &["core-key.pem"],
+    );
 }
 
 #[test]

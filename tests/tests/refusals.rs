@@ -1,6 +1,7 @@
 //! Whoever must not get in is refused, the log says why in one line with a stable code,
 //! and honest clients go on undisturbed. The foreign peer is OpenSSL.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -34,14 +35,16 @@ fn refuses_client_leaf(code: &str, fault: impl FnOnce(&mut Leaf)) {
 }
 
 /// `sealwire connect` against a foreign server with this certificate must end with exit
-/// code 1 and say `code`.
+/// code 1 and an error that says `code`.
 fn refuses_server(code: &str, pair: impl FnOnce(&Home) -> Pair) {
     let home = Home::initialized();
     let ca = home.file("certs/ca/ca-cert.pem");
     let server = ForeignServer::start(&pair(&home), &ca, &["-tls1_3"]);
     let patience = "[listen]\nreconnect_timeout = \"5s\"";
     let mut client = Connect::spawn(home.connect_command("echo", server.address(), patience));
-    client.log().wait_for(&["WARN", "connection refused", &format!("code={code}"), "reason="]);
+    client.log().wait_for(&["error:", "mcp-server/echo"]);
+    client.log().wait_for(&[&format!("[{code}]")]);
+    client.log().wait_for(&["to fix:"]);
     assert_eq!(client.process().wait().code(), Some(1));
     let (_, output) = client.finish();
     assert!(output.is_empty(), "no request, so nothing to answer: {output:?}");
@@ -216,11 +219,12 @@ fn server_with_another_name() {
     });
 }
 
-/// The DNS name and the common name are right, but the URI SAN alone counts.
+/// The DNS name is right, but the URI SAN alone counts.
 #[test]
 fn server_with_another_uri_and_the_right_dns_name() {
     refuses_server_leaf("peer_name", |leaf| {
-        leaf.san[0] = "URI:spiffe://sealwire.internal/mcp-server/other".into();
+        *leaf = Leaf::server("spiffe://sealwire.internal/mcp-server/other");
+        leaf.san.push("DNS:echo".into());
     });
 }
 
@@ -270,9 +274,25 @@ fn server_with_another_common_name() {
     let (home, serve) = serving_echo("");
     let command = home.connect_command("echo", serve.address(), "expected_cn = \"other\"");
     let mut client = Connect::spawn(command);
-    client.log().wait_for(&["connection refused", "code=common_name"]);
+    client.log().wait_for(&["[common_name]"]);
     assert_eq!(client.process().wait().code(), Some(1));
 
     let command = home.connect_command("echo", serve.address(), "expected_cn = \"echo\"");
     Connect::spawn(command).initialize();
+}
+
+/// What a client refuses is on record at the client, too: its standard error may go
+/// nowhere.
+#[test]
+fn a_refused_server_is_in_the_log_file() {
+    let home = Home::initialized();
+    let pair = Authority::create(&home.file("foreign")).issue(&Leaf::server(ECHO));
+    let server = ForeignServer::start(&pair, &home.file("certs/ca/ca-cert.pem"), &["-tls1_3"]);
+    let mut command = home.connect_command("echo", server.address(), "");
+    command.arg("--log-file").arg(home.file("log"));
+    assert_eq!(Connect::spawn(command).process().wait().code(), Some(1));
+    let log = fs::read_to_string(home.file("log")).unwrap().replace('"', "");
+    for part in ["WARN", "audit", "connection refused", "code=unknown_issuer", "reason="] {
+        assert!(log.contains(part), "no {part} in the log:\n{log}");
+    }
 }
