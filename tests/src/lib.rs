@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod link_client;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -9,7 +9,7 @@ use std::thread;
 
 use sealwire_relay::link::frame::{Ending, Frame, Hello, Resume};
 use sealwire_testkit::openssl::Pair;
-use sealwire_testkit::{Home, Serve, soak};
+use sealwire_testkit::{Home, Serve, soak, wait_until};
 use sealwire_tests::link_client::{Granted, LinkClient};
 use sealwire_tests::{echo_table, honest_session, wire_table};
 
@@ -54,9 +54,12 @@ impl Serving {
         self.serve.refused(mark, word)
     }
 
-    /// What the child of `wire` got.
-    fn recorded(&self) -> String {
-        fs::read_to_string(&self.record).expect("the record")
+    /// What the child of `wire` got. It answers first and records then.
+    fn has_recorded(&self, expected: &[String]) {
+        let expected = expected.join("\n") + "\n";
+        wait_until(format_args!("the child has got just {expected}"), || {
+            fs::read_to_string(&self.record).is_ok_and(|recorded| recorded == expected)
+        });
     }
 }
 
@@ -158,7 +161,7 @@ fn the_later_resume_fences_the_earlier() {
     exchange(&mut third, 2, "two");
     let told: Vec<_> = second.until_closed().iter().filter_map(|raw| raw.message()).collect();
     assert!(told.is_empty() || told == [(1, note("one"))], "{told:?}");
-    assert_eq!(serving.recorded(), format!("{}\n{}\n", note("one"), note("two")));
+    serving.has_recorded(&[note("one"), note("two")]);
     honest_session(&serving.home, serving.serve.address());
 }
 
@@ -168,8 +171,8 @@ fn of_two_resumes_at_once_the_later_one_has_it() {
     let serving = Serving::start();
     let mut current = serving.dial("wire");
     let granted = current.open();
-    let mut expected = String::new();
-    for seq in 1..=soak(50, 5_000) {
+    let rounds = soak(50, 5_000);
+    for seq in 1..=rounds {
         let attempt = |generation: u64, start: &Barrier| {
             let mut client = serving.dial("wire");
             start.wait();
@@ -183,16 +186,16 @@ fn of_two_resumes_at_once_the_later_one_has_it() {
             (earlier.join().expect("no panic"), later)
         });
         assert_eq!(later.granted(), Ok(Granted { received: seq - 1, ..granted }), "round {seq}");
-        exchange(&mut later, seq, "round");
+        exchange(&mut later, seq, &format!("round {seq}"));
         for raw in earlier.until_closed() {
             let stale = matches!(raw.frame(), Frame::Refused("resume_stale"));
             assert!(stale || matches!(raw.frame(), Frame::Welcome(_)), "round {seq}: {raw:?}");
         }
         assert!(current.until_closed().iter().all(|raw| raw.message().is_none()), "round {seq}");
         current = later;
-        expected += &(note("round") + "\n");
     }
-    assert_eq!(serving.recorded(), expected);
+    serving
+        .has_recorded(&(1..=rounds).map(|seq| note(&format!("round {seq}"))).collect::<Vec<_>>());
 }
 
 /// A connection that breaks a rule within its conversation: both are over, in the log
@@ -202,6 +205,7 @@ fn breaks_a_rule(reason: &str, fault: impl FnOnce(&mut LinkClient)) {
     let mut client = serving.dial("wire");
     let granted = client.open();
     exchange(&mut client, 1, "good");
+    serving.has_recorded(&[note("good")]);
     let mark = serving.serve.log().mark();
     fault(&mut client);
     for raw in client.until_closed() {
@@ -209,7 +213,7 @@ fn breaks_a_rule(reason: &str, fault: impl FnOnce(&mut LinkClient)) {
     }
     serving.serve.log().wait_after(mark, &[reason, "core/core"]);
     serving.refuses(serving.dial("wire"), granted.resume(1), "resume_unknown");
-    assert_eq!(serving.recorded(), note("good") + "\n");
+    serving.has_recorded(&[note("good")]);
     honest_session(&serving.home, serving.serve.address());
 }
 
