@@ -5,8 +5,17 @@ use super::scan::{MAX_DEPTH, Scanner, SyntaxError, Text};
 
 /// Members that decide what a message is (JSON-RPC 2.0 §4, §5).
 const TOP_LEVEL: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+const JSONRPC: usize = 0;
+const ID: usize = 1;
+const METHOD: usize = 2;
+const PARAMS: usize = 3;
+const RESULT: usize = 4;
+const ERROR: usize = 5;
+
 /// Members of `params` that decide what a request does (MCP).
 const IN_PARAMS: [&str; 4] = ["name", "uri", "arguments", "_meta"];
+const NAME: usize = 0;
+const URI: usize = 1;
 
 /// What a message is, as any reader would understand it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,15 +159,15 @@ impl<'a> Draft<'a> {
             if repeated {
                 self.ambiguous.get_or_insert_with(|| format!("{} occurs twice", TOP_LEVEL[index]));
             }
-            match TOP_LEVEL[index] {
-                "jsonrpc" => self.is_version_2 = scanner.value()? == "\"2.0\"",
-                "id" if repeated => {
+            match index {
+                JSONRPC => self.is_version_2 = scanner.value()? == "\"2.0\"",
+                ID if repeated => {
                     scanner.value()?;
                     self.id = None;
                 }
-                "id" => self.id = Some(scanner.value()?),
-                "method" if scanner.peek() == b'"' => self.method = Some(scanner.string()?),
-                "params" => self.read_params(scanner)?,
+                ID => self.id = Some(scanner.value()?),
+                METHOD if scanner.peek() == b'"' => self.method = Some(scanner.string()?),
+                PARAMS => self.read_params(scanner)?,
                 _ => drop(scanner.value()?),
             }
         }
@@ -183,9 +192,9 @@ impl<'a> Draft<'a> {
                     .get_or_insert_with(|| format!("params.{} occurs twice", IN_PARAMS[index]));
             }
             let is_string = scanner.peek() == b'"';
-            match index.map(|index| IN_PARAMS[index]) {
-                Some("name") if is_string => self.params.name = Some(scanner.string()?),
-                Some("uri") if is_string => self.params.uri = Some(scanner.string()?),
+            match index {
+                Some(NAME) if is_string => self.params.name = Some(scanner.string()?),
+                Some(URI) if is_string => self.params.uri = Some(scanner.string()?),
                 None if member.raw() == "requestId" => {
                     self.params.cancelled = Some(scanner.value()?);
                 }
@@ -207,16 +216,12 @@ impl<'a> Draft<'a> {
         Some(index)
     }
 
-    fn has(&self, member: &str) -> bool {
-        TOP_LEVEL.iter().zip(self.seen).any(|(name, seen)| seen && *name == member)
-    }
-
     fn sole_id(&self) -> Option<RequestId> {
         self.id.and_then(RequestId::parse)
     }
 
     fn reject(&self, refusal: Refusal) -> Box<Rejected> {
-        let is_response = !self.has("method") && (self.has("result") || self.has("error"));
+        let is_response = !self.seen[METHOD] && (self.seen[RESULT] || self.seen[ERROR]);
         Box::new(Rejected { refusal, id: self.sole_id(), is_response })
     }
 
@@ -243,17 +248,17 @@ impl<'a> Draft<'a> {
                 Some(RequestId::parse(json).ok_or("id is neither a string nor an integer")?)
             }
         };
-        let is_error = self.has("error");
-        if !self.has("method") {
-            if self.has("result") == is_error {
+        let is_error = self.seen[ERROR];
+        if !self.seen[METHOD] {
+            if self.seen[RESULT] == is_error {
                 return Err("it needs method, or one of result and error");
             }
-            if !self.has("id") || (id.is_none() && !is_error) {
+            if !self.seen[ID] || (id.is_none() && !is_error) {
                 return Err("a result needs an id");
             }
             return Ok(Head::Response { id, is_error });
         }
-        if is_error || self.has("result") {
+        if is_error || self.seen[RESULT] {
             return Err("it has both method and result or error");
         }
         let method = self.method.ok_or("method is not a string")?;
@@ -261,7 +266,7 @@ impl<'a> Draft<'a> {
         let params = self.params.judge()?;
         match id {
             Some(id) => Ok(Head::Request { id, method, params }),
-            None if self.has("id") => Err("a request's id must not be null"),
+            None if self.seen[ID] => Err("a request's id must not be null"),
             None => Ok(Head::Notification { method, params }),
         }
     }
@@ -287,10 +292,15 @@ fn malformed(reason: String) -> Refusal {
 /// Which of `names` a reader that ignores case would take `member` for, and whether
 /// it is spelled exactly so.
 fn classify(member: &Text<'_>, names: &[&str]) -> Option<(usize, bool)> {
-    if !member.is_escaped() && member.raw().is_ascii() {
-        let raw = member.raw();
-        let index = names.iter().position(|name| raw.eq_ignore_ascii_case(name))?;
-        return Some((index, raw == names[index]));
+    let raw = member.raw();
+    if !member.is_escaped() {
+        if let Some(index) = names.iter().position(|name| *name == raw) {
+            return Some((index, true));
+        }
+        if raw.is_ascii() {
+            let index = names.iter().position(|name| raw.eq_ignore_ascii_case(name))?;
+            return Some((index, false));
+        }
     }
     // A lone surrogate folds to no ASCII letter, so such a member decides nothing.
     let decoded = member.decode()?;

@@ -10,6 +10,9 @@ use std::borrow::Cow;
 /// Deepest nesting that passes, counting the message itself as 1.
 pub const MAX_DEPTH: usize = 512;
 
+/// Strings up to this length are read byte by byte.
+const SHORT: usize = 24;
+
 /// Where and why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyntaxError {
@@ -155,22 +158,35 @@ impl<'a> Scanner<'a> {
         let mut at = start;
         let mut escaped = false;
         loop {
-            let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) else {
-                return self.fail("the end of this string");
-            };
-            at += found;
-            if bytes[at] == b'"' {
-                break;
+            if at - start > SHORT {
+                at += self.plain_run(at)?;
             }
-            escaped = true;
-            at += self.escape_length(at)?;
-        }
-        let raw = &self.text[start..at];
-        if raw.bytes().fold(false, |found, byte| found | (byte < 0x20)) {
-            return self.fail("a string without raw control characters");
+            match bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    at += self.escape_length(at)?;
+                }
+                Some(0x20..) => at += 1,
+                Some(_) => return self.fail("a string without raw control characters"),
+                None => return self.fail("the end of this string"),
+            }
         }
         self.position = at + 1;
-        Ok(Text { raw, escaped })
+        Ok(Text { raw: &self.text[start..at], escaped })
+    }
+
+    /// The length of what stands at `at` before the next quote or backslash. Searching
+    /// pays in long strings only.
+    fn plain_run(&self, at: usize) -> Result<usize, SyntaxError> {
+        let rest = self.text.as_bytes().get(at..).unwrap_or_default();
+        let Some(length) = memchr2(b'"', b'\\', rest) else {
+            return self.fail("the end of this string");
+        };
+        if rest[..length].iter().fold(false, |found, byte| found | (*byte < 0x20)) {
+            return self.fail("a string without raw control characters");
+        }
+        Ok(length)
     }
 
     /// Succeeds at the end of the text.
