@@ -1,7 +1,7 @@
 //! A network that breaks when told to.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -40,6 +40,8 @@ struct Shared {
     arrived: Condvar,
     accepted: AtomicUsize,
     cuts: AtomicUsize,
+    refusing: AtomicBool,
+    refused: AtomicUsize,
 }
 
 struct Path {
@@ -79,7 +81,7 @@ impl ChaosProxy {
         self.address
     }
 
-    /// How many connections it has accepted.
+    /// How many connections it has carried.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
@@ -87,6 +89,16 @@ impl ChaosProxy {
     /// How many paths have been cut, [`Cut::MidFrame`] counted when it happens.
     pub fn cuts(&self) -> usize {
         self.shared.cuts.load(Ordering::SeqCst)
+    }
+
+    /// From now on, resets every new connection, or again carries it.
+    pub fn refuse(&self, refuse: bool) {
+        self.shared.refusing.store(refuse, Ordering::SeqCst);
+    }
+
+    /// How many connections it has reset because of [`ChaosProxy::refuse`].
+    pub fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::SeqCst)
     }
 
     /// Cuts the newest path that still stands; waits until there is one.
@@ -129,6 +141,11 @@ async fn accept(listener: TcpListener, upstream: SocketAddr, shared: Arc<Shared>
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
+        if shared.refusing.load(Ordering::SeqCst) {
+            let _ = client.set_zero_linger();
+            shared.refused.fetch_add(1, Ordering::SeqCst);
+            continue;
+        }
         tokio::spawn(carry(client, upstream, shared.clone()));
     }
 }

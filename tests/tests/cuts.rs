@@ -156,9 +156,26 @@ fn a_request_of_the_servers_survives() {
     broken.was_cut(3);
 }
 
-/// While the network is away for longer than one attempt, `connect` keeps trying; and
-/// when the serving process itself is gone, it says that the outcome is unknown and does
-/// not repeat the call.
+/// One failed attempt to dial again is not the end.
+#[test]
+fn a_network_that_stays_away_for_a_while() {
+    let home = Home::initialized();
+    let (table, _) = wire_table(&home);
+    let mut broken = Broken::new(home, "wire", &table);
+    let message = r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#;
+    broken.client.send(message);
+    assert_eq!(broken.client.receive(), message.as_bytes());
+    broken.proxy.refuse(true);
+    broken.proxy.cut(Cut::Reset);
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    broken.client.send(answer);
+    wait_until("it has been turned away three times", || broken.proxy.refused() >= 3);
+    broken.proxy.refuse(false);
+    assert_eq!(broken.client.receive(), answer.as_bytes());
+}
+
+/// When the serving process itself is gone, `connect` says that the outcome is unknown
+/// and does not repeat the call.
 #[test]
 fn a_restarted_server_gets_no_call_twice() {
     let home = Home::initialized();
@@ -185,7 +202,6 @@ fn a_restarted_server_gets_no_call_twice() {
 
     let answer = client.receive_json();
     assert_eq!(answer["id"], json!(id), "{answer}");
-    let message = answer["error"]["message"].as_str().unwrap_or_default();
-    assert!(message.contains("outcome unknown"), "{answer}");
+    assert_eq!(answer["error"]["data"]["sealwire"], "outcome_unknown", "{answer}");
     assert_eq!(recorded().matches("transfer").count(), 1, "executed twice");
 }

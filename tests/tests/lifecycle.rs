@@ -446,32 +446,33 @@ fn an_idle_session_stays() {
     assert_eq!(proxy.accepted(), 1, "the link was dialled again");
 }
 
-/// `connect` may start before `serve` does: it keeps trying for `reconnect_timeout`.
+/// The first attempt tells the operator at once what is wrong.
 #[test]
-fn connect_waits_for_the_server() {
-    let (home, serve) = serving_echo("");
-    let address = serve.address();
-    assert_eq!(serve.stop().code(), Some(0));
-    let mut client = Connect::start(&home, "echo", address);
-    client.send_request("ping", &json!({}));
-    home.configure(&format!("[listen]\naddress = \"{address}\"\n{}", echo_table()));
-    let _serve = Serve::start(&home);
-    assert_eq!(client.receive_json()["result"], json!({}));
+fn connect_says_that_nobody_listens() {
+    let home = Home::initialized();
+    // Port 1 of loopback: nobody listens there.
+    let output = home.connect_once("echo", SocketAddr::from(([127, 0, 0, 1], 1)), b"");
+    assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{output}");
+    for part in ["error:", "127.0.0.1:1", "to fix:"] {
+        assert!(output.stderr.contains(part), "{part:?} missing: {output}");
+    }
 }
 
+/// A link that was up is dialled again for `reconnect_timeout`; then whoever waits is told.
 #[test]
 fn connect_gives_up_in_the_end() {
-    let home = Home::initialized();
+    let home = scripted("touch got\ncat >/dev/null");
+    let serve = Serve::start(&home);
     let patience = "[listen]\nreconnect_timeout = \"300ms\"";
-    // Port 1 of loopback: nobody listens there.
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-    let mut client = Connect::spawn(home.connect_command("echo", nobody, patience));
-    let id = client.send_request("initialize", &json!({}));
+    let mut client = Connect::spawn(home.connect_command("scripted", serve.address(), patience));
+    let id = client.send_request("tools/call", &json!({}));
+    wait_until("the child runs", || home.file("got").exists());
+    drop(serve);
     let answer = client.receive_json();
     assert_eq!(answer["id"], json!(id), "{answer}");
-    assert!(answer["error"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{answer}");
+    assert!(answer["error"]["code"].is_i64(), "{answer}");
     assert_eq!(client.process().wait().code(), Some(1));
-    client.log().wait_for(&["127.0.0.1:1"]);
+    client.log().wait_for(&["error:"]);
 }
 
 fn is_closed(mut stream: TcpStream) {
