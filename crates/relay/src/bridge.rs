@@ -226,6 +226,9 @@ fn pump(
             }
         };
         match verdict {
+            Verdict::Answer(_) if source.is_overfull() => {
+                tracing::warn!("an error answer is dropped: the peer reads none");
+            }
             Verdict::Answer(answer) => answers.push(answer),
             Verdict::Substitute(answer) => sink.send(&answer),
             Verdict::Forward | Verdict::Drop => {}

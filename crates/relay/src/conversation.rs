@@ -1,8 +1,6 @@
 //! What a conversation knows about its messages: whether each may pass, and which
 //! requests wait for an answer.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,10 +8,11 @@ use sealwire_audit::{AuditSink, CallResult, Event, Message};
 use sealwire_guard::{Decision, Direction, Gate, Principal, Request};
 use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 
+use crate::in_flight::{Call, InFlight};
 use crate::message::{ErrorCode, Head, Parser, Rejected, RequestId, error_answer};
 
-/// Most requests that may wait for an answer in one direction.
-const MAX_IN_FLIGHT: usize = 65_536;
+/// Whoever made a request no longer waits for it (MCP 2025-11-25, Cancellation).
+const CANCELLED: &str = "notifications/cancelled";
 
 /// What to do with a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,15 +46,6 @@ pub(crate) struct Conversation {
     draining: bool,
 }
 
-/// Requests that wait for an answer.
-type InFlight = HashMap<RequestId, Call>;
-
-struct Call {
-    method: Box<str>,
-    subject: Option<Box<str>>,
-    since: Instant,
-}
-
 impl Conversation {
     /// `peer` is the verified peer across the wire; `None` where the client is the
     /// process that started us.
@@ -71,8 +61,8 @@ impl Conversation {
             gate,
             audit,
             parser: Parser::default(),
-            to_server: InFlight::new(),
-            to_client: InFlight::new(),
+            to_server: InFlight::default(),
+            to_client: InFlight::default(),
             draining: false,
         }
     }
@@ -84,26 +74,17 @@ impl Conversation {
 
     /// Whether the client waits for an answer.
     pub(crate) fn is_client_waiting(&self) -> bool {
-        !self.to_server.is_empty()
+        self.to_server.is_waiting()
     }
 
     /// Judges a message travelling in `direction`.
     pub(crate) fn judge(&mut self, direction: Direction, message: &[u8], now: Now) -> Verdict {
         match self.parser.parse(message) {
             Ok(Head::Request { id, method, params }) => {
-                let judged = self.judge_call(
-                    direction,
-                    Some(&id),
-                    &method,
-                    params.subject.as_deref(),
-                    now.wall,
-                );
-                let call = Call {
-                    method: (&*method).into(),
-                    subject: params.subject.as_deref().map(Into::into),
-                    since: now.monotonic,
-                };
-                match judged.and_then(|()| self.enter(direction, id.clone(), call)) {
+                let subject = params.subject.as_deref();
+                let judged = self.judge_call(direction, Some(&id), &method, subject, now.wall);
+                let call = Call::new(&method, subject, now.monotonic);
+                match judged.and_then(|()| self.in_flight(direction).enter(id.clone(), call)) {
                     Ok(()) => Verdict::Forward,
                     Err(refusal) => {
                         self.log_refusal(direction, Some(&id), &method, &refusal);
@@ -114,7 +95,12 @@ impl Conversation {
             Ok(Head::Notification { method, params }) => {
                 let subject = params.subject.as_deref();
                 match self.judge_call(direction, None, &method, subject, now.wall) {
-                    Ok(()) => Verdict::Forward,
+                    Ok(()) => {
+                        if let Some(id) = params.cancelled.filter(|_| method == CANCELLED) {
+                            self.in_flight(direction).cancel(&id);
+                        }
+                        Verdict::Forward
+                    }
                     Err(refusal) => {
                         self.log_refusal(direction, None, &method, &refusal);
                         Verdict::Drop
@@ -136,14 +122,9 @@ impl Conversation {
         limit: usize,
         now: Now,
     ) -> Verdict {
-        let id = self.parser.recover_id(prefix);
         let reason = format!("a message of more than {limit} bytes");
         let refusal = Refusal::new(RefusalCode::MessageTooLarge, reason);
-        // If a request waits under this id in the other direction, this was most
-        // likely its answer: whoever waits is to be told.
-        let is_response =
-            id.as_ref().is_some_and(|id| self.waiting_for(direction).contains_key(id));
-        self.reject(direction, &Rejected { refusal, id, is_response }, now.monotonic)
+        self.reject(direction, &self.parser.recover(prefix, refusal), now.monotonic)
     }
 
     /// Gives up every request that the client waits for, and returns the answers.
@@ -153,19 +134,13 @@ impl Conversation {
         text: &'static str,
         word: &'static str,
     ) -> Vec<Vec<u8>> {
-        let waiting = std::mem::take(&mut self.to_server);
-        let mut answers = Vec::with_capacity(waiting.len());
-        for (id, call) in waiting {
-            self.record_outcome(
-                Direction::ToServer,
-                &id,
-                &call,
-                CallResult::Unanswered,
-                Instant::now(),
-            );
-            answers.push(error_answer(Some(&id), code, text, word));
-        }
-        answers
+        let (direction, now) = (Direction::ToServer, Instant::now());
+        let waiting = self.to_server.give_up();
+        let answers = waiting.map(|(id, call)| {
+            self.record_outcome(direction, &id, &call, CallResult::Unanswered, now);
+            error_answer(Some(&id), code, text, word)
+        });
+        answers.collect()
     }
 
     fn judge_call(
@@ -195,24 +170,6 @@ impl Conversation {
         })
     }
 
-    fn enter(&mut self, direction: Direction, id: RequestId, call: Call) -> Result<(), Refusal> {
-        let in_flight = self.in_flight(direction);
-        if in_flight.len() >= MAX_IN_FLIGHT {
-            let reason = format!("{MAX_IN_FLIGHT} requests wait for an answer already");
-            return Err(Refusal::new(RefusalCode::RequestsInFlight, reason));
-        }
-        match in_flight.entry(id) {
-            Entry::Vacant(free) => {
-                free.insert(call);
-                Ok(())
-            }
-            Entry::Occupied(taken) => {
-                let reason = format!("a request with id {} is waiting already", taken.key());
-                Err(Refusal::new(RefusalCode::RequestIdInUse, reason))
-            }
-        }
-    }
-
     /// A response passes only to a request that waits for it: an answer nobody asked
     /// for could only confuse whoever correlates by id alone.
     fn judge_response(
@@ -223,7 +180,7 @@ impl Conversation {
         now: Instant,
     ) -> Verdict {
         let Some(id) = id else { return Verdict::Forward };
-        let Some(call) = self.waiting_for(direction).remove(id) else {
+        let Some(call) = self.waiting_for(direction).answered(id) else {
             let reason = format!("no request with id {id} waits for an answer");
             let refusal = Refusal::new(RefusalCode::ResponseUnexpected, reason);
             self.log_refusal(direction, Some(id), "", &refusal);
@@ -247,13 +204,10 @@ impl Conversation {
                 Verdict::Answer(answer(id.as_ref(), refusal))
             };
         }
-        let Some((id, call)) =
-            id.as_ref().and_then(|id| self.waiting_for(direction).remove_entry(id))
-        else {
-            return Verdict::Drop;
-        };
-        self.record_outcome(opposite(direction), &id, &call, CallResult::Unanswered, now);
-        Verdict::Substitute(answer(Some(&id), refusal))
+        let Some(id) = id else { return Verdict::Drop };
+        let Some(call) = self.waiting_for(direction).answered(id) else { return Verdict::Drop };
+        self.record_outcome(opposite(direction), id, &call, CallResult::Unanswered, now);
+        Verdict::Substitute(answer(Some(id), refusal))
     }
 
     fn in_flight(&mut self, direction: Direction) -> &mut InFlight {

@@ -111,6 +111,28 @@ fn an_oversized_answer_is_replaced_and_an_oversized_call_is_answered() {
 }
 
 #[test]
+fn an_oversized_call_is_not_mistaken_for_an_answer_with_its_id() {
+    let (mut conversation, _) = open();
+    let sampling = br#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#;
+    conversation.judge(ToClient, sampling, now());
+    let verdict = conversation.judge_oversized(ToServer, &CALL[..45], 10, now());
+    assert!(matches!(verdict, Verdict::Answer(_)), "{verdict:?}");
+    assert_eq!(conversation.judge(ToServer, RESULT, now()), Verdict::Forward, "still waited for");
+}
+
+#[test]
+fn nobody_waits_for_a_cancelled_call() {
+    let (mut conversation, _) = open();
+    conversation.judge(ToServer, CALL, now());
+    let cancel =
+        br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+    assert_eq!(conversation.judge(ToServer, cancel, now()), Verdict::Forward);
+    assert!(!conversation.is_client_waiting());
+    assert_eq!(conversation.judge(ToClient, RESULT, now()), Verdict::Forward, "it may still come");
+    assert_eq!(conversation.judge(ToClient, RESULT, now()), Verdict::Drop);
+}
+
+#[test]
 fn the_gate_decides_about_calls_and_notifications() {
     let recorder = Arc::new(Recorder::default());
     let mut conversation = Conversation::new(None, "s".into(), Arc::new(DenyAll), recorder.clone());

@@ -37,6 +37,10 @@ pub trait Endpoint {
     /// Whether another message may be sent. One is always taken, however large.
     fn has_room(&self) -> bool;
 
+    /// Whether not even a short answer of our own should be sent any more, because the
+    /// peer does not read.
+    fn is_overfull(&self) -> bool;
+
     /// Queues a message.
     fn send(&mut self, message: &[u8]);
 

@@ -31,6 +31,7 @@ mod child;
 mod connect;
 mod conversation;
 mod endpoint;
+mod in_flight;
 mod lines;
 pub mod link;
 pub mod message;

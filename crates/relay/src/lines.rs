@@ -72,6 +72,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Endpoint for Lines<R, W> {
         self.writer.filling.len() < BACKLOG
     }
 
+    fn is_overfull(&self) -> bool {
+        self.writer.filling.len() > 2 * BACKLOG
+    }
+
     fn send(&mut self, message: &[u8]) {
         self.writer.send(message);
     }

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 
-use super::{LinkError, Tcp};
 use super::endpoint::{Carrier, Connected, LinkState};
+use super::{LinkError, Tcp};
 
 /// A connection for a conversation, greeted by its peer but not yet by us.
 pub(crate) type Attachment = Connected<TlsStream<Tcp>>;

@@ -18,7 +18,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::endpoint::{Carrier, Connected, LinkState};
 use super::frame::{Frame, Handle, Hello, InstanceId, Resume};
 use super::greeting::{Wire, read_frame, write_frame};
-use super::session::DEFAULT_WINDOW;
+use super::session::{DEFAULT_WINDOW, Violation};
 use super::{ALPN, LinkError, Tcp, buffered};
 
 /// First pause between two attempts; doubled after each, up to [`LONGEST_PAUSE`].
@@ -160,6 +160,13 @@ impl Dialer {
             }
             LinkError::Declined(word)
         })?;
+        let same = resume.is_none_or(|resume| {
+            let Conversation { instance, handle, .. } = greeting.conversation;
+            (resume.instance, resume.handle) == (instance, handle)
+        });
+        if !same {
+            return Err(Violation::OtherConversation.into());
+        }
         let connected = Connected {
             wire,
             peer_received: greeting.received,
@@ -198,10 +205,7 @@ pub struct Conversation {
 }
 
 type Attempt = Pin<
-    Box<
-        dyn Future<Output = Result<(Connected<TlsStream<Tcp>>, Conversation), LinkError>>
-            + Send,
-    >,
+    Box<dyn Future<Output = Result<(Connected<TlsStream<Tcp>>, Conversation), LinkError>> + Send>,
 >;
 
 /// A carrier that dials until `reconnect_timeout` is over: at first, and after each cut.
@@ -257,7 +261,10 @@ impl Redial {
 
     /// Whether a failed attempt is the last one.
     fn judge(&mut self, error: LinkError, down_since: Instant) -> Option<LinkError> {
-        if !error.is_transient() || self.reconnect_timeout.is_zero() {
+        // Our own dead connection may still count until the serving side notices.
+        let at_limit = matches!(&error, LinkError::Declined(word)
+            if self.conversation.is_some() && word == RefusalCode::PeerLimit.as_str());
+        if !(error.is_transient() || at_limit) || self.reconnect_timeout.is_zero() {
             return Some(error);
         }
         let waited = down_since.elapsed();

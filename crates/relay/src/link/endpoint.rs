@@ -73,7 +73,6 @@ pub struct LinkEndpoint<C: Carrier> {
     ping_timer: Pin<Box<Sleep>>,
     ack_timer: Option<Pin<Box<Sleep>>>,
     fault: Option<LinkError>,
-    end_told: bool,
     /// How often a connection was lost.
     cuts: u64,
 }
@@ -98,7 +97,6 @@ impl<C: Carrier> LinkEndpoint<C> {
             ping_timer: Box::pin(sleep_until(now + idle_timeout / 3)),
             ack_timer: None,
             fault: None,
-            end_told: false,
             cuts: 0,
         }
     }
@@ -227,10 +225,6 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
     }
 
     fn next(&mut self) -> Option<Incoming<'_>> {
-        if let Some(ending) = self.session.fin() {
-            let told = std::mem::replace(&mut self.end_told, true);
-            return (!told).then_some(Incoming::End(ending));
-        }
         let wire = self.wire.as_mut()?;
         wire.buffer.advance(std::mem::take(&mut self.taken));
         loop {
@@ -247,10 +241,7 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
                 Ok(Received::Nothing) => {}
                 Ok(Received::Message(message)) => return Some(Incoming::Message(message)),
                 Ok(Received::Drain) => return Some(Incoming::Drain),
-                Ok(Received::Fin(ending)) => {
-                    self.end_told = true;
-                    return Some(Incoming::End(ending));
-                }
+                Ok(Received::Fin(ending)) => return Some(Incoming::End(ending)),
                 Err(violation) => {
                     self.fault = Some(violation.into());
                     return None;
@@ -269,6 +260,10 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
 
     fn has_room(&self) -> bool {
         self.session.has_room()
+    }
+
+    fn is_overfull(&self) -> bool {
+        self.session.is_overfull()
     }
 
     fn send(&mut self, message: &[u8]) {

@@ -14,7 +14,7 @@ mod greeting;
 mod outgoing;
 mod session;
 
-use sealwire_names::Refusal;
+use sealwire_names::{Refusal, RefusalCode};
 
 pub(crate) use accept::{Attachment, Attachments};
 pub use dial::{DialConfig, Dialer, Redial};
@@ -95,7 +95,7 @@ impl LinkError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Interrupted { .. } | Self::Timeout { .. } => true,
-            Self::Declined(word) => ["connection_limit", "draining"].contains(&word.as_str()),
+            Self::Declined(word) => word == RefusalCode::Draining.as_str(),
             _ => false,
         }
     }

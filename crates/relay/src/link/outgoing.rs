@@ -13,6 +13,9 @@ const SEGMENT: usize = 64 * 1024;
 /// would only be counted and left.
 pub(crate) const MAX_SLICES: usize = 8;
 
+/// Bytes of control frames that may wait: answers to pings and the like.
+const MAX_CONTROL: usize = 4 * 1024;
+
 /// Frames in order, kept until the peer has handed them on.
 ///
 /// Control frames are not kept: they go out between two data frames, ahead of
@@ -76,6 +79,11 @@ impl Outgoing {
     /// Queues a frame that is not numbered and not kept.
     pub(crate) fn control(&mut self, frame: &Frame<'_>) {
         frame.encode(&mut self.control);
+    }
+
+    /// Whether a peer that does not read leaves no place for more control frames.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.control.len() >= MAX_CONTROL
     }
 
     /// Queues an encoded greeting, the first frame on a new connection.

@@ -6,6 +6,8 @@
 //! what they have *received*; so each message is delivered once, in order, as long as
 //! both processes live.
 
+use std::collections::VecDeque;
+
 use super::frame::{Ending, Frame};
 use super::outgoing::Outgoing;
 
@@ -40,9 +42,15 @@ pub enum Violation {
         /// What it acknowledged before.
         acked: u64,
     },
+    /// More was sent than we had offered to hold.
+    #[error("more than the window of {0} bytes was sent without waiting for acknowledgement")]
+    WindowExceeded(usize),
     /// Something followed the end of a direction.
     #[error("a message arrived after the end of its direction")]
     AfterFin,
+    /// The welcome is for another conversation than the one to be resumed.
+    #[error("the serving side welcomes us to another conversation")]
+    OtherConversation,
     /// A frame that has no place here.
     #[error("unexpected {0} frame")]
     Unexpected(&'static str),
@@ -71,7 +79,11 @@ pub(crate) struct Session {
     received: u64,
     consumed: u64,
     acked: u64,
-    /// Bytes received since our last acknowledgement.
+    /// Lengths of the messages received and not yet handed on, oldest first.
+    unconsumed: VecDeque<usize>,
+    /// Their sum.
+    unconsumed_bytes: usize,
+    /// Bytes handed on since our last acknowledgement.
     unacked: usize,
     fin: Option<Ending>,
 }
@@ -86,6 +98,8 @@ impl Session {
             received: 0,
             consumed: 0,
             acked: 0,
+            unconsumed: VecDeque::new(),
+            unconsumed_bytes: 0,
             unacked: 0,
             fin: None,
         }
@@ -114,7 +128,14 @@ impl Session {
     /// Whether the peer has room for another message. A single message may exceed the
     /// window, else a large one could never be sent.
     pub(crate) fn has_room(&self) -> bool {
-        self.outgoing.retained() < self.peer_window
+        let retained = self.outgoing.retained();
+        retained == 0 || retained < self.peer_window
+    }
+
+    /// Whether even short answers of our own no longer fit: a peer that asks for them
+    /// and reads nothing is not to fill our memory.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.outgoing.retained() > self.peer_window + self.window
     }
 
     /// Whether our direction, its end included, has been handed on by the peer.
@@ -124,7 +145,12 @@ impl Session {
 
     /// Everything up to `seq` has been handed on; its room is free again.
     pub(crate) fn consumed(&mut self, seq: u64) {
-        self.consumed = seq;
+        while self.consumed < seq {
+            self.consumed += 1;
+            let length = self.unconsumed.pop_front().unwrap_or(0);
+            self.unconsumed_bytes -= length;
+            self.unacked += length;
+        }
         if self.unacked >= self.window / 4 {
             self.acknowledge();
         }
@@ -137,7 +163,7 @@ impl Session {
 
     /// Queues the acknowledgement of everything handed on so far.
     pub(crate) fn acknowledge(&mut self) {
-        if self.owes_ack() {
+        if self.owes_ack() && !self.outgoing.is_crowded() {
             self.acked = self.consumed;
             self.unacked = 0;
             self.outgoing.control(&Frame::Ack(self.consumed));
@@ -173,7 +199,12 @@ impl Session {
         match *frame {
             Frame::Data { seq, message } => {
                 self.number(seq)?;
-                self.unacked += message.len();
+                // One message may exceed the window, as in [`Self::has_room`].
+                if self.unconsumed_bytes > self.window {
+                    return Err(Violation::WindowExceeded(self.window));
+                }
+                self.unconsumed.push_back(message.len());
+                self.unconsumed_bytes += message.len();
                 Ok(Received::Message(message))
             }
             Frame::Fin { seq, ending } => {
@@ -183,7 +214,9 @@ impl Session {
             }
             Frame::Ack(seq) => self.outgoing.acknowledged(seq).map(|()| Received::Nothing),
             Frame::Ping(number) => {
-                self.outgoing.control(&Frame::Pong(number));
+                if !self.outgoing.is_crowded() {
+                    self.outgoing.control(&Frame::Pong(number));
+                }
                 Ok(Received::Nothing)
             }
             Frame::Drain => Ok(Received::Drain),

@@ -142,6 +142,35 @@ fn a_gap_a_repetition_and_a_false_ack_are_fatal() {
 }
 
 #[test]
+fn a_peer_that_ignores_the_window_is_cut_off() {
+    let mut session = Session::new(1000);
+    let message = |seq| Frame::Data { seq, message: &[0; 400] };
+    for seq in 1..=3 {
+        session.receive(&message(seq)).unwrap();
+    }
+    let exceeded = Err(Violation::WindowExceeded(1000));
+    assert_eq!(session.receive(&message(4)), exceeded);
+
+    let mut session = Session::new(1000);
+    for seq in 1..=100 {
+        session.receive(&message(seq)).unwrap();
+        session.consumed(seq);
+    }
+    session.receive(&Frame::Data { seq: 101, message: &[0; 5000] }).unwrap();
+    assert_eq!(session.receive(&message(102)), exceeded, "one may be larger than the window");
+}
+
+#[test]
+fn a_peer_that_pings_and_never_reads_costs_no_memory() {
+    let mut session = Session::new(1000);
+    for number in 0..100_000 {
+        session.receive(&Frame::Ping(number)).unwrap();
+    }
+    let (slices, count) = session.outgoing().gather();
+    assert!(slices[..count].iter().map(|slice| slice.len()).sum::<usize>() < 8 * 1024);
+}
+
+#[test]
 fn nothing_follows_a_fin() {
     let mut session = Session::new(1024);
     session.receive(&Frame::Fin { seq: 1, ending: Ending::Orderly }).unwrap();

@@ -94,13 +94,14 @@ impl Parser {
         }
     }
 
-    /// The id of a message of which only the first part is at hand, if it stands there.
-    pub fn recover_id(&self, prefix: &[u8]) -> Option<RequestId> {
+    /// What there is to say about a message that is refused with only its first part at
+    /// hand: its id, and whether it is an answer, if that stands there.
+    pub fn recover(&self, prefix: &[u8], refusal: Refusal) -> Box<Rejected> {
         let end = prefix.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
         let mut draft = Draft::default();
         // The text is cut off, so an error is certain; what was read before it counts.
         let _cut_off = self.read(&prefix[..end], &mut draft);
-        draft.sole_id()
+        draft.reject(refusal)
     }
 
     fn read<'a>(&self, message: &'a [u8], draft: &mut Draft<'a>) -> Result<(), Refusal> {

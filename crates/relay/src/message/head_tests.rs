@@ -135,8 +135,34 @@ fn a_refusal_carries_the_id_wherever_it_stands() {
     assert!(answer.is_response);
 
     let cut = r#"{"jsonrpc":"2.0","id":9,"method":"m","params":{"arguments":{"a":"aaaa"#;
-    assert_eq!(Parser::default().recover_id(cut.as_bytes()), Some(RequestId::Integer(9)));
-    assert_eq!(Parser::default().recover_id(&cut.as_bytes()[..16]), None);
+    let recover = |prefix: &str| {
+        let refusal = Refusal::new(RefusalCode::MessageTooLarge, "");
+        let rejected = Parser::default().recover(prefix.as_bytes(), refusal);
+        (rejected.id, rejected.is_response)
+    };
+    assert_eq!(recover(cut), (Some(RequestId::Integer(9)), false));
+    assert_eq!(recover(&cut[..16]), (None, false));
+    let cut = r#"{"jsonrpc":"2.0","id":9,"result":{"content":[{"text":"aaaa"#;
+    assert_eq!(recover(cut), (Some(RequestId::Integer(9)), true));
+}
+
+/// Whoever reads lines next would take the rest for a message of its own, which nobody
+/// judged. Some readers end a line at a carriage return, too.
+#[test]
+fn refuses_line_breaks_inside_a_message() {
+    let inner = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
+    for line_break in ["\n", "\r", "\r\n"] {
+        for message in [
+            format!(r#"{{"jsonrpc":"2.0","method":"m","x":{line_break}{inner}{line_break}}}"#),
+            format!(r#"{{"jsonrpc":"2.0",{line_break}"method":"m"}}"#),
+            format!(r#"{line_break}{{"jsonrpc":"2.0","method":"m"}}"#),
+            format!(r#"{{"jsonrpc":"2.0","method":"m"}}{line_break} "#),
+        ] {
+            assert_eq!(code(&message), RefusalCode::MessageMalformed, "{message:?}");
+        }
+    }
+    assert_eq!(code("{\"jsonrpc\":\"2.0\",\"method\":\"m\"}\n"), RefusalCode::MessageMalformed);
+    assert!(parse("{\"jsonrpc\":\"2.0\",\"method\":\"m\"}\r").is_ok(), "CRLF line ends");
 }
 
 #[test]
@@ -157,7 +183,8 @@ proptest! {
     #[test]
     fn never_panics(message in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = Parser::default().parse(&message);
-        let _ = Parser::default().recover_id(&message);
+        let refusal = Refusal::new(RefusalCode::MessageTooLarge, "");
+        let _ = Parser::default().recover(&message, refusal);
     }
 
     /// Whatever passes is read by serde_json to the same method, id and name.

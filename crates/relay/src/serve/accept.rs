@@ -147,10 +147,7 @@ impl Acceptor {
     }
 
     /// TLS, with the configuration of the server that SNI names.
-    async fn handshake(
-        &self,
-        tcp: TcpStream,
-    ) -> Result<(Arc<Service>, TlsStream<Tcp>), Refused> {
+    async fn handshake(&self, tcp: TcpStream) -> Result<(Arc<Service>, TlsStream<Tcp>), Refused> {
         let mut acceptor = LazyConfigAcceptor::new(RustlsAcceptor::default(), buffered(tcp));
         let start = match (&mut acceptor).await {
             Ok(start) => start,
@@ -316,10 +313,7 @@ impl Session {
     }
 }
 
-async fn read_hello(
-    wire: &mut Wire<TlsStream<Tcp>>,
-    server_name: &str,
-) -> Result<Wanted, Refusal> {
+async fn read_hello(wire: &mut Wire<TlsStream<Tcp>>, server_name: &str) -> Result<Wanted, Refusal> {
     let hello = read_frame(wire, |frame| match frame {
         Frame::Hello(hello) if hello.server_name == server_name => Ok(Wanted {
             resume: hello.resume,
