@@ -128,6 +128,21 @@ fn the_end_of_input_waits_for_the_answers() {
     assert_eq!(home.connect_once("echo", serve.address(), b"").ok().stdout, "");
 }
 
+/// There may be more answers than the link holds at a time.
+#[test]
+fn the_end_of_input_waits_for_large_answers() {
+    let (home, serve) = serving_echo("");
+    let request = |id| {
+        let params = json!({"name": "big", "arguments": {"bytes": 1_000_000}});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+    };
+    let input: String = (1..=24).map(|id| format!("{}\n", request(id))).collect();
+    let output = home.connect_once("echo", serve.address(), input.as_bytes()).ok();
+    let answers: Vec<_> = output.stdout.lines().map(parsed).collect();
+    assert_eq!(answers.len(), 24);
+    assert!(answers.iter().all(|answer| answer.get("error").is_none()));
+}
+
 #[test]
 fn sigterm_ends_connect() {
     let (home, serve) = serving_echo("");
