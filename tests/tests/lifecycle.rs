@@ -473,6 +473,34 @@ fn connect_says_that_nobody_listens() {
     }
 }
 
+/// `connect` may start before `serve` does: it keeps trying for `reconnect_timeout`.
+#[test]
+fn connect_waits_for_the_server() {
+    let (home, serve) = serving_echo("");
+    let address = serve.address();
+    assert_eq!(serve.stop().code(), Some(0));
+    let mut client = Connect::start(&home, "echo", address);
+    client.send_request("ping", &json!({}));
+    client.log().wait_for(&["WARN", &address.to_string()]);
+    home.configure(&format!("[listen]\naddress = \"{address}\"\n{}", echo_table()));
+    let _serve = Serve::start(&home);
+    assert_eq!(client.receive_json()["result"], json!({}));
+}
+
+/// A client whose server never appears is answered, not left to guess.
+#[test]
+fn what_could_not_be_sent_is_told() {
+    let home = Home::initialized();
+    let patience = "[listen]\nreconnect_timeout = \"300ms\"";
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut client = Connect::spawn(home.connect_command("echo", nobody, patience));
+    let id = client.send_request("initialize", &json!({}));
+    let answer = client.receive_json();
+    assert_eq!(answer["id"], json!(id), "{answer}");
+    assert_eq!(answer["error"]["data"]["sealwire"], "not_sent", "{answer}");
+    assert_eq!(client.process().wait().code(), Some(1));
+}
+
 /// A link that was up is dialled again for `reconnect_timeout`; then whoever waits is told.
 #[test]
 fn connect_gives_up_in_the_end() {

@@ -16,7 +16,7 @@ impl AuditSink for LogSink {
             Event::ConnectionResumed(connection) => log_connection("resumed", connection),
             Event::ConnectionRefused { address, peer, server, refusal } => warn!(
                 target: "audit",
-                code = refusal.code.as_str(),
+                code = %refusal.code,
                 address = address.map(tracing::field::display),
                 peer = peer.map(tracing::field::display),
                 server,
@@ -26,7 +26,7 @@ impl AuditSink for LogSink {
             Event::Decision { message, denied: None } => log_message("allowed", message),
             Event::Decision { message, denied: Some(refusal) } => warn!(
                 target: "audit",
-                code = refusal.code.as_str(),
+                code = %refusal.code,
                 peer = message.peer.map(tracing::field::display),
                 server = message.server,
                 direction = message.direction,

@@ -198,7 +198,7 @@ fn pump(
     let mut now = None;
     let mut end = None;
     while sink.has_room() || source.limits_itself() {
-        let limit = sink.max_message();
+        let limit = sink.send_limit();
         let Some(incoming) = source.next() else { break };
         let now = *now.get_or_insert_with(|| Now {
             wall: SystemTime::now().into(),

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealwire_audit::AuditSink;
+use sealwire_audit::{AuditSink, Event};
 use sealwire_guard::Gate;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -81,11 +81,13 @@ impl Connection {
         client: impl Endpoint,
         stop: impl Future<Output = ()>,
     ) -> Result<(), RelayError> {
+        let server_name = self.config.dial.server_name;
+        let audit = self.config.audit;
         let conversation = Conversation::new(
             None,
-            self.config.dial.server_name.as_str().into(),
+            server_name.as_str().into(),
             self.config.gate,
-            self.config.audit,
+            Arc::clone(&audit),
         );
         let mut bridge = Bridge::new(client, self.link, conversation);
         let drain_timeout = self.config.drain_timeout;
@@ -114,6 +116,12 @@ impl Connection {
                 Happened::ClientEnded => {
                     // The server is to see its input end, and may still have its say.
                     bridge.server.finish(Ending::Orderly);
+                    if bridge.server.carrier().conversation().is_none() {
+                        // Nobody is left to be served later; what is asked for may still be.
+                        let waiting = bridge.conversation.is_client_waiting();
+                        let patience = if waiting { drain_timeout } else { Duration::ZERO };
+                        bridge.server.carrier().keep_trying_for(patience);
+                    }
                     deadline.get_or_insert_with(|| Instant::now() + drain_timeout);
                     continue;
                 }
@@ -142,6 +150,7 @@ impl Connection {
                     }
                 }
                 Happened::ServerFailed(error) => {
+                    record_refusal(&*audit, &server_name, &error);
                     if bridge.server.carrier().conversation().is_some() {
                         bridge.abandon(
                             ErrorCode::OutcomeUnknown,
@@ -162,6 +171,16 @@ impl Connection {
             let _unread = timeout(LAST_WORDS, bridge.flush_client()).await;
             return result;
         }
+    }
+}
+
+/// A server that we refuse, or that refuses us, is an event of its own.
+fn record_refusal(audit: &dyn AuditSink, server: &str, error: &EndpointError) {
+    let EndpointError::Link(LinkError::Refused(refusal)) = error else { return };
+    let event =
+        Event::ConnectionRefused { address: None, peer: None, server: Some(server), refusal };
+    if let Err(error) = audit.record(&event) {
+        tracing::error!(%error, "the audit log failed");
     }
 }
 

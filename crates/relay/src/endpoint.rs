@@ -66,7 +66,7 @@ pub trait Endpoint {
     fn is_settled(&self) -> bool;
 
     /// The largest message that may be sent, in bytes.
-    fn max_message(&self) -> usize {
+    fn send_limit(&self) -> usize {
         usize::MAX
     }
 }

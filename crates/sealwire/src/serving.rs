@@ -1,6 +1,5 @@
 //! From a configuration to what the serving side runs.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use crate::config::{SecureMcpConfig, ServerEntry, ServerRole};
 use crate::reach::unknown_server;
 
 /// What to serve: the named servers, or without a name all that the configuration
-/// serves. Servers with the same address share a listener.
+/// serves. Servers without an address of their own share a listener.
 ///
 /// # Errors
 /// If a name is not that of a served server, or a file cannot be used. Nothing is bound.
@@ -32,18 +31,23 @@ pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeC
             })
             .collect::<Result<_>>()?
     };
-    let mut listeners: BTreeMap<SocketAddr, Vec<Service>> = BTreeMap::new();
+    let mut shared = ListenerConfig { address: config.listen.address, services: Vec::new() };
+    let mut listeners = Vec::new();
     for entry in entries {
-        if let Some((address, service)) = service(config, entry)? {
-            listeners.entry(address).or_default().push(service);
+        match service(config, entry)? {
+            Some((None, service)) => shared.services.push(service),
+            Some((Some(address), service)) => {
+                listeners.push(ListenerConfig { address, services: vec![service] });
+            }
+            None => {}
         }
+    }
+    if !shared.services.is_empty() {
+        listeners.insert(0, shared);
     }
     let limits = &config.listen;
     Ok(ServeConfig {
-        listeners: listeners
-            .into_iter()
-            .map(|(address, services)| ListenerConfig { address, services })
-            .collect(),
+        listeners,
         limits: Limits {
             max_connections: limits.max_connections,
             max_connections_per_peer: limits.max_connections_per_peer,
@@ -59,7 +63,11 @@ pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeC
     })
 }
 
-fn service(config: &SecureMcpConfig, entry: &ServerEntry) -> Result<Option<(SocketAddr, Service)>> {
+/// A served server, and the address of its own that it may have.
+fn service(
+    config: &SecureMcpConfig,
+    entry: &ServerEntry,
+) -> Result<Option<(Option<SocketAddr>, Service)>> {
     let ServerRole::Serve { command, args, env, cwd, bind_address, tls_cert, tls_key } =
         &entry.role
     else {
@@ -79,5 +87,5 @@ fn service(config: &SecureMcpConfig, entry: &ServerEntry) -> Result<Option<(Sock
             cwd: cwd.clone(),
         },
     };
-    Ok(Some((bind_address.unwrap_or(config.listen.address), service)))
+    Ok(Some((*bind_address, service)))
 }

@@ -178,8 +178,8 @@ impl Dialer {
     }
 
     fn tls_error(&self, error: io::Error) -> LinkError {
-        let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-        if is_tls {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if inner.is_some() {
             return LinkError::Refused(io_refusal(&error));
         }
         LinkError::Interrupted { endpoint: self.config.endpoint.clone(), source: error }

@@ -214,7 +214,8 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
         }
         self.poll_idle(cx);
         loop {
-            if let Poll::Ready(connected) = self.poll_carrier(cx) {
+            // Until it is pending, else the connection after this one would wake nobody.
+            while let Poll::Ready(connected) = self.poll_carrier(cx) {
                 connected?;
             }
             match ready!(self.poll_read(cx)) {
@@ -324,7 +325,7 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
         self.session.is_settled()
     }
 
-    fn max_message(&self) -> usize {
+    fn send_limit(&self) -> usize {
         self.peer_max_message
     }
 }

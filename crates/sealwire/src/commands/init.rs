@@ -69,12 +69,13 @@ impl Report {
         files: &[&Path],
         make: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let kept = files.first().is_none_or(|file| file.exists());
-        if !kept {
+        let (before, missing): (Vec<&Path>, Vec<&Path>) =
+            files.iter().partition(|file| file.exists());
+        if files.first().is_some_and(|file| missing.contains(file)) {
             make()?;
         }
-        let list = if kept { &mut self.kept } else { &mut self.made };
-        list.extend(files.iter().filter(|file| file.exists()).map(|file| file.to_path_buf()));
+        self.kept.extend(before.into_iter().map(Path::to_path_buf));
+        self.made.extend(missing.into_iter().filter(|file| file.exists()).map(Path::to_path_buf));
         Ok(())
     }
 
