@@ -98,9 +98,11 @@ impl Parser {
     /// hand: its id, and whether it is an answer, if that stands there.
     pub fn recover(&self, prefix: &[u8], refusal: Refusal) -> Box<Rejected> {
         let end = prefix.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+        // An integer may go on behind the cut, and be the id of another request.
+        let digits = prefix[..end].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
         let mut draft = Draft::default();
         // The text is cut off, so an error is certain; what was read before it counts.
-        let _cut_off = self.read(&prefix[..end], &mut draft);
+        let _cut_off = self.read(&prefix[..end - digits], &mut draft);
         draft.reject(refusal)
     }
 

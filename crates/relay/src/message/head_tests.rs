@@ -142,6 +142,11 @@ fn a_refusal_carries_the_id_wherever_it_stands() {
     };
     assert_eq!(recover(cut), (Some(RequestId::Integer(9)), false));
     assert_eq!(recover(&cut[..16]), (None, false));
+    for half in
+        [r#"{"method":"m","id":12"#, r#"{"method":"m","id":-12"#, r#"{"method":"m","id":"12"#]
+    {
+        assert_eq!(recover(half), (None, false), "{half}");
+    }
     let cut = r#"{"jsonrpc":"2.0","id":9,"result":{"content":[{"text":"aaaa"#;
     assert_eq!(recover(cut), (Some(RequestId::Integer(9)), true));
 }
