@@ -5,6 +5,7 @@
 //! for time to pass, and end it by its own process id. [`openssl`] is the foreign
 //! implementation that makes certificates with faults, and [`ChaosProxy`] the network
 //! that breaks. Every wait has [`GUARD`] as its upper bound, which only a hang reaches.
+//! [`fuzz`] states what must hold for any bytes at all.
 //!
 //! Everything here panics on the unexpected, with what the programs said.
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@
 mod chaos;
 mod connect;
 pub mod fake_server;
+pub mod fuzz;
 mod home;
 pub mod openssl;
 mod process;
