@@ -128,9 +128,8 @@ fn arrive_identical() {
         " {\t\"jsonrpc\" : \"2.0\" , \"method\"\t:\"notifications/k\",\"params\" : { } } ",
         // The Kelvin sign folds to k; no decisive member has one.
         "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/l\",\"\u{212a}\":1,\"params\":{}}",
-        // A carriage return before the line's end, and within.
+        // A carriage return before the line's end.
         "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/m\"}\r",
-        "{\r\"jsonrpc\":\"2.0\",\r\"method\":\"notifications/n\"\r}\r\r",
         // Names that only look like the decisive ones.
         r#"{"jsonrpc":"2.0","method":"notifications/o","methods":1,"i":2,"idd":3,"":4,"i\u0000d":5,"params":{"names":1,"meta":2,"uri ":3}}"#,
     ] {
@@ -554,6 +553,6 @@ fn object(members: Vec<String>) -> impl Strategy<Value = String> {
 }
 
 fn padded(text: String) -> impl Strategy<Value = String> {
-    ("[ \t\r]{0,2}", "[ \t\r]{0,2}")
+    ("[ \t]{0,2}", "[ \t]{0,2}")
         .prop_map(move |(before, after)| format!("{before}{text}{after}"))
 }

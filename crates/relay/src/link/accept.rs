@@ -13,20 +13,25 @@ use super::endpoint::{Carrier, Connected, LinkState};
 use super::{LinkError, Tcp};
 
 /// A connection for a conversation, greeted by its peer but not yet by us.
-pub(crate) type Attachment = Connected<TlsStream<Tcp>>;
+pub(crate) struct Attachment {
+    /// Of the hello; 0 for the first connection.
+    pub(crate) generation: u64,
+    pub(crate) connected: Connected<TlsStream<Tcp>>,
+}
 
-/// Connections for one conversation, in the order in which they were accepted. A later
-/// one replaces an earlier one, which is thereby fenced off: nothing that it still has
-/// under way is read or written any more.
+/// Connections for one conversation. One of a later generation replaces one of an earlier,
+/// which is thereby fenced off: nothing that it still has under way is read or written any
+/// more. Two that were accepted at the same time may arrive here in either order.
 pub(crate) struct Attachments {
     incoming: mpsc::Receiver<Attachment>,
+    generation: u64,
     resume_window: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Attachments {
     pub(crate) fn new(incoming: mpsc::Receiver<Attachment>, resume_window: Duration) -> Self {
-        Self { incoming, resume_window, deadline: None }
+        Self { incoming, generation: 0, resume_window, deadline: None }
     }
 }
 
@@ -37,12 +42,17 @@ impl Carrier for Attachments {
         &mut self,
         cx: &mut Context<'_>,
         state: LinkState,
-    ) -> Poll<Result<Attachment, LinkError>> {
-        if let Poll::Ready(attachment) = self.incoming.poll_recv(cx) {
-            self.deadline = None;
-            // The registry keeps a sender for as long as the conversation lives.
-            let gone = LinkError::Abandoned(Duration::ZERO);
-            return Poll::Ready(attachment.ok_or(gone));
+    ) -> Poll<Result<Connected<Self::Stream>, LinkError>> {
+        while let Poll::Ready(attachment) = self.incoming.poll_recv(cx) {
+            let Some(Attachment { generation, connected }) = attachment else {
+                // The registry keeps a sender for as long as the conversation lives.
+                return Poll::Ready(Err(LinkError::Abandoned(Duration::ZERO)));
+            };
+            if generation >= self.generation {
+                self.generation = generation;
+                self.deadline = None;
+                return Poll::Ready(Ok(connected));
+            }
         }
         if state.is_connected {
             return Poll::Pending;

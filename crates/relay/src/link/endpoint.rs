@@ -214,9 +214,11 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
         }
         self.poll_idle(cx);
         loop {
-            // Until it is pending, else the connection after this one would wake nobody.
-            while let Poll::Ready(connected) = self.poll_carrier(cx) {
+            if let Poll::Ready(connected) = self.poll_carrier(cx) {
                 connected?;
+                // Messages may have come along with the greeting. The next call asks the
+                // carrier again, which is what makes it wake us for a further connection.
+                return Poll::Ready(Ok(()));
             }
             match ready!(self.poll_read(cx)) {
                 Ok(()) => return Poll::Ready(Ok(())),
@@ -327,5 +329,76 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
 
     fn send_limit(&self) -> usize {
         self.peer_max_message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::future::poll_fn;
+    use tokio::io::{DuplexStream, duplex};
+
+    /// Brings the connections it is given, then none.
+    struct Planned(VecDeque<Connected<DuplexStream>>);
+
+    impl Carrier for Planned {
+        type Stream = DuplexStream;
+
+        fn poll_connect(
+            &mut self,
+            _cx: &mut Context<'_>,
+            _state: LinkState,
+        ) -> Poll<Result<Connected<DuplexStream>, LinkError>> {
+            self.0.pop_front().map_or(Poll::Pending, |connected| Poll::Ready(Ok(connected)))
+        }
+    }
+
+    fn connected(frames: &[Frame<'_>]) -> (Connected<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(1024);
+        let mut wire = Wire::new(ours);
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| frame.encode(&mut bytes));
+        wire.buffer.extend_from_slice(&bytes);
+        let connected = Connected {
+            wire,
+            peer_received: 0,
+            peer_window: 1024,
+            peer_max_message: 1024,
+            greeting: None,
+        };
+        (connected, theirs)
+    }
+
+    fn link(
+        connections: impl IntoIterator<Item = Connected<DuplexStream>>,
+    ) -> LinkEndpoint<Planned> {
+        let carrier = Planned(connections.into_iter().collect());
+        LinkEndpoint::new(carrier, 1024, 1024, Duration::from_secs(30))
+    }
+
+    /// Whether `poll_fill` has something to say without anything happening elsewhere.
+    async fn fills_at_once(link: &mut LinkEndpoint<Planned>) -> bool {
+        poll_fn(|cx| Poll::Ready(link.poll_fill(cx).is_ready())).await
+    }
+
+    #[tokio::test]
+    async fn messages_that_came_with_the_greeting_are_not_left_lying() {
+        let (connected, _theirs) = connected(&[Frame::Data { seq: 1, message: b"early" }]);
+        let mut link = link([connected]);
+        assert!(fills_at_once(&mut link).await);
+        assert_eq!(link.next(), Some(Incoming::Message(b"early")));
+    }
+
+    #[tokio::test]
+    async fn a_later_connection_replaces_an_earlier_one() {
+        let (earlier, mut gone) = connected(&[Frame::Data { seq: 1, message: b"fenced" }]);
+        let (later, _theirs) = connected(&[Frame::Data { seq: 1, message: b"taken" }]);
+        let mut link = link([earlier, later]);
+        assert!(fills_at_once(&mut link).await && fills_at_once(&mut link).await);
+        assert_eq!(link.next(), Some(Incoming::Message(b"taken")));
+        assert_eq!(link.next(), None);
+        assert_eq!(tokio::io::AsyncReadExt::read(&mut gone, &mut [0]).await.unwrap(), 0, "closed");
+        assert_eq!(link.cuts(), 1);
     }
 }

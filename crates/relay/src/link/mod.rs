@@ -18,6 +18,7 @@ use sealwire_names::{Refusal, RefusalCode};
 
 pub(crate) use accept::{Attachment, Attachments};
 pub use dial::{DialConfig, Dialer, Redial};
+pub(crate) use endpoint::Connected;
 pub use endpoint::LinkEndpoint;
 pub use frame::{ALPN, Ending, FrameError, Handle, InstanceId};
 pub(crate) use greeting::{Wire, read_frame, write_frame};

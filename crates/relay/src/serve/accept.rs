@@ -26,7 +26,8 @@ use super::session::Session;
 use crate::child::Server;
 use crate::link::frame::{Frame, Resume, Welcome};
 use crate::link::{
-    ALPN, Attachment, Attachments, DEFAULT_WINDOW, Tcp, Wire, buffered, read_frame, write_frame,
+    ALPN, Attachment, Attachments, Connected, DEFAULT_WINDOW, Tcp, Wire, buffered, read_frame,
+    write_frame,
 };
 
 /// A fatal `unrecognized_name` alert (RFC 8446 §6.2), in clear as every alert before the
@@ -291,11 +292,14 @@ impl Acceptor {
             bytes
         };
         Attachment {
-            wire,
-            peer_received: hello.received,
-            peer_window: hello.window,
-            peer_max_message: hello.max_message,
-            greeting: Some(Box::new(greeting)),
+            generation: hello.resume.map_or(0, |resume| resume.generation),
+            connected: Connected {
+                wire,
+                peer_received: hello.received,
+                peer_window: hello.window,
+                peer_max_message: hello.max_message,
+                greeting: Some(Box::new(greeting)),
+            },
         }
     }
 
