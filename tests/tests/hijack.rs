@@ -9,7 +9,7 @@ use std::thread;
 
 use sealwire_relay::link::frame::{Ending, Frame, Hello, Resume};
 use sealwire_testkit::openssl::Pair;
-use sealwire_testkit::{Home, Serve, soak, wait_until};
+use sealwire_testkit::{Home, Serve, server_table, soak, wait_until};
 use sealwire_tests::link_client::{Granted, LinkClient};
 use sealwire_tests::{echo_table, honest_session, wire_table};
 
@@ -270,6 +270,22 @@ fn an_oversized_frame() {
 #[test]
 fn a_second_hello() {
     breaks_a_rule("unexpected HELLO", |client| client.hello(None, 0));
+}
+
+/// Nobody reads what this peer sends, and it sends on: what waits for the server is
+/// bounded by the window that it was told.
+#[test]
+fn more_than_the_window() {
+    let home = Home::with_config(&format!("{LIMITS}{}", server_table("deaf", "sleep", &["600"])));
+    let serve = Serve::start(&home);
+    let mut client = LinkClient::dial(&home, &home.core_pair(), "deaf", serve.address());
+    client.open();
+    let message = note(&"x".repeat(60 * 1024));
+    for seq in 1..=200 {
+        client.send_message(seq, &message);
+    }
+    client.until_closed();
+    serve.log().wait_for(&["more than the window", "core/core"]);
 }
 
 /// The same lie as in an acknowledgement, told when coming back.
