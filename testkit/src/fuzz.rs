@@ -113,7 +113,9 @@ pub fn pem(data: &[u8]) {
     let key = parse_pem_private_key(data);
     if let Ok(certificates) = &certificates {
         assert!(!certificates.is_empty(), "no certificate, and no error");
-        let blocks = data.windows(27).filter(|part| *part == b"-----BEGIN CERTIFICATE-----");
+        // As everywhere, a block begins at the start of a line; the rest is free text.
+        let lines = data.split(|byte| matches!(byte, b'\n' | b'\r'));
+        let blocks = lines.filter(|line| line.trim_ascii_end() == b"-----BEGIN CERTIFICATE-----");
         assert_eq!(certificates.len(), blocks.count(), "a block was left out");
         assert!(key.is_err(), "a text with a private key passed as certificates");
     }
