@@ -8,15 +8,10 @@
 //! messages must not contain embedded newlines). They cannot stand in strings unescaped,
 //! so nothing that MCP allows is lost.
 
-use memchr::memchr2;
-
 use std::borrow::Cow;
 
 /// Deepest nesting that passes, counting the message itself as 1.
 pub const MAX_DEPTH: usize = 512;
-
-/// Strings up to this length are read byte by byte.
-const SHORT: usize = 24;
 
 /// Where and why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,8 +158,12 @@ impl<'a> Scanner<'a> {
         let mut at = start;
         let mut escaped = false;
         loop {
-            if at - start > SHORT {
-                at += self.plain_run(at)?;
+            while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+                let plain = plain_prefix(*eight);
+                at += plain;
+                if plain < 8 {
+                    break;
+                }
             }
             match bytes.get(at) {
                 Some(b'"') => break,
@@ -179,19 +178,6 @@ impl<'a> Scanner<'a> {
         }
         self.position = at + 1;
         Ok(Text { raw: &self.text[start..at], escaped })
-    }
-
-    /// The length of what stands at `at` before the next quote or backslash. Searching
-    /// pays in long strings only.
-    fn plain_run(&self, at: usize) -> Result<usize, SyntaxError> {
-        let rest = self.text.as_bytes().get(at..).unwrap_or_default();
-        let Some(length) = memchr2(b'"', b'\\', rest) else {
-            return self.fail("the end of this string");
-        };
-        if rest[..length].iter().fold(false, |found, byte| found | (*byte < 0x20)) {
-            return self.fail("a string without raw control characters");
-        }
-        Ok(length)
     }
 
     /// Succeeds at the end of the text. One carriage return may stand there: it belongs
@@ -333,6 +319,24 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// How many bytes come before the first quote, backslash or control character; 8 if there
+/// is none.
+///
+/// All eight are looked at together. In each line the top bit of a byte is set if the byte
+/// is what is looked for; a borrow can set it wrongly only in bytes after the first that is,
+/// and the first is all that counts.
+fn plain_prefix(eight: [u8; 8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
+    let bytes = u64::from_le_bytes(eight);
+    let is_zero = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes;
+    let quote = is_zero(bytes ^ (ONES * u64::from(b'"')));
+    let backslash = is_zero(bytes ^ (ONES * u64::from(b'\\')));
+    let control = bytes.wrapping_sub(ONES * 0x20) & !bytes;
+    let found = (quote | backslash | control) & TOPS;
+    (found.trailing_zeros() / 8) as usize
+}
+
 /// A stack of bits: eight words cover [`MAX_DEPTH`] without allocating; deeper texts
 /// spill, so that they too are scanned to their end and answered under their own id.
 #[derive(Default)]
@@ -449,6 +453,28 @@ mod tests {
             "0\0",
         ] {
             assert!(!accepts(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn finds_the_end_of_a_string_wherever_it_stands() {
+        let plain = ["a", "é", "😀", "~", "\u{7f}", "!", "#", "[", "]"].concat().repeat(3);
+        for (start, _) in plain.char_indices() {
+            let text = &plain[start..];
+            assert_eq!(Scanner::new(&format!("\"{text}\"")).string().unwrap().raw(), text);
+            for (end, _) in text.char_indices() {
+                let text = &text[..end];
+                let quoted = format!("\"{text}\"{plain}");
+                assert_eq!(Scanner::new(&quoted).string().unwrap().raw(), text);
+                for control in ["\0", "\u{1f}", "\n"] {
+                    assert!(
+                        !accepts(&format!("\"{text}{control}{plain}\"")),
+                        "{text:?} {control:?}"
+                    );
+                }
+                let escaped = format!("\"{text}\\\"{plain}\"");
+                assert_eq!(string(&escaped).unwrap(), format!("{text}\"{plain}"));
+            }
         }
     }
 
