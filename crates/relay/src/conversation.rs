@@ -8,7 +8,7 @@ use sealwire_audit::{AuditSink, CallResult, Event, Message};
 use sealwire_guard::{Decision, Direction, Gate, Principal, Request};
 use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 
-use crate::in_flight::{Call, InFlight};
+use crate::in_flight::{Call, InFlight, Target};
 use crate::message::{ErrorCode, Head, Parser, Rejected, RequestId, error_answer};
 
 /// Whoever made a request no longer waits for it (MCP 2025-11-25, Cancellation).
@@ -43,6 +43,8 @@ pub(crate) struct Conversation {
     parser: Parser,
     to_server: InFlight,
     to_client: InFlight,
+    /// What the latest request called.
+    latest: Arc<Target>,
     draining: bool,
 }
 
@@ -63,6 +65,7 @@ impl Conversation {
             parser: Parser::default(),
             to_server: InFlight::default(),
             to_client: InFlight::default(),
+            latest: Arc::default(),
             draining: false,
         }
     }
@@ -83,7 +86,7 @@ impl Conversation {
             Ok(Head::Request { id, method, params }) => {
                 let subject = params.subject.as_deref();
                 let judged = self.judge_call(direction, Some(&id), &method, subject, now.wall);
-                let call = Call::new(&method, subject, now.monotonic);
+                let call = Call::new(self.target(&method, subject), now.monotonic);
                 match judged.and_then(|()| self.in_flight(direction).enter(id.clone(), call)) {
                     Ok(()) => Verdict::Forward,
                     Err(refusal) => {
@@ -210,6 +213,14 @@ impl Conversation {
         Verdict::Substitute(answer(Some(id), refusal))
     }
 
+    fn target(&mut self, method: &str, subject: Option<&str>) -> Arc<Target> {
+        if *self.latest.method != *method || self.latest.subject.as_deref() != subject {
+            let subject = subject.map(Into::into);
+            self.latest = Arc::new(Target { method: method.into(), subject });
+        }
+        Arc::clone(&self.latest)
+    }
+
     fn in_flight(&mut self, direction: Direction) -> &mut InFlight {
         match direction {
             Direction::ToServer => &mut self.to_server,
@@ -242,7 +253,8 @@ impl Conversation {
         result: CallResult,
         now: Instant,
     ) {
-        let message = self.message(direction, Some(id), &call.method, call.subject.as_deref());
+        let message =
+            self.message(direction, Some(id), &call.target.method, call.target.subject.as_deref());
         let duration = now.saturating_duration_since(call.since);
         self.recorded(&Event::Outcome { message: &message, result, duration });
     }

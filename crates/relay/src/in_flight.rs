@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Instant;
 
 use sealwire_names::{Refusal, RefusalCode};
@@ -13,10 +14,17 @@ const MAX_IN_FLIGHT: usize = 65_536;
 /// Most cancelled requests that are remembered.
 const MAX_CANCELLED: usize = 1_024;
 
-/// A request that was let through.
-pub(crate) struct Call {
+/// What a request calls.
+#[derive(Debug, Default)]
+pub(crate) struct Target {
     pub(crate) method: Box<str>,
     pub(crate) subject: Option<Box<str>>,
+}
+
+/// A request that was let through.
+pub(crate) struct Call {
+    /// Shared by calls of the same tool that follow each other, as they mostly do.
+    pub(crate) target: Arc<Target>,
     pub(crate) since: Instant,
     /// Whoever asked no longer waits, but the answer may be on its way (MCP 2025-11-25,
     /// Cancellation): it passes if it comes, and nobody is told if it does not.
@@ -24,8 +32,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(method: &str, subject: Option<&str>, since: Instant) -> Self {
-        Self { method: method.into(), subject: subject.map(Into::into), since, cancelled: false }
+    pub(crate) fn new(target: Arc<Target>, since: Instant) -> Self {
+        Self { target, since, cancelled: false }
     }
 }
 
@@ -90,7 +98,7 @@ mod tests {
     use super::*;
 
     fn call() -> Call {
-        Call::new("tools/call", None, Instant::now())
+        Call::new(Arc::default(), Instant::now())
     }
 
     fn id(number: usize) -> RequestId {

@@ -52,9 +52,9 @@ impl Member {
 }
 
 /// Whether this is one JSON object, of any depth, without a line break: what a reader of
-/// lines gets to see whole.
+/// lines gets to see whole. The carriage return of a CRLF belongs to the line's end.
 pub(super) fn is_object_on_one_line(text: &str) -> bool {
-    !text.contains(['\r', '\n'])
+    !text.strip_suffix('\r').unwrap_or(text).contains(['\r', '\n'])
         && text.trim_start_matches([' ', '\t']).starts_with('{')
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
