@@ -553,6 +553,5 @@ fn object(members: Vec<String>) -> impl Strategy<Value = String> {
 }
 
 fn padded(text: String) -> impl Strategy<Value = String> {
-    ("[ \t]{0,2}", "[ \t]{0,2}")
-        .prop_map(move |(before, after)| format!("{before}{text}{after}"))
+    ("[ \t]{0,2}", "[ \t]{0,2}").prop_map(move |(before, after)| format!("{before}{text}{after}"))
 }

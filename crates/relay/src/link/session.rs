@@ -13,6 +13,9 @@ use super::outgoing::Outgoing;
 
 /// How many unacknowledged bytes a side accepts unless it says otherwise.
 pub(crate) const DEFAULT_WINDOW: u32 = 4 * 1024 * 1024;
+/// Most that we keep for a peer, whatever window it offers: what it does not acknowledge
+/// costs our memory, not its own.
+const MAX_PEER_WINDOW: usize = 16 * 1024 * 1024;
 
 /// A broken rule. The conversation cannot go on: its sides disagree about the past.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -184,7 +187,7 @@ impl Session {
     ) -> Result<(), Violation> {
         self.outgoing.resume(peer_received)?;
         self.outgoing.greet(greeting);
-        self.peer_window = peer_window as usize;
+        self.peer_window = (peer_window as usize).min(MAX_PEER_WINDOW);
         // The acknowledgement may have been lost with the old connection.
         self.acked = 0;
         self.acknowledge();

@@ -161,6 +161,19 @@ fn a_peer_that_ignores_the_window_is_cut_off() {
 }
 
 #[test]
+fn a_peer_cannot_have_us_keep_more_than_our_own_limit() {
+    let mut session = Session::new(1000);
+    session.resume(0, u32::MAX, &[]).unwrap();
+    let message = vec![0; 1024 * 1024];
+    let mut sent = 0;
+    while session.has_room() {
+        session.outgoing().message(&message);
+        sent += message.len();
+    }
+    assert!(sent <= MAX_PEER_WINDOW + message.len(), "{sent} bytes are kept");
+}
+
+#[test]
 fn a_peer_that_pings_and_never_reads_costs_no_memory() {
     let mut session = Session::new(1000);
     for number in 0..100_000 {

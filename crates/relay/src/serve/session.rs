@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealwire_audit::AuditSink;
+use sealwire_audit::{AuditSink, Event};
 use sealwire_guard::Gate;
-use sealwire_names::PeerId;
+use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -15,9 +15,9 @@ use super::limits::Limits;
 use crate::bridge::{Bridge, Happened, Until};
 use crate::child::Server;
 use crate::conversation::Conversation;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointError};
 use crate::lines::Lines;
-use crate::link::{Attachments, DEFAULT_WINDOW, Ending, LinkEndpoint};
+use crate::link::{Attachments, DEFAULT_WINDOW, Ending, LinkEndpoint, LinkError};
 use crate::message::ErrorCode;
 
 /// How long a server may take to end by itself once its standard input is closed (MCP
@@ -68,6 +68,7 @@ impl Session {
         let Self { peer, server_name, mut server, endpoint, limits, mut draining, .. } = self;
         let (max_message, idle_timeout) = (limits.max_message, limits.idle_timeout);
         let link = LinkEndpoint::new(self.attachments, max_message, DEFAULT_WINDOW, idle_timeout);
+        let audit = Arc::clone(&self.audit);
         let conversation =
             Conversation::new(Some(peer.clone()), Arc::clone(&server_name), self.gate, self.audit);
         let mut bridge = Bridge::new(link, endpoint, conversation);
@@ -132,6 +133,7 @@ impl Session {
                 }
                 Happened::ClientFailed(error) => {
                     tracing::info!(%error, %peer, server = %server_name, "conversation ended");
+                    record_violation(&*audit, &peer, &server_name, &error);
                     break;
                 }
                 Happened::Reached => break,
@@ -155,6 +157,17 @@ struct Deadline {
 impl Deadline {
     fn after(patience: Duration, next: Next) -> Self {
         Self { at: Instant::now() + patience, next }
+    }
+}
+
+/// A verified peer that breaks the protocol is an event of its own.
+fn record_violation(audit: &dyn AuditSink, peer: &PeerId, server: &str, error: &EndpointError) {
+    let EndpointError::Link(LinkError::Frame(_) | LinkError::Protocol(_)) = error else { return };
+    let refusal = Refusal::new(RefusalCode::LinkProtocol, error.to_string());
+    let (peer, server) = (Some(peer), Some(server));
+    let event = Event::ConnectionRefused { address: None, peer, server, refusal: &refusal };
+    if let Err(error) = audit.record(&event) {
+        tracing::error!(%error, "the audit log failed");
     }
 }
 
