@@ -128,6 +128,19 @@ fn the_end_of_input_waits_for_the_answers() {
     assert_eq!(home.connect_once("echo", serve.address(), b"").ok().stdout, "");
 }
 
+/// A call under way when the input ends has as long as in a drain, which is longer than an
+/// idle server has to end.
+#[test]
+fn the_end_of_input_does_not_cut_a_call_short() {
+    let home = scripted(
+        "read -r call\nsleep 4\necho '{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"late\":true}}'",
+    );
+    let serve = Serve::start(&home);
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call"}).to_string();
+    let output = home.connect_once("scripted", serve.address(), call.as_bytes()).ok();
+    assert_eq!(parsed(output.stdout.trim())["result"], json!({"late": true}), "{output}");
+}
+
 /// There may be more answers than the link holds at a time.
 #[test]
 fn the_end_of_input_waits_for_large_answers() {

@@ -109,15 +109,20 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
         loop {
             let mut progress = false;
 
-            match self.pump_to_server(cx) {
+            let Self { client, server, conversation, to_server, to_client } = self;
+            match pump(cx, Direction::ToServer, to_server, client, server, conversation) {
                 Poll::Ready(Ok(None)) => progress = true,
-                Poll::Ready(Ok(Some(happened))) => return Poll::Ready(happened),
+                Poll::Ready(Ok(Some(End::Of(_)))) => return Poll::Ready(Happened::ClientEnded),
+                Poll::Ready(Ok(Some(End::Drain))) => return Poll::Ready(Happened::Drain),
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::ClientFailed(error)),
                 Poll::Pending => {}
             }
-            match self.pump_to_client(cx) {
+            match pump(cx, Direction::ToClient, to_client, server, client, conversation) {
                 Poll::Ready(Ok(None)) => progress = true,
-                Poll::Ready(Ok(Some(happened))) => return Poll::Ready(happened),
+                Poll::Ready(Ok(Some(End::Of(ending)))) => {
+                    return Poll::Ready(Happened::ServerEnded(ending));
+                }
+                Poll::Ready(Ok(Some(End::Drain))) => return Poll::Ready(Happened::Drain),
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::ServerFailed(error)),
                 Poll::Pending => {}
             }
@@ -133,46 +138,6 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
                 return Poll::Pending;
             }
         }
-    }
-
-    fn pump_to_server(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Happened>, EndpointError>> {
-        let pumped = pump(
-            cx,
-            Direction::ToServer,
-            &mut self.to_server,
-            &mut self.client,
-            &mut self.server,
-            &mut self.conversation,
-        );
-        pumped.map_ok(|end| {
-            end.map(|end| match end {
-                End::Of(_) => Happened::ClientEnded,
-                End::Drain => Happened::Drain,
-            })
-        })
-    }
-
-    fn pump_to_client(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Happened>, EndpointError>> {
-        let pumped = pump(
-            cx,
-            Direction::ToClient,
-            &mut self.to_client,
-            &mut self.server,
-            &mut self.client,
-            &mut self.conversation,
-        );
-        pumped.map_ok(|end| {
-            end.map(|end| match end {
-                End::Of(ending) => Happened::ServerEnded(ending),
-                End::Drain => Happened::Drain,
-            })
-        })
     }
 }
 

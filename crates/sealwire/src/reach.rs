@@ -70,7 +70,7 @@ impl Reach {
         }
         let credential = Credential::load(&pair.0, &pair.1)?;
         let anchors = TrustAnchors::load(&entry.trusted_ca, config.trust_domain.clone())?;
-        Self::new(config, &entry.server_name, endpoint, &credential, anchors, expected_cn)
+        Self::new(&config.listen, &entry.server_name, endpoint, &credential, anchors, expected_cn)
     }
 
     /// A server that no entry describes, as the home's own identity.
@@ -84,7 +84,7 @@ impl Reach {
     ) -> Result<Self> {
         let credential = Credential::load(&config.client_cert, &config.client_key)?;
         let anchors = TrustAnchors::load(&config.ca_cert, config.trust_domain.clone())?;
-        Self::new(config, server_name, address.to_owned(), &credential, anchors, None)
+        Self::new(&config.listen, server_name, address.to_owned(), &credential, anchors, None)
     }
 
     /// A server described without a configuration; the trust domain is that of our own
@@ -96,7 +96,7 @@ impl Reach {
         let credential = Credential::load(&target.cert, &target.key)?;
         let trust_domain = credential.id().trust_domain().clone();
         let anchors = TrustAnchors::load(&target.ca, trust_domain)?;
-        Self::with_limits(
+        Self::new(
             &ListenConfig::default(),
             &target.server_name,
             target.endpoint.clone(),
@@ -107,18 +107,6 @@ impl Reach {
     }
 
     fn new(
-        config: &SecureMcpConfig,
-        server_name: &str,
-        endpoint: String,
-        credential: &Credential,
-        anchors: TrustAnchors,
-        expected_cn: Option<&str>,
-    ) -> Result<Self> {
-        let limits = &config.listen;
-        Self::with_limits(limits, server_name, endpoint, credential, anchors, expected_cn)
-    }
-
-    fn with_limits(
         limits: &ListenConfig,
         server_name: &str,
         endpoint: String,

@@ -18,7 +18,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::endpoint::{Carrier, Connected, LinkState};
 use super::frame::{Frame, Handle, Hello, InstanceId, Resume};
 use super::greeting::{Wire, read_frame, write_frame};
-use super::session::{DEFAULT_WINDOW, Violation};
+use super::session::DEFAULT_WINDOW;
+use super::violation::Violation;
 use super::{ALPN, LinkError, Tcp, buffered};
 
 /// First pause between two attempts; doubled after each, up to [`LONGEST_PAUSE`].

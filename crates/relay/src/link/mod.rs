@@ -13,6 +13,7 @@ pub mod frame;
 mod greeting;
 mod outgoing;
 mod session;
+mod violation;
 
 use sealwire_names::{Refusal, RefusalCode};
 
@@ -23,7 +24,7 @@ pub use endpoint::LinkEndpoint;
 pub use frame::{ALPN, Ending, FrameError, Handle, InstanceId};
 pub(crate) use greeting::{Wire, read_frame, write_frame};
 pub(crate) use session::DEFAULT_WINDOW;
-pub use session::Violation;
+pub use violation::Violation;
 
 /// A TCP connection read in large pieces: rustls asks for 4 KiB at a time, and a system
 /// call for each would dominate the cost of a busy link.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use super::frame::{Ending, Frame, HEADER};
-use super::session::Violation;
+use super::violation::Violation;
 
 /// A segment takes no further frames beyond this size: acknowledged memory is freed
 /// segment by segment.

@@ -109,7 +109,9 @@ impl Session {
                     client_ended = true;
                     bridge.server.finish(Ending::Orderly);
                     until = Until::Happened;
-                    deadline = Some(Deadline::after(GRACE, Next::Terminate));
+                    let waiting = bridge.conversation.is_client_waiting();
+                    let patience = if waiting { limits.drain_timeout.max(GRACE) } else { GRACE };
+                    deadline = Some(Deadline::after(patience, Next::Terminate));
                 }
                 Happened::Reached if until == Until::Idle => {
                     bridge.server.finish(Ending::Drained);
