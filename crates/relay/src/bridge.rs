@@ -105,6 +105,12 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
         poll_fn(|cx| self.client.poll_flush(cx)).await
     }
 
+    /// Tells the server's side that all it sent has been handed on.
+    pub(crate) async fn acknowledge_server(&mut self) -> Result<(), EndpointError> {
+        self.server.consumed(self.server.position());
+        poll_fn(|cx| self.server.poll_flush(cx)).await
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
         loop {
             let mut progress = false;

@@ -112,6 +112,7 @@ impl Connection {
                     Happened::Reached
                 }
             };
+            let has_ended = matches!(happened, Happened::ServerEnded(_));
             let result = match happened {
                 Happened::ClientEnded => {
                     // The server is to see its input end, and may still have its say.
@@ -167,8 +168,13 @@ impl Connection {
                     Err(RelayError::Endpoint(error))
                 }
             };
-            // A client that does not read its last answers cannot keep us here.
-            let _unread = timeout(LAST_WORDS, bridge.flush_client()).await;
+            // A client that does not read its last answers cannot keep us here, nor can a
+            // serving side that is out of reach.
+            if let Ok(Ok(())) = timeout(LAST_WORDS, bridge.flush_client()).await
+                && has_ended
+            {
+                let _unreachable = timeout(LAST_WORDS, bridge.acknowledge_server()).await;
+            }
             return result;
         }
     }

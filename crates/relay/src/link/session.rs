@@ -113,7 +113,8 @@ impl Session {
             self.unconsumed_bytes -= length;
             self.unacked += length;
         }
-        if self.unacked >= self.window / 4 {
+        // The peer's end is acknowledged at once: it waits for nothing else.
+        if self.unacked >= self.window / 4 || self.fin.is_some() {
             self.acknowledge();
         }
     }

@@ -192,6 +192,21 @@ fn nothing_follows_a_fin() {
 }
 
 #[test]
+fn the_end_is_acknowledged_at_once() {
+    let mut session = Session::new(1024);
+    session.receive(&Frame::Data { seq: 1, message: b"{}" }).unwrap();
+    session.consumed(1);
+    assert!(session.outgoing().is_idle(), "a message's acknowledgement may wait for company");
+    session.receive(&Frame::Fin { seq: 2, ending: Ending::Orderly }).unwrap();
+    session.consumed(2);
+    let mut expected = Vec::new();
+    Frame::Ack(2).encode(&mut expected);
+    let (slices, count) = session.outgoing().gather();
+    let written: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+    assert_eq!(written, expected);
+}
+
+#[test]
 fn memory_is_bounded_by_the_window_and_freed_by_acknowledgement() {
     let (mut a, mut b) = (Side::new(), Side::new());
     let mut sent = 0;
