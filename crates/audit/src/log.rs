@@ -38,9 +38,11 @@ impl AuditSink for LogSink {
             ),
             Event::Outcome { message, result, duration } => debug!(
                 target: "audit",
+                peer = message.peer.map(tracing::field::display),
                 server = message.server,
                 direction = message.direction,
                 method = message.method,
+                subject = message.subject,
                 id = message.id.map(tracing::field::display),
                 result = %result,
                 duration_us = duration.as_micros(),

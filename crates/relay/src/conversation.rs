@@ -11,6 +11,9 @@ use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 use crate::in_flight::{Call, InFlight, Target};
 use crate::message::{ErrorCode, Head, Parser, Rejected, RequestId, error_answer};
 
+/// Longest part of a name or URI that is kept or logged with a refusal, in bytes.
+const MAX_SUBJECT: usize = 256;
+
 /// Whoever made a request no longer waits for it (MCP 2025-11-25, Cancellation).
 const CANCELLED: &str = "notifications/cancelled";
 
@@ -85,19 +88,20 @@ impl Conversation {
         match self.parser.parse(message) {
             Ok(Head::Request { id, method, params }) => {
                 let subject = params.subject.as_deref();
-                let judged = self.judge_call(direction, Some(&id), &method, subject, now.wall);
-                let call = Call::new(self.target(&method, subject), now.monotonic);
-                match judged.and_then(|()| self.in_flight(direction).enter(id.clone(), call)) {
+                match self.judge_request(direction, &id, &method, subject, now) {
                     Ok(()) => Verdict::Forward,
                     Err(refusal) => {
-                        self.log_refusal(direction, Some(&id), &method, &refusal);
+                        self.log_refusal(direction, Some(&id), &method, subject, &refusal);
                         Verdict::Answer(answer(Some(&id), &refusal))
                     }
                 }
             }
             Ok(Head::Notification { method, params }) => {
                 let subject = params.subject.as_deref();
-                match self.judge_call(direction, None, &method, subject, now.wall) {
+                let judged = self
+                    .decide(direction, &method, subject, now.wall)
+                    .and_then(|()| self.record_allowed(direction, None, &method, subject));
+                match judged {
                     Ok(()) => {
                         if let Some(id) = params.cancelled.filter(|_| method == CANCELLED) {
                             self.in_flight(direction).cancel(&id);
@@ -105,7 +109,7 @@ impl Conversation {
                         Verdict::Forward
                     }
                     Err(refusal) => {
-                        self.log_refusal(direction, None, &method, &refusal);
+                        self.log_refusal(direction, None, &method, subject, &refusal);
                         Verdict::Drop
                     }
                 }
@@ -146,17 +150,33 @@ impl Conversation {
         answers.collect()
     }
 
-    fn judge_call(
+    /// A request passes if the gate lets it, its id is free, and it could be recorded.
+    fn judge_request(
+        &mut self,
+        direction: Direction,
+        id: &RequestId,
+        method: &str,
+        subject: Option<&str>,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        if self.draining && direction == Direction::ToServer {
+            return Err(Refusal::new(RefusalCode::Draining, "the conversation is being drained"));
+        }
+        self.decide(direction, method, subject, now.wall)?;
+        let call = Call::new(self.target(method, subject), now.monotonic);
+        self.in_flight(direction).enter(id.clone(), call)?;
+        self.record_allowed(direction, Some(id), method, subject).inspect_err(|_| {
+            self.in_flight(direction).answered(id);
+        })
+    }
+
+    fn decide(
         &self,
         direction: Direction,
-        id: Option<&RequestId>,
         method: &str,
         subject: Option<&str>,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        if self.draining && direction == Direction::ToServer && id.is_some() {
-            return Err(Refusal::new(RefusalCode::Draining, "the conversation is being drained"));
-        }
         let request = Request {
             peer: self.peer.as_ref().map_or(Principal::Local, Principal::Peer),
             server: &self.server,
@@ -164,9 +184,19 @@ impl Conversation {
             method,
             subject,
         };
-        if let Decision::Deny(refusal) = self.gate.decide(&request, now) {
-            return Err(refusal);
+        match self.gate.decide(&request, now) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(refusal) => Err(refusal),
         }
+    }
+
+    fn record_allowed(
+        &self,
+        direction: Direction,
+        id: Option<&RequestId>,
+        method: &str,
+        subject: Option<&str>,
+    ) -> Result<(), Refusal> {
         let message = self.message(direction, id, method, subject);
         self.audit.record(&Event::Decision { message: &message, denied: None }).map_err(|error| {
             Refusal::new(RefusalCode::NotAuthorized, format!("the audit log failed: {error}"))
@@ -182,11 +212,11 @@ impl Conversation {
         is_error: bool,
         now: Instant,
     ) -> Verdict {
-        let Some(id) = id else { return Verdict::Forward };
-        let Some(call) = self.waiting_for(direction).answered(id) else {
-            let reason = format!("no request with id {id} waits for an answer");
+        let waiting = self.waiting_for(direction);
+        let Some((id, call)) = id.and_then(|id| Some((id, waiting.answered(id)?))) else {
+            let reason = "no request waits for this answer";
             let refusal = Refusal::new(RefusalCode::ResponseUnexpected, reason);
-            self.log_refusal(direction, Some(id), "", &refusal);
+            self.log_refusal(direction, id, "", None, &refusal);
             return Verdict::Drop;
         };
         let result = if is_error { CallResult::Error } else { CallResult::Result };
@@ -196,7 +226,7 @@ impl Conversation {
 
     fn reject(&mut self, direction: Direction, rejected: &Rejected, now: Instant) -> Verdict {
         let Rejected { refusal, id, is_response } = rejected;
-        self.log_refusal(direction, id.as_ref(), "", refusal);
+        self.log_refusal(direction, id.as_ref(), "", None, refusal);
         if !is_response {
             // A server's stray output is logged only: servers print banners, and an
             // answer without an id would mean nothing to them.
@@ -214,6 +244,7 @@ impl Conversation {
     }
 
     fn target(&mut self, method: &str, subject: Option<&str>) -> Arc<Target> {
+        let subject = subject.map(shortened);
         if *self.latest.method != *method || self.latest.subject.as_deref() != subject {
             let subject = subject.map(Into::into);
             self.latest = Arc::new(Target { method: method.into(), subject });
@@ -238,9 +269,10 @@ impl Conversation {
         direction: Direction,
         id: Option<&RequestId>,
         method: &str,
+        subject: Option<&str>,
         refusal: &Refusal,
     ) {
-        let message = self.message(direction, id, method, None);
+        let message = self.message(direction, id, method, subject.map(shortened));
         let event = Event::Decision { message: &message, denied: Some(refusal) };
         self.recorded(&event);
     }
@@ -283,6 +315,11 @@ impl Conversation {
             tracing::error!(%error, "the audit log failed");
         }
     }
+}
+
+/// As much of a name or URI as is kept until the answer comes, or logged with a refusal.
+fn shortened(subject: &str) -> &str {
+    &subject[..subject.floor_char_boundary(MAX_SUBJECT)]
 }
 
 fn opposite(direction: Direction) -> Direction {

@@ -83,7 +83,11 @@ fn an_answer_nobody_waits_for_is_dropped() {
     assert_eq!(conversation.judge(ToClient, RESULT, now()), Verdict::Drop);
     assert_eq!(*recorder.0.lock().unwrap(), ["deny response_unexpected"]);
     let unreadable = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"m"}}"#;
-    assert_eq!(conversation.judge(ToClient, unreadable, now()), Verdict::Forward);
+    assert_eq!(
+        conversation.judge(ToClient, unreadable, now()),
+        Verdict::Drop,
+        "nobody can tell whose"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use sealwire_names::{Refusal, RefusalCode};
 use crate::message::RequestId;
 
 /// Most requests that may wait.
-const MAX_IN_FLIGHT: usize = 65_536;
+const MAX_IN_FLIGHT: usize = 16_384;
 /// Most cancelled requests that are remembered.
 const MAX_CANCELLED: usize = 1_024;
 

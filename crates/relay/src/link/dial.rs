@@ -145,7 +145,7 @@ impl Dialer {
                     window: welcome.window,
                     max_message: welcome.max_message as usize,
                 }),
-                Frame::Refused(word) => Err(word.chars().take(40).collect()),
+                Frame::Refused(word) => Err(legible(word)),
                 _ => Err(String::from("link_protocol")),
             })
             .await
@@ -185,6 +185,11 @@ impl Dialer {
         }
         LinkError::Interrupted { endpoint: self.config.endpoint.clone(), source: error }
     }
+}
+
+/// The peer's word, as far as it is one: it ends up on a terminal.
+fn legible(word: &str) -> String {
+    word.chars().filter(|c| c.is_ascii_lowercase() || *c == '_').take(40).collect()
 }
 
 struct Greeting {

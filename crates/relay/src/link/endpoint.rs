@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 use super::LinkError;
-use super::frame::{Ending, Frame};
+use super::frame::{DATA_OVERHEAD, Ending, Frame};
 use super::greeting::{CHUNK, Wire};
 use super::session::{Received, Session};
 use crate::endpoint::{Endpoint, EndpointError, Incoming};
@@ -69,10 +69,11 @@ pub struct LinkEndpoint<C: Carrier> {
     peer_max_message: usize,
     idle_timeout: Duration,
     heard: Instant,
-    pinged: bool,
+    spoke: Instant,
     ping_timer: Pin<Box<Sleep>>,
     ack_timer: Option<Pin<Box<Sleep>>>,
     fault: Option<LinkError>,
+    was_connected: bool,
     /// How often a connection was lost.
     cuts: u64,
 }
@@ -93,10 +94,11 @@ impl<C: Carrier> LinkEndpoint<C> {
             peer_max_message: usize::MAX,
             idle_timeout,
             heard: now,
-            pinged: false,
+            spoke: now,
             ping_timer: Box::pin(sleep_until(now + idle_timeout / 3)),
             ack_timer: None,
             fault: None,
+            was_connected: false,
             cuts: 0,
         }
     }
@@ -132,16 +134,17 @@ impl<C: Carrier> LinkEndpoint<C> {
             None => Vec::new(),
         };
         self.session.resume(connected.peer_received, connected.peer_window, &greeting)?;
+        if !self.was_connected
+            && self.session.outgoing().retained() > connected.peer_max_message + DATA_OVERHEAD
+        {
+            return Poll::Ready(Err(LinkError::FirstMessageTooLarge(connected.peer_max_message)));
+        }
         self.peer_max_message = connected.peer_max_message;
         self.wire = Some(connected.wire);
         self.taken = 0;
-        self.heard_something();
-        Poll::Ready(Ok(()))
-    }
-
-    fn heard_something(&mut self) {
+        self.was_connected = true;
         self.heard = Instant::now();
-        self.pinged = false;
+        Poll::Ready(Ok(()))
     }
 
     fn lose(&mut self, why: &str) {
@@ -157,19 +160,20 @@ impl<C: Carrier> LinkEndpoint<C> {
         }
     }
 
-    /// Pings a silent peer, and gives up a dead connection.
+    /// Gives up a dead connection, and lets the peer know that ours is not dead.
+    ///
+    /// Whoever has written nothing for a while pings, rather than whoever has heard
+    /// nothing: a side that takes a long time to send one large message hears so that its
+    /// peer is there, although it can put no ping of its own into the middle of it.
     fn poll_idle(&mut self, cx: &mut Context<'_>) {
         while self.ping_timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let silent = now.duration_since(self.heard);
-            if self.wire.is_some() {
-                if silent >= self.idle_timeout {
-                    self.lose("nothing heard from the peer");
-                } else if silent >= self.idle_timeout / 3 && !self.pinged {
-                    self.pinged = true;
-                    let number = self.session.received();
-                    self.session.outgoing().control(&Frame::Ping(number));
-                }
+            if self.wire.is_some() && now.duration_since(self.heard) >= self.idle_timeout {
+                self.lose("nothing heard from the peer");
+            } else if self.wire.is_some() && now.duration_since(self.spoke) >= self.idle_timeout / 3
+            {
+                self.spoke = now;
+                self.session.ping();
             }
             self.ping_timer.as_mut().reset(now + self.idle_timeout / 3);
         }
@@ -199,7 +203,7 @@ impl<C: Carrier> LinkEndpoint<C> {
         match ready!(poll_read_buf(Pin::new(&mut wire.stream), cx, &mut wire.buffer)) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => {
-                self.heard_something();
+                self.heard = Instant::now();
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(error)),
@@ -261,8 +265,10 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
         self.session.received()
     }
 
+    /// Before the first greeting the peer's limits are unknown, and one message is enough
+    /// to have somebody to answer to if there never is a connection.
     fn has_room(&self) -> bool {
-        self.session.has_room()
+        self.session.has_room() && (self.was_connected || self.session.queued() == 0)
     }
 
     fn is_overfull(&self) -> bool {
@@ -299,7 +305,10 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
                 ready!(stream.poll_write_vectored(cx, &slices[..count]))
             };
             match written {
-                Ok(count) if count > 0 => self.session.outgoing().written(count),
+                Ok(count) if count > 0 => {
+                    self.spoke = Instant::now();
+                    self.session.outgoing().written(count);
+                }
                 Ok(_) => self.lose("the connection takes no more bytes"),
                 Err(error) => self.lose(&error.to_string()),
             }

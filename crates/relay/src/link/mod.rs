@@ -69,10 +69,16 @@ pub enum LinkError {
     /// The serving side refused the hello, with this word.
     #[error("the serving side refused us: {0}")]
     Declined(String),
-    /// The serving side no longer knows the conversation: it has been restarted, or we
-    /// were away for longer than it keeps conversations.
-    #[error("the conversation is lost: the serving side was restarted, or we were away too long")]
+    /// The serving side no longer knows the conversation: it has been restarted, has ended
+    /// it, or we were away for longer than it keeps conversations.
+    #[error(
+        "the conversation is lost: the serving side was restarted or has ended it, \
+         or we were away too long"
+    )]
     Lost,
+    /// The client's first message, sent before the limit was known, exceeds it.
+    #[error("the serving side takes messages of up to {0} bytes, and the first one is larger")]
+    FirstMessageTooLarge(usize),
     /// Redialling did not succeed in time.
     #[error("no connection for {waited:?}; last attempt: {last}")]
     GaveUp {

@@ -27,7 +27,7 @@ pub enum Violation {
         acked: u64,
     },
     /// More was sent than we had offered to hold.
-    #[error("more than the window of {0} bytes was sent without waiting for acknowledgement")]
+    #[error("more than twice the window of {0} bytes was sent without waiting for acknowledgement")]
     WindowExceeded(usize),
     /// Something followed the end of a direction.
     #[error("a message arrived after the end of its direction")]

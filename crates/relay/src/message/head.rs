@@ -12,6 +12,13 @@ const PARAMS: usize = 3;
 const RESULT: usize = 4;
 const ERROR: usize = 5;
 
+/// Longest id, as it stands in the message, in bytes: it is kept until the answer comes.
+const MAX_ID: usize = 512;
+/// Longest method, in bytes.
+const MAX_METHOD: usize = 256;
+/// Most of a member's name that is shown in a reason, in characters.
+const SHOWN: usize = 40;
+
 /// Members of `params` that decide what a request does (MCP).
 const IN_PARAMS: [&str; 4] = ["name", "uri", "arguments", "_meta"];
 const NAME: usize = 0;
@@ -48,7 +55,7 @@ pub enum Head<'a> {
 /// What of a message's `params` a decision may depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params<'a> {
-    /// `name`, else `uri`: the tool, prompt or resource.
+    /// The tool or prompt (`name`), or the resource (`uri`): whichever the method reads.
     pub subject: Option<std::borrow::Cow<'a, str>>,
     /// `requestId` of `notifications/cancelled`.
     pub cancelled: Option<RequestId>,
@@ -139,12 +146,15 @@ struct Draft<'a> {
     ambiguous: Option<String>,
 }
 
+/// A member that is there: `None` if it is not a string.
+type Member<'a> = Option<Text<'a>>;
+
 #[derive(Default)]
 struct ParamsDraft<'a> {
     /// `params` is something else than an object or null.
     is_malformed: bool,
-    name: Option<Text<'a>>,
-    uri: Option<Text<'a>>,
+    name: Option<Member<'a>>,
+    uri: Option<Member<'a>>,
     cancelled: Option<&'a str>,
 }
 
@@ -196,8 +206,16 @@ impl<'a> Draft<'a> {
             }
             let is_string = scanner.peek() == b'"';
             match index {
-                Some(NAME) if is_string => self.params.name = Some(scanner.string()?),
-                Some(URI) if is_string => self.params.uri = Some(scanner.string()?),
+                Some(NAME) if is_string => self.params.name = Some(Some(scanner.string()?)),
+                Some(URI) if is_string => self.params.uri = Some(Some(scanner.string()?)),
+                Some(NAME) => {
+                    scanner.value()?;
+                    self.params.name = Some(None);
+                }
+                Some(URI) => {
+                    scanner.value()?;
+                    self.params.uri = Some(None);
+                }
                 None if member.raw() == "requestId" => {
                     self.params.cancelled = Some(scanner.value()?);
                 }
@@ -213,14 +231,15 @@ impl<'a> Draft<'a> {
         let (index, exact) = classify(member, decisive)?;
         if !exact {
             self.ambiguous.get_or_insert_with(|| {
-                format!("member {:?} differs from {} by case only", member.raw(), decisive[index])
+                let shown: String = member.raw().chars().take(SHOWN).collect();
+                format!("member {shown:?} differs from {} by case only", decisive[index])
             });
         }
         Some(index)
     }
 
     fn sole_id(&self) -> Option<RequestId> {
-        self.id.and_then(RequestId::parse)
+        self.id.filter(|id| id.len() <= MAX_ID).and_then(RequestId::parse)
     }
 
     fn reject(&self, refusal: Refusal) -> Box<Rejected> {
@@ -247,6 +266,7 @@ impl<'a> Draft<'a> {
         }
         let id = match self.id {
             None | Some("null") => None,
+            Some(json) if json.len() > MAX_ID => return Err("id is longer than 512 bytes"),
             Some(json) => {
                 Some(RequestId::parse(json).ok_or("id is neither a string nor an integer")?)
             }
@@ -266,7 +286,10 @@ impl<'a> Draft<'a> {
         }
         let method = self.method.ok_or("method is not a string")?;
         let method = method.decode().ok_or("method holds a lone surrogate")?;
-        let params = self.params.judge()?;
+        if method.len() > MAX_METHOD {
+            return Err("method is longer than 256 bytes");
+        }
+        let params = self.params.judge(&method)?;
         match id {
             Some(id) => Ok(Head::Request { id, method, params }),
             None if self.seen[ID] => Err("a request's id must not be null"),
@@ -276,12 +299,20 @@ impl<'a> Draft<'a> {
 }
 
 impl<'a> ParamsDraft<'a> {
-    fn judge(&self) -> Result<Params<'a>, &'static str> {
+    /// The subject is what a server of this method reads. Were it any other member, a
+    /// decision could be about one thing and the server's work about another.
+    fn judge(&self, method: &str) -> Result<Params<'a>, &'static str> {
         if self.is_malformed {
             return Err("params is not an object");
         }
-        let subject = match self.name.or(self.uri) {
-            Some(text) => Some(text.decode().ok_or("name or uri holds a lone surrogate")?),
+        let member = match method {
+            "tools/call" | "prompts/get" => self.name,
+            _ if method.starts_with("resources/") => self.uri,
+            _ => self.name.flatten().or(self.uri.flatten()).map(Some),
+        };
+        let subject = match member {
+            Some(Some(text)) => Some(text.decode().ok_or("name or uri holds a lone surrogate")?),
+            Some(None) => return Err("name or uri is not a string"),
             None => None,
         };
         Ok(Params { subject, cancelled: self.cancelled.and_then(RequestId::parse) })

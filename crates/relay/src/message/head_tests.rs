@@ -151,6 +151,35 @@ fn a_refusal_carries_the_id_wherever_it_stands() {
     assert_eq!(recover(cut), (Some(RequestId::Integer(9)), true));
 }
 
+#[test]
+fn the_subject_is_what_a_server_of_the_method_reads() {
+    let subject = |method: &str, params: &str| {
+        let message =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let Ok(Head::Request { params, .. }) = parse(&message) else { return None };
+        Some(params.subject.map(std::borrow::Cow::into_owned))
+    };
+    let both = r#"{"name":"n","uri":"u"}"#;
+    assert_eq!(subject("resources/read", both), Some(Some("u".into())));
+    assert_eq!(subject("tools/call", both), Some(Some("n".into())));
+    assert_eq!(subject("prompts/get", both), Some(Some("n".into())));
+    assert_eq!(subject("other", r#"{"uri":"u"}"#), Some(Some("u".into())));
+    assert_eq!(subject("other", r#"{"name":{},"uri":[]}"#), Some(None));
+    assert_eq!(subject("tools/list", "{}"), Some(None));
+    assert_eq!(subject("resources/read", r#"{"name":"n","uri":["u"]}"#), None, "refused");
+    assert_eq!(subject("tools/call", r#"{"name":{"n":1},"uri":"u"}"#), None, "refused");
+}
+
+#[test]
+fn what_is_kept_until_the_answer_is_bounded() {
+    let long = "a".repeat(MAX_ID);
+    let message = format!(r#"{{"jsonrpc":"2.0","id":"{long}","method":"m"}}"#);
+    let rejected = parse(&message).unwrap_err();
+    assert_eq!((rejected.refusal.code, rejected.id), (RefusalCode::MessageInvalid, None));
+    let message = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{long}"}}"#);
+    assert_eq!(code(&message), RefusalCode::MessageInvalid);
+}
+
 /// Whoever reads lines next would take the rest for a message of its own, which nobody
 /// judged. Some readers end a line at a carriage return, too.
 #[test]
