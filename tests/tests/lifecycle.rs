@@ -230,18 +230,48 @@ fn a_crash_answers_every_request() {
 
 #[test]
 fn a_child_that_cannot_start_is_an_error() {
+    // A path can be checked at the start; what PATH holds may change at any time.
     let home = Home::with_config(&server_table("missing", "/no/such/program", &[]));
-    // The operator may be told early, or else each client is.
     let check = home.run(&["config", "check"]);
-    if check.code == Some(78) {
-        assert!(check.stderr.contains("/no/such/program"), "{check}");
-        return;
-    }
+    assert_eq!(check.code, Some(78), "{check}");
+    assert!(check.stderr.contains("/no/such/program"), "{check}");
+
+    let home = Home::with_config(&server_table("missing", "no-such-program", &[]));
     let serve = Serve::start(&home);
     let mut client = Connect::start(&home, "missing", serve.address());
     client.send_request("initialize", &json!({}));
-    serve.log().wait_for(&["code=server_start"]);
+    serve.refused(0, "server_start");
     assert_eq!(client.process().wait().code(), Some(1));
+}
+
+/// A helper that a server leaves behind, and that holds its output open, is not the server.
+#[test]
+fn a_crash_is_noticed_although_a_helper_lives_on() {
+    let home = scripted("read -r request\nsleep 300 &\nexit 1");
+    let serve = Serve::start(&home);
+    let mut client = Connect::start(&home, "scripted", serve.address());
+    let id = client.send_request("tools/call", &json!({}));
+    let answer = client.receive_json();
+    assert_eq!(answer["id"], json!(id), "{answer}");
+    assert_eq!(answer["error"]["data"]["sealwire"], "server_ended", "{answer}");
+    assert_eq!(client.process().wait().code(), Some(1));
+}
+
+/// A server that reads no more may still answer what it has read.
+#[test]
+fn an_answer_from_a_child_that_reads_no_more_arrives() {
+    let home = scripted(
+        "read -r request\nexec 0<&-\ntouch closed\nuntil [ -e go ]; do sleep 0.02; done\n\
+         echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"late\":true}}'",
+    );
+    let serve = Serve::start(&home);
+    let mut client = Connect::start(&home, "scripted", serve.address());
+    client.send_request("tools/call", &json!({}));
+    wait_until("the child has closed its input", || home.file("closed").exists());
+    client.send(r#"{"jsonrpc":"2.0","method":"notifications/unread"}"#);
+    serve.log().wait_for(&["takes no more input"]);
+    home.write("go", "");
+    assert_eq!(client.receive_json()["result"], json!({"late": true}));
 }
 
 #[test]

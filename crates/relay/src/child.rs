@@ -101,11 +101,27 @@ impl Server {
         timeout(limit, self.child.wait()).await.ok()
     }
 
+    /// Waits for the server's own process to end.
+    pub(crate) async fn exited(&mut self) {
+        // If its status cannot be had, it is no child of ours any more.
+        let _status = self.child.wait().await;
+    }
+
+    /// Ends what is left of the group of a server whose own process has ended.
+    ///
+    /// At once, and once only: with its last process the group's number becomes free for
+    /// others.
+    pub(crate) fn bury(&mut self) {
+        self.kill();
+        self.group = None;
+    }
+
     /// Asks the group to end, and after `grace` ends what is left of it.
     pub(crate) async fn stop(mut self, grace: Duration) {
         self.terminate();
-        if self.wait(grace).await.is_none() {
-            tracing::warn!("the server ignored SIGTERM");
+        match self.wait(grace).await {
+            Some(_) => self.bury(),
+            None => tracing::warn!("the server ignored SIGTERM"),
         }
     }
 
@@ -117,7 +133,7 @@ impl Server {
     }
 }
 
-/// Whatever happens to us, no process of the group stays behind.
+/// However a conversation ends, no process of the group stays behind.
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();

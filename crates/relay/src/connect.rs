@@ -16,7 +16,7 @@ use crate::message::ErrorCode;
 
 /// Unacknowledged bytes that we accept.
 const WINDOW: u32 = crate::link::DEFAULT_WINDOW;
-/// How long the client may take to read its last answers.
+/// How long the serving side may take to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How to connect.
@@ -170,10 +170,12 @@ impl Connection {
             };
             // A client that does not read its last answers cannot keep us here, nor can a
             // serving side that is out of reach.
-            if let Ok(Ok(())) = timeout(LAST_WORDS, bridge.flush_client()).await
-                && has_ended
-            {
-                let _unreachable = timeout(LAST_WORDS, bridge.acknowledge_server()).await;
+            match timeout(drain_timeout, bridge.flush_client()).await {
+                Ok(Ok(())) if has_ended => {
+                    let _unreachable = timeout(LAST_WORDS, bridge.acknowledge_server()).await;
+                }
+                Ok(_) => {}
+                Err(_) => return result.and(Err(RelayError::Unread(drain_timeout))),
             }
             return result;
         }
@@ -197,6 +199,9 @@ pub enum RelayError {
     /// An endpoint failed.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// The client did not read its last answers.
+    #[error("the client did not read its last answers within {0:?}; they are lost")]
+    Unread(Duration),
     /// The server's process ended with an error.
     #[error("the server's process ended with an error; its log is on the serving side")]
     ServerFailed,

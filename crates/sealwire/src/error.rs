@@ -26,6 +26,9 @@ pub enum Error {
         /// The names there are.
         known: String,
     },
+    /// The entry is of a server that runs elsewhere.
+    #[error("{0} has an endpoint: it is connected to, not served here")]
+    NotServed(String),
     /// The configuration names no such agent.
     #[error("no agent {0:?} is configured: add it to agents in [agent_security]")]
     UnknownAgent(String),

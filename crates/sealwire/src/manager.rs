@@ -18,8 +18,8 @@ const STREAM_BUFFER: usize = 256 * 1024;
 
 /// Connects to the MCP servers of a configuration.
 ///
-/// Certificates and keys are read once, by [`Self::new`]; TLS sessions are resumed from
-/// one connection to the next.
+/// Certificates and keys of the configured entries are read once, by [`Self::new`]; their
+/// TLS sessions are resumed from one connection to the next.
 pub struct SecureMcpConnectionManager {
     config: SecureMcpConfig,
     reaches: BTreeMap<String, Reach>,
@@ -43,6 +43,9 @@ impl SecureMcpConnectionManager {
     /// Dials `server_addr` (`host:port`) and completes the handshake with the server
     /// named `server_name`, whose verified certificate is then in the stream's session.
     ///
+    /// A configured entry with that `server_name` decides whom to trust and what to present;
+    /// without one, the home's own authority and identity are used.
+    ///
     /// The stream carries the link protocol (docs/spec/link.md), beginning with our
     /// hello. To talk MCP, use [`Self::connect_to_mcp_server`].
     ///
@@ -55,9 +58,14 @@ impl SecureMcpConnectionManager {
         server_name: &str,
         server_addr: &str,
     ) -> Result<TlsStream<TcpStream>> {
-        let reach = Reach::unconfigured(&self.config, server_name, server_addr)?;
-        let dialed = Dialer::new(reach.dial().clone()).dial().await?;
-        Ok(dialed.stream)
+        let configured =
+            self.reaches.values().find(|reach| reach.dial().server_name == server_name);
+        let mut dial = match configured {
+            Some(reach) => reach.dial().clone(),
+            None => Reach::unconfigured(&self.config, server_name, server_addr)?.dial().clone(),
+        };
+        dial.endpoint = server_addr.to_owned();
+        Ok(Dialer::new(dial).dial().await?.stream)
     }
 
     /// Connects to the MCP server of a configured entry and starts a conversation with it.

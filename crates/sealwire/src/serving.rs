@@ -9,9 +9,9 @@ use sealwire_identity::{Credential, PeerVerifier, Role, TrustAnchors, server_con
 use sealwire_relay::link::ALPN;
 use sealwire_relay::{ChildConfig, Limits, ListenerConfig, ServeConfig, Service};
 
-use crate::Result;
 use crate::config::{SecureMcpConfig, ServerEntry, ServerRole};
 use crate::reach::unknown_server;
+use crate::{Error, Result};
 
 /// What to serve: the named servers, or without a name all that the configuration
 /// serves. Servers without an address of their own share a listener.
@@ -26,8 +26,11 @@ pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeC
         names
             .iter()
             .map(|name| {
-                let entry = config.servers.get(name).filter(is_served);
-                entry.ok_or_else(|| unknown_server(config, name))
+                let entry = config.servers.get(name).ok_or_else(|| unknown_server(config, name))?;
+                if !is_served(&entry) {
+                    return Err(Error::NotServed(name.clone()));
+                }
+                Ok(entry)
             })
             .collect::<Result<_>>()?
     };

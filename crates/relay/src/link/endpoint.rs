@@ -346,7 +346,7 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
     use std::future::poll_fn;
-    use tokio::io::{DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     /// Brings the connections it is given, then none.
     struct Planned(VecDeque<Connected<DuplexStream>>);
@@ -399,6 +399,40 @@ mod tests {
         assert_eq!(link.next(), Some(Incoming::Message(b"early")));
     }
 
+    /// A large message over a slow network: its sender cannot ping in the middle of it, and
+    /// must hear that its peer is there.
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_only_listens_speaks_now_and_then() {
+        let (connected, mut theirs) = connected(&[]);
+        let mut link = link([connected]);
+        let sending = async move {
+            let mut heard = Vec::new();
+            theirs.write_all(&[0, 0, 4, 0, 4]).await.unwrap();
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                theirs.write_all(b"x").await.unwrap();
+                let reading = theirs.read_buf(&mut heard);
+                let _nothing_yet = tokio::time::timeout(Duration::from_millis(1), reading).await;
+            }
+            heard
+        };
+        let driving = poll_fn(|cx| {
+            while let Poll::Ready(filled) = link.poll_fill(cx) {
+                filled.unwrap();
+                assert_eq!(link.next(), None);
+            }
+            link.poll_flush(cx).map(Result::unwrap).map(|()| ()).is_ready();
+            Poll::<()>::Pending
+        });
+        let heard = tokio::select! {
+            heard = sending => heard,
+            () = driving => unreachable!("it never ends"),
+        };
+        let first = Frame::parse(&heard, 0).unwrap();
+        assert!(matches!(first, Some((Frame::Ping(_), _))), "{heard:?}");
+        assert_eq!(link.cuts(), 0);
+    }
+
     #[tokio::test]
     async fn a_later_connection_replaces_an_earlier_one() {
         let (earlier, mut gone) = connected(&[Frame::Data { seq: 1, message: b"fenced" }]);
@@ -407,7 +441,7 @@ mod tests {
         assert!(fills_at_once(&mut link).await && fills_at_once(&mut link).await);
         assert_eq!(link.next(), Some(Incoming::Message(b"taken")));
         assert_eq!(link.next(), None);
-        assert_eq!(tokio::io::AsyncReadExt::read(&mut gone, &mut [0]).await.unwrap(), 0, "closed");
+        assert_eq!(gone.read(&mut [0]).await.unwrap(), 0, "closed");
         assert_eq!(link.cuts(), 1);
     }
 }

@@ -23,6 +23,8 @@ use crate::message::ErrorCode;
 /// How long a server may take to end by itself once its standard input is closed (MCP
 /// 2025-11-25, Lifecycle, Shutdown), and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long the output of a server is read after its process has ended.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
 /// A conversation that is about to run.
 pub(super) struct Session {
@@ -47,6 +49,8 @@ enum Next {
     Terminate,
     /// SIGKILL to its group.
     Kill,
+    /// Take the server for ended, although something still holds its standard output.
+    Close,
     /// Stop waiting.
     Leave,
 }
@@ -56,7 +60,8 @@ impl Next {
         match self {
             Self::Finish => Self::Terminate,
             Self::Terminate => Self::Kill,
-            Self::Kill | Self::Leave => Self::Leave,
+            Self::Kill => Self::Close,
+            Self::Close | Self::Leave => Self::Leave,
         }
     }
 }
@@ -76,6 +81,7 @@ impl Session {
         let mut deadline: Option<Deadline> = None;
         let mut drained = false;
         let mut client_ended = false;
+        let mut exited = false;
         loop {
             let at = deadline.map_or_else(Instant::now, |deadline| deadline.at);
             let happened = tokio::select! {
@@ -84,9 +90,22 @@ impl Session {
                     drained = true;
                     bridge.conversation.drain();
                     bridge.client.announce_drain();
-                    if deadline.is_none() {
-                        until = Until::Idle;
-                        deadline = Some(Deadline::after(limits.drain_timeout, Next::Finish));
+                    match deadline.map(|deadline| deadline.next) {
+                        None => {
+                            until = Until::Idle;
+                            deadline = Some(Deadline::after(limits.drain_timeout, Next::Finish));
+                        }
+                        Some(Next::Leave) => deadline = Some(Deadline::after(GRACE, Next::Leave)),
+                        Some(_) => {}
+                    }
+                    continue;
+                }
+                () = server.exited(), if !exited => {
+                    // Its last answers may still be in the pipe. What else holds that pipe
+                    // open, a helper left behind, is not the server.
+                    exited = true;
+                    if !matches!(deadline, Some(Deadline { next: Next::Leave, .. })) {
+                        deadline = Some(Deadline::after(LAST_OUTPUT, Next::Close));
                     }
                     continue;
                 }
@@ -96,12 +115,23 @@ impl Session {
                         Next::Finish => bridge.server.finish(Ending::Drained),
                         Next::Terminate => server.terminate(),
                         Next::Kill => server.kill(),
-                        Next::Leave => break,
+                        Next::Close | Next::Leave => {}
                     }
-                    tracing::debug!(server = %server_name, ?next, "still running");
-                    until = Until::Happened;
-                    deadline = Some(Deadline::after(GRACE, next.following()));
-                    continue;
+                    match next {
+                        Next::Leave => break,
+                        Next::Close if !bridge.client.has_room() => {
+                            // Its output has not been read yet, for the client is slow.
+                            deadline = Some(Deadline::after(LAST_OUTPUT, Next::Close));
+                            continue;
+                        }
+                        Next::Close => Happened::ServerEnded(Ending::Orderly),
+                        _ => {
+                            tracing::debug!(server = %server_name, ?next, "still running");
+                            until = Until::Happened;
+                            deadline = Some(Deadline::after(GRACE, next.following()));
+                            continue;
+                        }
+                    }
                 }
             };
             match happened {
@@ -118,7 +148,12 @@ impl Session {
                     until = Until::Happened;
                     deadline = Some(Deadline::after(GRACE, Next::Terminate));
                 }
-                Happened::ServerEnded(_) | Happened::ServerFailed(_) => {
+                Happened::ServerFailed(error) => {
+                    // It reads no more, but may have answered, and may be about to end.
+                    tracing::info!(%error, server = %server_name, "the server takes no more input");
+                    deadline.get_or_insert(Deadline::after(limits.drain_timeout, Next::Terminate));
+                }
+                Happened::ServerEnded(_) => {
                     let ending = ending_of(&mut server, drained, &server_name).await;
                     bridge.abandon(
                         ErrorCode::ServerEnded,
@@ -176,9 +211,10 @@ fn record_violation(audit: &dyn AuditSink, peer: &PeerId, server: &str, error: &
 /// How the server's end is told to the client.
 async fn ending_of(server: &mut Server, drained: bool, name: &str) -> Ending {
     match server.wait(Duration::from_millis(500)).await {
-        Some(Ok(status)) if status.success() || drained => {}
+        Some(Ok(status)) if status.success() || drained => server.bury(),
         Some(Ok(status)) => {
             tracing::warn!(server = name, %status, "the server failed");
+            server.bury();
             return Ending::ServerFailed;
         }
         Some(Err(error)) => tracing::warn!(server = name, %error, "the server's status is unknown"),
