@@ -285,7 +285,7 @@ fn more_than_the_window() {
         client.send_message(seq, &message);
     }
     client.until_closed();
-    serve.log().wait_for(&["more than the window", "core/core"]);
+    serve.log().wait_for(&["twice the window", "code=link_protocol", "core/core"]);
 }
 
 /// The same lie as in an acknowledgement, told when coming back.

@@ -453,6 +453,20 @@ fn connections_are_limited_in_total() {
     });
 }
 
+/// Whoever only holds connections open, without a certificate, keeps nobody out.
+#[test]
+fn strangers_make_room() {
+    let (home, serve) = limited("max_connections = 8");
+    let mut client = Connect::start(&home, "echo", serve.address());
+    client.initialize();
+    let mark = serve.log().mark();
+    let strangers: Vec<_> = (0..20).map(|_| TcpStream::connect(serve.address()).unwrap()).collect();
+    honest_session(&home, serve.address());
+    call_echo(&mut client, "undisturbed");
+    serve.refused(mark, "connection_limit");
+    drop(strangers);
+}
+
 #[test]
 fn connections_are_limited_per_peer() {
     let (home, serve) = limited("max_connections_per_peer = 1");

@@ -82,7 +82,19 @@ impl Acceptor {
     /// Takes one connection, to its refusal or into its conversation.
     pub(super) async fn take(&self, tcp: TcpStream, address: SocketAddr) {
         let limit = self.limits.handshake_timeout;
-        let outcome = match timeout(limit, self.greet(tcp)).await {
+        let full = || {
+            let reason = format!("{} connections are open", self.limits.max_connections);
+            Refused::from(Refusal::new(RefusalCode::ConnectionLimit, reason))
+        };
+        let greeted = async {
+            let mut stranger = self.places.take().await.ok_or_else(full)?;
+            let place = stranger.place.take();
+            tokio::select! {
+                greeted = self.greet(tcp, place) => greeted,
+                _ = &mut stranger.displaced => Err(full()),
+            }
+        };
+        let outcome = match timeout(limit, greeted).await {
             Ok(Ok(greeted)) => self.admit(greeted, address).await,
             Ok(Err(refused)) => Err(refused),
             Err(_) => {
@@ -100,11 +112,11 @@ impl Acceptor {
         }
     }
 
-    async fn greet(&self, tcp: TcpStream) -> Result<Greeted, Refused> {
-        let Some(place) = self.places.take() else {
-            let reason = format!("{} connections are open", self.limits.max_connections);
-            return Err(Refusal::new(RefusalCode::ConnectionLimit, reason).into());
-        };
+    async fn greet(
+        &self,
+        tcp: TcpStream,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<Greeted, Refused> {
         tcp.set_nodelay(true).map_err(|error| io_refusal(&error))?;
         let (service, stream) = self.handshake(tcp).await?;
         let mut wire = Wire::new(stream);
@@ -124,7 +136,7 @@ impl Acceptor {
         &self,
         wire: &mut Wire<TlsStream<Tcp>>,
         service: &Service,
-        place: OwnedSemaphorePermit,
+        place: Option<OwnedSemaphorePermit>,
     ) -> Result<(VerifiedPeer, Wanted), (Refusal, Option<PeerId>)> {
         let tls = wire.stream.get_ref().1;
         let speaks_link = tls.alpn_protocol() == Some(ALPN);

@@ -1,9 +1,13 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sealwire_names::PeerId;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+
+/// How long a newcomer waits for the place of a stranger that has to leave.
+const CHANGEOVER: Duration = Duration::from_secs(1);
 
 /// Bounds on what peers may use.
 #[derive(Clone, Debug)]
@@ -31,6 +35,15 @@ pub(super) struct Places {
     total: Arc<Semaphore>,
     per_peer: usize,
     by_peer: Mutex<HashMap<PeerId, usize>>,
+    strangers: Mutex<Strangers>,
+}
+
+/// Connections whose peer is not known yet, in the order in which they came, each with a
+/// way to end it.
+#[derive(Default)]
+struct Strangers {
+    next: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
 impl Places {
@@ -39,12 +52,37 @@ impl Places {
             total: Arc::new(Semaphore::new(limits.max_connections)),
             per_peer: limits.max_connections_per_peer,
             by_peer: Mutex::default(),
+            strangers: Mutex::default(),
         }
     }
 
-    /// A place among all connections; `None` if there is none left.
-    pub(super) fn take(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.total).try_acquire_owned().ok()
+    /// A place among all connections for one whose peer is not known yet; `None` if there
+    /// is none left.
+    ///
+    /// Where all places are taken, the stranger that has been one for longest leaves: an
+    /// honest peer makes itself known within milliseconds, so that whoever only holds
+    /// connections open, without a certificate, cannot keep others out.
+    pub(super) async fn take(self: &Arc<Self>) -> Option<Stranger> {
+        let place = match Arc::clone(&self.total).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                let (_, leave) = self.strangers().waiting.pop_first()?;
+                // It may be leaving of its own accord at this moment.
+                let _left = leave.send(());
+                let place = Arc::clone(&self.total).acquire_owned();
+                timeout(CHANGEOVER, place).await.ok()?.ok()?
+            }
+        };
+        let (leave, displaced) = oneshot::channel();
+        let mut strangers = self.strangers();
+        let number = strangers.next;
+        strangers.next += 1;
+        strangers.waiting.insert(number, leave);
+        Some(Stranger { place: Some(place), displaced, number, places: Arc::clone(self) })
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, Strangers> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place among one peer's connections; `None` if there is none left.
@@ -62,6 +100,22 @@ impl Places {
     pub(super) fn taken_by(&self, peer: &PeerId) -> usize {
         let by_peer = self.by_peer.lock().unwrap_or_else(PoisonError::into_inner);
         by_peer.get(peer).copied().unwrap_or(0)
+    }
+}
+
+/// A place of a connection whose peer is not known yet; no stranger any more once dropped.
+pub(super) struct Stranger {
+    /// The place itself, to be kept once the peer is known.
+    pub(super) place: Option<OwnedSemaphorePermit>,
+    /// Resolves when the connection has to leave.
+    pub(super) displaced: oneshot::Receiver<()>,
+    number: u64,
+    places: Arc<Places>,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.places.strangers().waiting.remove(&self.number);
     }
 }
 
