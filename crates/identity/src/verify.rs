@@ -34,8 +34,7 @@ pub struct VerifiedPeer {
 ///
 /// RFC 5280 path validation by webpki, and the rules that webpki leaves out. The
 /// same function serves both rustls verifiers and the caller, who runs it again
-/// after each handshake and on long connections: rustls asks no verifier when a
-/// session is resumed.
+/// after each handshake: rustls asks no verifier when a session is resumed.
 #[derive(Clone, Debug)]
 pub struct PeerVerifier {
     anchors: Arc<TrustAnchors>,

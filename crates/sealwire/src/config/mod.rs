@@ -72,7 +72,7 @@ pub struct ListenConfig {
     pub max_connections: usize,
     /// Most connections at a time of one peer; at most `max_connections`.
     pub max_connections_per_peer: usize,
-    /// Most conversations of one peer that are kept while their connection is cut.
+    /// Conversations of one peer whose connection is cut, beyond which it opens no new one.
     pub max_detached_per_peer: usize,
     /// Longest time from the TCP connection to the end of the link's hello.
     pub handshake_timeout: Duration,
