@@ -558,6 +558,21 @@ fn what_could_not_be_sent_is_told() {
     assert_eq!(client.process().wait().code(), Some(1));
 }
 
+/// The serving side's limit is unknown until it has greeted; a first message beyond it was
+/// never sent, and is answered so.
+#[test]
+fn a_first_message_beyond_the_other_sides_limit_was_not_sent() {
+    let (home, serve) = limited("max_message_size = \"64KiB\"");
+    let mut client = Connect::start(&home, "echo", serve.address());
+    let id = client.send_request("tools/call", &echo_params(&"x".repeat(100_000)));
+    let answer = client.receive_json();
+    assert_eq!(answer["id"], json!(id));
+    let word = answer["error"]["data"]["sealwire"].as_str();
+    // By then the limit may be known: the message is refused for it.
+    assert!(matches!(word, Some("not_sent" | "message_too_large")), "{answer}");
+    honest_session(&home, serve.address());
+}
+
 /// A link that was up is dialled again for `reconnect_timeout`; then whoever waits is told.
 #[test]
 fn connect_gives_up_in_the_end() {

@@ -152,7 +152,9 @@ impl Connection {
                 }
                 Happened::ServerFailed(error) => {
                     record_refusal(&*audit, &server_name, &error);
-                    if bridge.server.carrier().conversation().is_some() {
+                    let too_large =
+                        matches!(error, EndpointError::Link(LinkError::FirstMessageTooLarge(_)));
+                    if bridge.server.carrier().conversation().is_some() && !too_large {
                         bridge.abandon(
                             ErrorCode::OutcomeUnknown,
                             "the connection was lost; whether the call was carried out is unknown",
@@ -161,7 +163,7 @@ impl Connection {
                     } else {
                         bridge.abandon(
                             ErrorCode::NotSent,
-                            "the server cannot be reached, or refuses us; nothing was sent",
+                            "the server cannot be reached, refuses us, or takes no message so large; nothing was sent",
                             "not_sent",
                         );
                     }
