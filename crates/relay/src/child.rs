@@ -52,6 +52,13 @@ pub(crate) struct Server {
     group: Option<rustix::process::Pid>,
 }
 
+/// A server's standard streams.
+pub(crate) struct Streams {
+    pub(crate) stdin: ChildStdin,
+    pub(crate) stdout: ChildStdout,
+    pub(crate) stderr: ChildStderr,
+}
+
 impl Server {
     /// Starts the server and returns its endpoint. Its stderr goes to our log.
     pub(crate) fn start(
@@ -59,6 +66,13 @@ impl Server {
         name: &Arc<str>,
         max_message: usize,
     ) -> io::Result<(Self, Lines<ChildStdout, ChildStdin>)> {
+        let (server, streams) = Self::spawn(config)?;
+        tokio::spawn(log_stderr(streams.stderr, Arc::clone(name)));
+        Ok((server, Lines::new(streams.stdout, streams.stdin, max_message)))
+    }
+
+    /// Starts the server and returns its standard streams.
+    pub(crate) fn spawn(config: &ChildConfig) -> io::Result<(Self, Streams)> {
         let mut command = Command::new(&config.command);
         command
             .args(&config.args)
@@ -82,8 +96,7 @@ impl Server {
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        tokio::spawn(log_stderr(stderr, Arc::clone(name)));
-        Ok((Self { child, group }, Lines::new(stdout, stdin, max_message)))
+        Ok((Self { child, group }, Streams { stdin, stdout, stderr }))
     }
 
     /// Asks the whole group to end (SIGTERM).

@@ -38,6 +38,7 @@ pub mod message;
 mod serve;
 #[cfg(unix)]
 mod stdio;
+mod trial;
 
 pub use child::ChildConfig;
 pub use connect::{ConnectConfig, Connection, RelayError};
@@ -46,3 +47,4 @@ pub use lines::Lines;
 pub use serve::{Limits, ListenerConfig, ServeConfig, Server, Service};
 #[cfg(unix)]
 pub use stdio::stdio;
+pub use trial::{Trial, TrialEnd};
