@@ -92,7 +92,7 @@ pub use credential::Credential;
 pub use error::Error;
 pub use keys::KeyAlgorithm;
 pub use pem::{PemError, parse_pem_certificates, parse_pem_private_key};
-pub use refusal::{io_refusal, refusal};
+pub use refusal::{io_refusal, is_by_peer, refusal};
 pub use signing::SigningKey;
 pub use summary::{CertificateSummary, describe};
 pub use tls::{client_config, provider, server_config};

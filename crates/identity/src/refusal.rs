@@ -6,6 +6,9 @@ use rustls::{
 };
 use sealwire_names::{Refusal, RefusalCode};
 
+/// How the reason of a refusal begins that is the peer's.
+const BY_PEER: &str = "the peer refused us: ";
+
 /// Why a handshake failed, as a stable code and a full reason.
 ///
 /// A [`Refusal`] of our own verifier comes back as it was made. An alert received
@@ -39,6 +42,12 @@ pub fn refusal(error: &Error) -> Refusal {
         other => (Code::TlsHandshake, format!("the TLS handshake failed: {other}")),
     };
     Refusal::new(code, reason)
+}
+
+/// Whether it is the peer that refused us, rather than we the peer. It told us by a TLS
+/// alert, so that the code says no more than the alert did.
+pub fn is_by_peer(refusal: &Refusal) -> bool {
+    refusal.reason.starts_with(BY_PEER)
 }
 
 /// Like [`refusal`], for an I/O error that may carry a TLS error inside.
@@ -157,5 +166,5 @@ fn alert_refusal(alert: AlertDescription) -> Refusal {
         }
         _ => (Code::TlsHandshake, "it sent a fatal alert"),
     };
-    Refusal::new(code, format!("the peer refused us: {why} (TLS alert {alert:?})"))
+    Refusal::new(code, format!("{BY_PEER}{why} (TLS alert {alert:?})"))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sealwire_audit::{AuditSink, Event};
 use sealwire_guard::Gate;
+use sealwire_identity::VerifiedPeer;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::bridge::{Bridge, Happened, Until};
@@ -67,6 +68,11 @@ impl Connection {
     /// Our own name as the serving side verified it; empty before the first connection.
     pub fn we_are(&mut self) -> &str {
         self.link.carrier().conversation().map_or("", |conversation| &conversation.we_are)
+    }
+
+    /// The server as its certificate proved it; `None` before the first connection.
+    pub fn server(&mut self) -> Option<&VerifiedPeer> {
+        self.link.carrier().conversation().map(|conversation| &conversation.server)
     }
 
     /// Relays between `client` and the server until either ends, or `stop` resolves.

@@ -124,7 +124,8 @@ impl Dialer {
         resume: Option<Resume>,
         received: u64,
     ) -> Result<(Connected<TlsStream<Tcp>>, Conversation), LinkError> {
-        let mut wire = Wire::new(self.dial_over(buffered).await?.stream);
+        let Dialed { stream, server } = self.dial_over(buffered).await?;
+        let mut wire = Wire::new(stream);
         let hello = Hello {
             server_name: &self.config.server_name,
             resume,
@@ -140,6 +141,7 @@ impl Dialer {
                         instance: welcome.instance,
                         handle: welcome.handle,
                         we_are: welcome.peer.to_owned(),
+                        server,
                     },
                     received: welcome.received,
                     window: welcome.window,
@@ -208,6 +210,8 @@ pub struct Conversation {
     pub handle: Handle,
     /// Our own name, as the serving side verified it.
     pub we_are: String,
+    /// The serving side, as we verified it.
+    pub server: VerifiedPeer,
 }
 
 type Attempt = Pin<
