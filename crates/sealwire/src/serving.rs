@@ -71,11 +71,10 @@ fn service(
     config: &SecureMcpConfig,
     entry: &ServerEntry,
 ) -> Result<Option<(Option<SocketAddr>, Service)>> {
-    let ServerRole::Serve { command, args, env, cwd, bind_address, tls_cert, tls_key } =
-        &entry.role
-    else {
+    let ServerRole::Serve { bind_address, tls_cert, tls_key, .. } = &entry.role else {
         return Ok(None);
     };
+    let Some(child) = child_config(&entry.role) else { return Ok(None) };
     let credential = Credential::load(tls_cert, tls_key)?;
     let anchors = TrustAnchors::load(&entry.trusted_ca, config.trust_domain.clone())?;
     let anchors = Arc::new(anchors);
@@ -83,12 +82,18 @@ fn service(
         server_name: entry.server_name.clone(),
         tls: server_config(&credential, Arc::clone(&anchors), &[ALPN])?,
         verifier: Arc::new(PeerVerifier::new(anchors, Role::Client)),
-        child: ChildConfig {
-            command: command.clone(),
-            args: args.clone(),
-            env: env.clone(),
-            cwd: cwd.clone(),
-        },
+        child,
     };
     Ok(Some((*bind_address, service)))
+}
+
+/// How the server of a served entry is started; `None` if it runs elsewhere.
+pub fn child_config(role: &ServerRole) -> Option<ChildConfig> {
+    let ServerRole::Serve { command, args, env, cwd, .. } = role else { return None };
+    Some(ChildConfig {
+        command: command.clone(),
+        args: args.clone(),
+        env: env.clone(),
+        cwd: cwd.clone(),
+    })
 }
