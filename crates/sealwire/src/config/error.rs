@@ -101,14 +101,20 @@ impl Problems {
         self.0.push(problem);
     }
 
-    /// `value` if nothing was wrong.
-    pub(crate) fn into_result<T>(mut self, value: Option<T>) -> Result<T, ConfigError> {
+    /// What was found so far, in file order.
+    pub(crate) fn sorted(mut self) -> Vec<Problem> {
         self.0.sort();
         self.0.dedup();
-        self.0.truncate(MAX_PROBLEMS);
+        self.0
+    }
+
+    /// `value` if nothing was wrong.
+    pub(crate) fn into_result<T>(self, value: Option<T>) -> Result<T, ConfigError> {
+        let mut problems = self.sorted();
+        problems.truncate(MAX_PROBLEMS);
         match value {
-            Some(value) if self.0.is_empty() => Ok(value),
-            _ => Err(ConfigError { problems: self.0 }),
+            Some(value) if problems.is_empty() => Ok(value),
+            _ => Err(ConfigError { problems }),
         }
     }
 }

@@ -11,6 +11,7 @@
 mod check;
 mod document;
 mod error;
+mod examine;
 mod files;
 mod include;
 mod schema;
@@ -27,8 +28,10 @@ use std::time::Duration;
 use sealwire_names::{AgentId, TrustDomain};
 
 pub use error::{ConfigError, Problem};
+pub use examine::Examined;
 pub use files::{CheckedFiles, CheckedServer};
 pub use server::is_endpoint;
+pub use value::duration as parse_duration;
 
 use crate::home::Home;
 use document::Source;

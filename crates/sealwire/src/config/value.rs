@@ -7,7 +7,10 @@ pub(crate) const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads a duration such as `250ms`, `10s`, `2m`, `1h 30m`: longer than nothing, at
 /// most 24 hours.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is expected instead.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let expected = "expected a duration such as \"250ms\", \"10s\", \"2m\" or \"1h\"";
     let signed: jiff::SignedDuration = text.parse().map_err(|_| expected.to_owned())?;
     let duration = Duration::try_from(signed).map_err(|_| expected.to_owned())?;
