@@ -36,10 +36,13 @@ mod error;
 pub mod home;
 mod manager;
 mod reach;
+mod renewal;
 pub mod serving;
+mod snapshot;
 
 pub use config::SecureMcpConfig;
 pub use error::{Error, Result};
 pub use manager::{McpStream, SecureMcpConnectionManager};
 pub use reach::{AdHoc, Reach};
 pub use sealwire_names as names;
+pub use snapshot::Snapshot;

@@ -18,8 +18,11 @@ const STREAM_BUFFER: usize = 256 * 1024;
 
 /// Connects to the MCP servers of a configuration.
 ///
-/// Certificates and keys of the configured entries are read once, by [`Self::new`]; their
-/// TLS sessions are resumed from one connection to the next.
+/// The configuration is taken as it is. Certificates, keys and trust anchors of its entries
+/// are read by [`Self::new`], and again when their files have changed by the time of a dial:
+/// a manager that lives for long connects with what was renewed meanwhile, and keeps what it
+/// has where the new files are not in order. TLS sessions are resumed from one connection to
+/// the next.
 pub struct SecureMcpConnectionManager {
     config: SecureMcpConfig,
     reaches: BTreeMap<String, Reach>,

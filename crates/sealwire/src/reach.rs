@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use sealwire_audit::LogSink;
 use sealwire_guard::AllowAuthenticated;
-use sealwire_identity::{Credential, PeerVerifier, Role, TrustAnchors, client_config};
+use sealwire_identity::Credential;
 use sealwire_names::{AgentId, Kind, PeerId, TrustDomain};
 use sealwire_relay::ConnectConfig;
-use sealwire_relay::link::{ALPN, DialConfig};
+use sealwire_relay::link::DialConfig;
 
 use crate::config::{ListenConfig, SecureMcpConfig, ServerEntry, ServerRole};
+use crate::renewal::IdentityFiles;
 use crate::{Error, Result};
 
 /// One reachable MCP server: where it is, whom we are to it, and whom we trust.
+///
+/// Certificate, key and trust anchors are read here, and again before a dial when their
+/// files have changed.
 #[derive(Clone)]
 pub struct Reach {
     dial: DialConfig,
@@ -51,7 +55,7 @@ impl Reach {
         let entry = config.servers.get(name).ok_or_else(|| unknown_server(config, name))?;
         let (endpoint, mut pair, expected_cn) = match &entry.role {
             ServerRole::Connect { endpoint, tls_cert, tls_key, expected_cn } => {
-                (endpoint.clone(), (tls_cert.clone(), tls_key.clone()), expected_cn.as_deref())
+                (endpoint.clone(), (tls_cert.clone(), tls_key.clone()), expected_cn.clone())
             }
             ServerRole::Serve { bind_address, .. } => {
                 let address = bind_address.unwrap_or(config.listen.address);
@@ -68,9 +72,14 @@ impl Reach {
             let files = config.layout().pair(Kind::Agent, known);
             pair = (files.cert, files.key);
         }
-        let credential = Credential::load(&pair.0, &pair.1)?;
-        let anchors = TrustAnchors::load(&entry.trusted_ca, config.trust_domain.clone())?;
-        Self::new(&config.listen, &entry.server_name, endpoint, &credential, anchors, expected_cn)
+        let files = IdentityFiles {
+            cert: pair.0,
+            key: pair.1,
+            anchors: entry.trusted_ca.clone(),
+            trust_domain: config.trust_domain.clone(),
+            expected_cn,
+        };
+        Self::new(&config.listen, &entry.server_name, endpoint, files)
     }
 
     /// A server that no entry describes, as the home's own identity.
@@ -82,9 +91,14 @@ impl Reach {
         server_name: &str,
         address: &str,
     ) -> Result<Self> {
-        let credential = Credential::load(&config.client_cert, &config.client_key)?;
-        let anchors = TrustAnchors::load(&config.ca_cert, config.trust_domain.clone())?;
-        Self::new(&config.listen, server_name, address.to_owned(), &credential, anchors, None)
+        let files = IdentityFiles {
+            cert: config.client_cert.clone(),
+            key: config.client_key.clone(),
+            anchors: config.ca_cert.clone(),
+            trust_domain: config.trust_domain.clone(),
+            expected_cn: None,
+        };
+        Self::new(&config.listen, server_name, address.to_owned(), files)
     }
 
     /// A server described without a configuration; the trust domain is that of our own
@@ -94,39 +108,28 @@ impl Reach {
     /// If the name cannot be a server's, or a file cannot be used.
     pub fn ad_hoc(target: &AdHoc) -> Result<Self> {
         let credential = Credential::load(&target.cert, &target.key)?;
-        let trust_domain = credential.id().trust_domain().clone();
-        let anchors = TrustAnchors::load(&target.ca, trust_domain)?;
-        Self::new(
-            &ListenConfig::default(),
-            &target.server_name,
-            target.endpoint.clone(),
-            &credential,
-            anchors,
-            target.expected_cn.as_deref(),
-        )
+        let files = IdentityFiles {
+            cert: target.cert.clone(),
+            key: target.key.clone(),
+            anchors: target.ca.clone(),
+            trust_domain: credential.id().trust_domain().clone(),
+            expected_cn: target.expected_cn.clone(),
+        };
+        let limits = ListenConfig::default();
+        Self::new(&limits, &target.server_name, target.endpoint.clone(), files)
     }
 
     fn new(
         limits: &ListenConfig,
         server_name: &str,
         endpoint: String,
-        credential: &Credential,
-        anchors: TrustAnchors,
-        expected_cn: Option<&str>,
+        files: IdentityFiles,
     ) -> Result<Self> {
-        let server = server_id(anchors.trust_domain(), server_name)?;
-        let anchors = Arc::new(anchors);
-        let tls = client_config(credential, Arc::clone(&anchors), expected_cn, &[ALPN])?;
-        let mut verifier = PeerVerifier::new(anchors, Role::Server);
-        if let Some(cn) = expected_cn {
-            verifier = verifier.with_expected_cn(cn);
-        }
         let dial = DialConfig {
             endpoint,
             server_name: server_name.to_owned(),
-            server,
-            tls,
-            verifier: Arc::new(verifier),
+            server: server_id(&files.trust_domain, server_name)?,
+            identity: files.source()?,
             handshake_timeout: limits.handshake_timeout,
             max_message: limits.max_message_size,
         };

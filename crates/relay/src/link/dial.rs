@@ -27,6 +27,19 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// Whom we are to a server, and how it is verified.
+#[derive(Clone)]
+pub struct DialIdentity {
+    /// Our certificate, and how the server's is verified.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Verifies the server once more after each handshake, resumed ones included.
+    pub verifier: Arc<PeerVerifier>,
+}
+
+/// Gives the identity that holds at the moment. Called before each dial, by the task that
+/// relays: it must not wait for anything.
+pub type IdentitySource = Arc<dyn Fn() -> DialIdentity + Send + Sync>;
+
 /// What it takes to reach one MCP server.
 #[derive(Clone)]
 pub struct DialConfig {
@@ -36,10 +49,9 @@ pub struct DialConfig {
     pub server_name: String,
     /// The name its certificate must carry.
     pub server: PeerId,
-    /// Our certificate, and how the server's is verified.
-    pub tls: Arc<rustls::ClientConfig>,
-    /// Verifies the server once more after each handshake, resumed ones included.
-    pub verifier: Arc<PeerVerifier>,
+    /// Who we are and whom we trust. Asked for each dial anew, so that a conversation of
+    /// weeks comes back with the certificate of today.
+    pub identity: IdentitySource,
     /// Longest time from the first byte to the end of the greeting.
     pub handshake_timeout: Duration,
     /// Largest message we accept, in bytes.
@@ -49,7 +61,6 @@ pub struct DialConfig {
 /// Dials one MCP server.
 pub struct Dialer {
     config: DialConfig,
-    connector: TlsConnector,
 }
 
 /// A verified connection, before any greeting.
@@ -63,8 +74,7 @@ pub struct Dialed<T> {
 impl Dialer {
     /// A dialer for one server.
     pub fn new(config: DialConfig) -> Self {
-        let connector = TlsConnector::from(Arc::clone(&config.tls));
-        Self { config, connector }
+        Self { config }
     }
 
     /// What it was made from.
@@ -101,8 +111,9 @@ impl Dialer {
             let reason = format!("{:?} cannot stand in a TLS handshake", self.config.server_name);
             LinkError::Refused(Refusal::new(RefusalCode::UnknownServer, reason))
         })?;
-        let stream =
-            self.connector.connect(name, wrap(tcp)).await.map_err(|error| self.tls_error(error))?;
+        let DialIdentity { tls, verifier } = (self.config.identity)();
+        let connecting = TlsConnector::from(tls).connect(name, wrap(tcp));
+        let stream = connecting.await.map_err(|error| self.tls_error(error))?;
         let tls = stream.get_ref().1;
         if tls.alpn_protocol() != Some(ALPN) {
             let reason = "the server does not speak sealwire/1";
@@ -110,11 +121,9 @@ impl Dialer {
         }
         // rustls verifies full handshakes only; a resumed one is verified here.
         let chain = tls.peer_certificates().unwrap_or_default();
-        let server = self
-            .config
-            .verifier
-            .verify(chain, Some(&self.config.server), SystemTime::now().into())
-            .map_err(LinkError::Refused)?;
+        let now = SystemTime::now().into();
+        let verified = verifier.verify(chain, Some(&self.config.server), now);
+        let server = verified.map_err(LinkError::Refused)?;
         Ok(Dialed { stream, server })
     }
 

@@ -18,7 +18,7 @@ mod violation;
 use sealwire_names::{Refusal, RefusalCode};
 
 pub(crate) use accept::{Attachment, Attachments};
-pub use dial::{DialConfig, Dialer, Redial};
+pub use dial::{DialConfig, DialIdentity, Dialer, IdentitySource, Redial};
 pub(crate) use endpoint::Connected;
 pub use endpoint::LinkEndpoint;
 pub use frame::{ALPN, Ending, FrameError, Handle, InstanceId};
