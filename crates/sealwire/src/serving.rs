@@ -34,13 +34,15 @@ pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeC
             })
             .collect::<Result<_>>()?
     };
-    let mut shared = ListenerConfig { address: config.listen.address, services: Vec::new() };
+    let address = config.listen.address;
+    let mut shared = ListenerConfig { address, owner: None, services: Vec::new() };
     let mut listeners = Vec::new();
     for entry in entries {
         match service(config, entry)? {
             Some((None, service)) => shared.services.push(service),
             Some((Some(address), service)) => {
-                listeners.push(ListenerConfig { address, services: vec![service] });
+                let owner = Some(service.server_name.clone());
+                listeners.push(ListenerConfig { address, owner, services: vec![service] });
             }
             None => {}
         }

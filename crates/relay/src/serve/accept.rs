@@ -1,27 +1,26 @@
 //! From a TCP connection to a conversation: TLS, the peer's name, the hello.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::server::Acceptor as RustlsAcceptor;
-use sealwire_audit::{AuditSink, Connection, Event};
-use sealwire_guard::Gate;
+use sealwire_audit::{Connection, Event};
 use sealwire_identity::{VerifiedPeer, io_refusal};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::Service;
-use super::conversations::{Conversations, Registered};
-use super::limits::{Limits, Places};
+use super::conversations::{Attach, Conversations, Registered};
+use super::limits::Places;
+use super::offer::{ListenerKey, Offer, Offered};
 use super::session::Session;
 use crate::child::Server;
 use crate::link::frame::{Frame, Resume, Welcome};
@@ -36,17 +35,19 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// How long a refused peer may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What a listener needs to take connections.
-pub(super) struct Acceptor {
-    /// By lower-case server name.
-    pub(super) services: HashMap<String, Arc<Service>>,
-    pub(super) limits: Arc<Limits>,
+/// What all listeners of a process have in common.
+pub(super) struct Shared {
+    pub(super) offered: Offered,
     pub(super) places: Arc<Places>,
     pub(super) conversations: Arc<Conversations>,
-    pub(super) gate: Arc<dyn Gate>,
-    pub(super) audit: Arc<dyn AuditSink>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) tasks: TaskTracker,
+}
+
+/// What a listener needs to take connections.
+pub(super) struct Acceptor {
+    pub(super) key: ListenerKey,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// A refused connection, as far as its peer is known.
@@ -81,13 +82,14 @@ struct Wanted {
 impl Acceptor {
     /// Takes one connection, to its refusal or into its conversation.
     pub(super) async fn take(&self, tcp: TcpStream, address: SocketAddr) {
-        let limit = self.limits.handshake_timeout;
+        let limits = Arc::clone(&self.offer().limits);
+        let limit = limits.handshake_timeout;
         let full = || {
-            let reason = format!("{} connections are open", self.limits.max_connections);
+            let reason = format!("{} connections are open", limits.max_connections);
             Refused::from(Refusal::new(RefusalCode::ConnectionLimit, reason))
         };
         let greeted = async {
-            let mut stranger = self.places.take().await.ok_or_else(full)?;
+            let mut stranger = self.shared.places.take().await.ok_or_else(full)?;
             let place = stranger.place.take();
             tokio::select! {
                 greeted = self.greet(tcp, place) => greeted,
@@ -121,7 +123,7 @@ impl Acceptor {
         let (service, stream) = self.handshake(tcp).await?;
         let mut wire = Wire::new(stream);
         match self.identify(&mut wire, &service, place).await {
-            Ok((peer, hello)) => Ok(Greeted { wire, peer, service, hello }),
+            Ok((service, peer, hello)) => Ok(Greeted { wire, peer, service, hello }),
             Err((refusal, peer)) => {
                 decline(wire, refusal.code).await;
                 let server = Some(service.server_name.clone());
@@ -137,26 +139,53 @@ impl Acceptor {
         wire: &mut Wire<TlsStream<Tcp>>,
         service: &Service,
         place: Option<OwnedSemaphorePermit>,
-    ) -> Result<(VerifiedPeer, Wanted), (Refusal, Option<PeerId>)> {
-        let tls = wire.stream.get_ref().1;
-        let speaks_link = tls.alpn_protocol() == Some(ALPN);
-        // rustls verifies full handshakes only; a resumed one is verified here.
-        let chain = tls.peer_certificates().unwrap_or_default();
-        let verified = service.verifier.verify(chain, None, SystemTime::now().into());
-        let peer = verified.map_err(|refusal| (refusal, None))?;
+    ) -> Result<(Arc<Service>, VerifiedPeer, Wanted), (Refusal, Option<PeerId>)> {
+        let name = &service.server_name;
+        let speaks_link = wire.stream.get_ref().1.alpn_protocol() == Some(ALPN);
+        let (service, peer) = self.verify(wire, name).map_err(|refusal| (refusal, None))?;
         let known = |refusal| (refusal, Some(peer.id.clone()));
         if !speaks_link {
             let reason = "the peer does not speak sealwire/1";
             return Err(known(Refusal::new(RefusalCode::TlsProtocol, reason)));
         }
-        let peer_place = self.places.take_for(&peer.id).ok_or_else(|| {
-            let most = self.limits.max_connections_per_peer;
+        let most = self.offer().limits.max_connections_per_peer;
+        let peer_place = self.shared.places.take_for(&peer.id, most).ok_or_else(|| {
             let reason = format!("the peer has {most} connections open");
             known(Refusal::new(RefusalCode::PeerLimit, reason))
         })?;
         wire.permits = Some(Box::new((place, peer_place)));
-        let hello = read_hello(wire, &service.server_name).await.map_err(known)?;
-        Ok((peer, hello))
+        let hello = read_hello(wire, name).await.map_err(known)?;
+        // The configuration may have been replaced while we waited for the hello.
+        if self.service(name).is_ok_and(|now| Arc::ptr_eq(&now, &service)) {
+            return Ok((service, peer, hello));
+        }
+        let (service, peer) = self.verify(wire, name).map_err(known)?;
+        Ok((service, peer, hello))
+    }
+
+    /// Verifies the peer as the server's configuration wants it now. rustls has verified
+    /// it in full handshakes only, and with the configuration the handshake began with.
+    fn verify(
+        &self,
+        wire: &Wire<TlsStream<Tcp>>,
+        server_name: &str,
+    ) -> Result<(Arc<Service>, VerifiedPeer), Refusal> {
+        let service = self.service(server_name)?;
+        let chain = wire.stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let peer = service.verifier.verify(chain, None, SystemTime::now().into())?;
+        Ok((service, peer))
+    }
+
+    /// The server of that name, if it is served on this address now.
+    fn service(&self, name: &str) -> Result<Arc<Service>, Refusal> {
+        self.offer().service(&self.key, name).cloned().ok_or_else(|| {
+            let reason = format!("no server {name:?} is served on this address");
+            Refusal::new(RefusalCode::UnknownServer, reason)
+        })
+    }
+
+    fn offer(&self) -> Arc<Offer> {
+        self.shared.offered.now()
     }
 
     /// TLS, with the configuration of the server that SNI names.
@@ -172,22 +201,25 @@ impl Acceptor {
             }
         };
         let asked_for = start.client_hello().server_name().map(str::to_owned);
-        let service =
-            asked_for.as_ref().and_then(|name| self.services.get(&name.to_ascii_lowercase()));
-        let Some(service) = service else {
-            let mut tcp = start.io;
-            if tcp.write_all(&UNRECOGNIZED_NAME).await.is_ok() {
-                linger(tcp).await;
+        let service = match &asked_for {
+            Some(name) => self.service(name),
+            None => {
+                let reason = "the peer named no server (SNI is missing)";
+                Err(Refusal::new(RefusalCode::UnknownServer, reason))
             }
-            let reason = match &asked_for {
-                Some(name) => format!("no server {name:?} is served on this address"),
-                None => "the peer named no server (SNI is missing)".to_owned(),
-            };
-            let refusal = Refusal::new(RefusalCode::UnknownServer, reason);
-            return Err(Refused { server: asked_for, ..refusal.into() });
+        };
+        let service = match service {
+            Ok(service) => service,
+            Err(refusal) => {
+                let mut tcp = start.io;
+                if tcp.write_all(&UNRECOGNIZED_NAME).await.is_ok() {
+                    linger(tcp).await;
+                }
+                return Err(Refused { server: asked_for, ..refusal.into() });
+            }
         };
         match start.into_stream(Arc::clone(&service.tls)).into_fallible().await {
-            Ok(stream) => Ok((Arc::clone(service), stream)),
+            Ok(stream) => Ok((service, stream)),
             Err((error, tcp)) => {
                 linger(tcp).await;
                 Err(Refused { server: asked_for, ..io_refusal(&error).into() })
@@ -206,6 +238,7 @@ impl Acceptor {
         };
         let opened = match &hello.resume {
             Some(resume) => self
+                .shared
                 .conversations
                 .resume(resume, &peer.id, &service.server_name)
                 .map(|attach| (attach, resume.handle, None)),
@@ -228,10 +261,10 @@ impl Acceptor {
         };
         self.record(&event);
         if let Some(session) = session {
-            self.tasks.spawn(session.run());
+            self.shared.tasks.spawn(session.run());
         }
-        let attachment = self.attachment(wire, &peer, handle, &hello);
-        if attach.try_send(attachment).is_err() {
+        let attachment = self.attachment(wire, &peer, handle, &hello, attach.max_message);
+        if attach.connections.try_send(attachment).is_err() {
             let reason = "the conversation has just ended, or too many connections wait for it";
             let refusal = Refusal::new(RefusalCode::ResumeUnknown, reason);
             let server = Some(service.server_name.clone());
@@ -241,39 +274,40 @@ impl Acceptor {
     }
 
     /// Starts the server of a new conversation.
-    fn open(
-        &self,
-        peer: &VerifiedPeer,
-        service: &Service,
-    ) -> Result<(mpsc::Sender<Attachment>, Session), Refusal> {
-        if *self.draining.borrow() {
+    fn open(&self, peer: &VerifiedPeer, service: &Service) -> Result<(Attach, Session), Refusal> {
+        if *self.shared.draining.borrow() {
             return Err(Refusal::new(RefusalCode::Draining, "we are shutting down"));
         }
-        let connected = self.places.taken_by(&peer.id);
-        let detached = (self.conversations.count_of(&peer.id) + 1).saturating_sub(connected);
-        if detached > self.limits.max_detached_per_peer {
+        let connected = self.shared.places.taken_by(&peer.id);
+        let offer = self.offer();
+        let limits = &offer.limits;
+        let detached = (self.shared.conversations.count_of(&peer.id) + 1).saturating_sub(connected);
+        if detached > limits.max_detached_per_peer {
             let reason = format!("{detached} conversations of this peer wait for it to come back");
             return Err(Refusal::new(RefusalCode::PeerLimit, reason));
         }
         let server_name: Arc<str> = service.server_name.as_str().into();
-        let started = Server::start(&service.child, &server_name, self.limits.max_message);
+        let started = Server::start(&service.child, &server_name, limits.max_message);
         let (server, endpoint) = started.map_err(|error| {
             let reason = format!("cannot start {:?}: {error}", service.child.command);
             Refusal::new(RefusalCode::ServerStart, reason)
         })?;
-        let (registered, attach, attachments) =
-            self.conversations.open(peer.id.clone(), Arc::clone(&server_name));
+        let (registered, attach, attachments) = self.shared.conversations.open(
+            peer.id.clone(),
+            Arc::clone(&server_name),
+            limits.max_message,
+        );
         let session = Session {
             registered,
             peer: peer.id.clone(),
             server_name,
             server,
             endpoint,
-            attachments: Attachments::new(attachments, self.limits.resume_window),
-            limits: Arc::clone(&self.limits),
-            gate: Arc::clone(&self.gate),
-            audit: Arc::clone(&self.audit),
-            draining: self.draining.clone(),
+            attachments: Attachments::new(attachments, limits.resume_window),
+            limits: Arc::clone(limits),
+            gate: Arc::clone(&offer.gate),
+            audit: Arc::clone(&offer.audit),
+            draining: self.shared.draining.clone(),
         };
         Ok((attach, session))
     }
@@ -286,10 +320,11 @@ impl Acceptor {
         peer: &VerifiedPeer,
         handle: [u8; 16],
         hello: &Wanted,
+        max_message: usize,
     ) -> Attachment {
         let peer = peer.id.to_string();
-        let instance = self.conversations.instance();
-        let max_message = u32::try_from(self.limits.max_message).unwrap_or(u32::MAX);
+        let instance = self.shared.conversations.instance();
+        let max_message = u32::try_from(max_message).unwrap_or(u32::MAX);
         let greeting = move |received| {
             let welcome = Welcome {
                 instance,
@@ -316,7 +351,7 @@ impl Acceptor {
     }
 
     fn record(&self, event: &Event<'_>) {
-        if let Err(error) = self.audit.record(event) {
+        if let Err(error) = self.offer().audit.record(event) {
             tracing::error!(%error, "the audit log failed");
         }
     }

@@ -22,7 +22,15 @@ struct Entry {
     server_name: Arc<str>,
     /// Of the latest accepted attempt to come back.
     generation: u64,
-    attach: mpsc::Sender<Attachment>,
+    attach: Attach,
+}
+
+/// Where to hand a conversation's connections, and what the peer is to know of it.
+#[derive(Clone)]
+pub(super) struct Attach {
+    pub(super) connections: mpsc::Sender<Attachment>,
+    /// Largest message the conversation takes, in bytes: the limit it began with.
+    pub(super) max_message: usize,
 }
 
 /// A conversation's place in the registry; given up on drop.
@@ -52,9 +60,11 @@ impl Conversations {
         self: &Arc<Self>,
         peer: PeerId,
         server_name: Arc<str>,
-    ) -> (Registered, mpsc::Sender<Attachment>, mpsc::Receiver<Attachment>) {
+        max_message: usize,
+    ) -> (Registered, Attach, mpsc::Receiver<Attachment>) {
         let handle = random();
-        let (attach, attachments) = mpsc::channel(QUEUED);
+        let (connections, attachments) = mpsc::channel(QUEUED);
+        let attach = Attach { connections, max_message };
         let entry = Entry { peer, server_name, generation: 0, attach: attach.clone() };
         self.lock().insert(handle, entry);
         (Registered { conversations: Arc::clone(self), handle }, attach, attachments)
@@ -69,7 +79,7 @@ impl Conversations {
         resume: &Resume,
         peer: &PeerId,
         server_name: &str,
-    ) -> Result<mpsc::Sender<Attachment>, Refusal> {
+    ) -> Result<Attach, Refusal> {
         let unknown = |reason: &str| Refusal::new(RefusalCode::ResumeUnknown, reason);
         if resume.instance != self.instance {
             return Err(unknown("the conversation belongs to an earlier run of this process"));
@@ -125,7 +135,7 @@ mod tests {
     #[test]
     fn only_the_peer_itself_may_come_back_and_only_forward() {
         let conversations = Arc::new(Conversations::new());
-        let (registered, _attach, _attachments) = conversations.open(peer("a"), "s".into());
+        let (registered, _attach, _attachments) = conversations.open(peer("a"), "s".into(), 9);
         let attempt = |generation| Resume {
             instance: conversations.instance(),
             handle: registered.handle,

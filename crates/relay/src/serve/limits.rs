@@ -33,9 +33,17 @@ pub struct Limits {
 /// The places that connections take up, in total and by peer.
 pub(super) struct Places {
     total: Arc<Semaphore>,
-    per_peer: usize,
+    /// Places that are to go once they are given back: the total was lowered below what
+    /// was taken.
+    surplus: Mutex<Surplus>,
     by_peer: Mutex<HashMap<PeerId, usize>>,
     strangers: Mutex<Strangers>,
+}
+
+/// How many places there are to be, and how many more there still are.
+struct Surplus {
+    most: usize,
+    owed: usize,
 }
 
 /// Connections whose peer is not known yet, in the order in which they came, each with a
@@ -47,10 +55,11 @@ struct Strangers {
 }
 
 impl Places {
-    pub(super) fn new(limits: &Limits) -> Self {
+    /// So many in total.
+    pub(super) fn new(most: usize) -> Self {
         Self {
-            total: Arc::new(Semaphore::new(limits.max_connections)),
-            per_peer: limits.max_connections_per_peer,
+            total: Arc::new(Semaphore::new(most)),
+            surplus: Mutex::new(Surplus { most, owed: 0 }),
             by_peer: Mutex::default(),
             strangers: Mutex::default(),
         }
@@ -63,14 +72,14 @@ impl Places {
     /// honest peer makes itself known within milliseconds, so that whoever only holds
     /// connections open, without a certificate, cannot keep others out.
     pub(super) async fn take(self: &Arc<Self>) -> Option<Stranger> {
-        let place = match Arc::clone(&self.total).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => {
+        let place = match self.free_place() {
+            Some(place) => place,
+            None => {
                 let (_, leave) = self.strangers().waiting.pop_first()?;
                 // It may be leaving of its own accord at this moment.
                 let _left = leave.send(());
                 let place = Arc::clone(&self.total).acquire_owned();
-                timeout(CHANGEOVER, place).await.ok()?.ok()?
+                self.unless_owed(timeout(CHANGEOVER, place).await.ok()?.ok()?)?
             }
         };
         let (leave, displaced) = oneshot::channel();
@@ -81,15 +90,54 @@ impl Places {
         Some(Stranger { place: Some(place), displaced, number, places: Arc::clone(self) })
     }
 
+    /// From now on, so many in total. Nobody loses a place that he has.
+    pub(super) fn resize(&self, most: usize) {
+        let mut surplus = self.surplus();
+        let there_are = surplus.most + surplus.owed;
+        surplus.most = most;
+        if most >= there_are {
+            surplus.owed = 0;
+            self.total.add_permits(most - there_are);
+        } else {
+            let too_many = there_are - most;
+            surplus.owed = too_many - self.total.forget_permits(too_many);
+        }
+    }
+
+    /// A place that nobody has.
+    fn free_place(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            let place = Arc::clone(&self.total).try_acquire_owned().ok()?;
+            if let Some(place) = self.unless_owed(place) {
+                return Some(place);
+            }
+        }
+    }
+
+    /// The place, unless it is one that is to go.
+    fn unless_owed(&self, place: OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
+        let mut surplus = self.surplus();
+        if surplus.owed == 0 {
+            return Some(place);
+        }
+        surplus.owed -= 1;
+        place.forget();
+        None
+    }
+
+    fn surplus(&self) -> MutexGuard<'_, Surplus> {
+        self.surplus.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn strangers(&self) -> MutexGuard<'_, Strangers> {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place among one peer's connections; `None` if there is none left.
-    pub(super) fn take_for(self: &Arc<Self>, peer: &PeerId) -> Option<PeerPlace> {
+    /// A place among `most` connections of one peer; `None` if there is none left.
+    pub(super) fn take_for(self: &Arc<Self>, peer: &PeerId, most: usize) -> Option<PeerPlace> {
         let mut by_peer = self.by_peer.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = by_peer.entry(peer.clone()).or_default();
-        if *taken >= self.per_peer {
+        if *taken >= most {
             return None;
         }
         *taken += 1;
@@ -134,5 +182,49 @@ impl Drop for PeerPlace {
                 by_peer.remove(&self.peer);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn fewer_places_take_none_away_and_more_are_there_at_once() {
+        let places = Arc::new(Places::new(3));
+        let take = async || Some(places.take().await?.place.take());
+        let (a, b, c) = (take().await, take().await, take().await);
+        assert!(a.is_some() && b.is_some() && c.is_some());
+        assert!(take().await.is_none());
+
+        places.resize(1);
+        drop((a, b));
+        assert!(take().await.is_none(), "one place, and it is taken");
+        drop(c);
+        let only = take().await;
+        assert!(only.is_some());
+        assert!(take().await.is_none());
+
+        places.resize(2);
+        let second = take().await;
+        assert!(second.is_some());
+        assert!(take().await.is_none());
+
+        // Lowered and raised again while both are taken: nothing is owed any more.
+        places.resize(1);
+        places.resize(3);
+        assert!(take().await.is_some());
+        drop((only, second));
+    }
+
+    #[test]
+    fn a_peers_places_follow_the_limit() {
+        let places = Arc::new(Places::new(9));
+        let peer: PeerId = "spiffe://x/core/a".parse().unwrap();
+        let first = places.take_for(&peer, 1);
+        assert!(first.is_some());
+        assert!(places.take_for(&peer, 1).is_none());
+        assert!(places.take_for(&peer, 2).is_some());
+        assert_eq!(places.taken_by(&peer), 1);
     }
 }

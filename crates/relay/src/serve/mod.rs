@@ -3,10 +3,9 @@
 mod accept;
 mod conversations;
 mod limits;
+mod offer;
 mod session;
 
-use std::collections::HashMap;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,14 +16,16 @@ use sealwire_guard::Gate;
 use sealwire_identity::PeerVerifier;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::child::ChildConfig;
-use accept::Acceptor;
+use accept::{Acceptor, Shared};
 use conversations::Conversations;
 pub use limits::Limits;
 use limits::Places;
+use offer::{ListenerKey, Offer, Offered};
 
 /// Pause after the system could not accept a connection, most likely for want of file
 /// descriptors: trying again at once would only burn the processor.
@@ -48,6 +49,9 @@ pub struct ServeConfig {
 pub struct ListenerConfig {
     /// Where to listen; port 0 lets the system choose.
     pub address: SocketAddr,
+    /// The server whose own listener it is; `None` if it may be shared. By that, listeners
+    /// on port 0 are told apart when the configuration is replaced.
+    pub owner: Option<String>,
     /// The servers reached there.
     pub services: Vec<Service>,
 }
@@ -65,80 +69,145 @@ pub struct Service {
     pub child: ChildConfig,
 }
 
-/// Bound listeners, ready to serve.
+/// Bound listeners and what they offer, which can be replaced while they serve.
 pub struct Server {
-    listeners: Vec<(TcpListener, Arc<Acceptor>)>,
+    listeners: Vec<Listener>,
+    shared: Arc<Shared>,
     drain: watch::Sender<bool>,
-    tasks: TaskTracker,
+    /// The longest of all configurations so far: conversations keep the limits that they
+    /// began with.
     drain_timeout: Duration,
+    is_accepting: bool,
+}
+
+/// A bound address; given up on drop.
+struct Listener {
+    key: ListenerKey,
+    address: SocketAddr,
+    /// Until it accepts.
+    socket: Option<TcpListener>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Binds every listener. Nothing is accepted before [`Self::run`].
+    /// Binds every listener. Nothing is accepted before [`Self::start`].
     ///
     /// # Errors
     /// When an address cannot be bound; the error names it.
     pub async fn bind(config: ServeConfig) -> io::Result<Self> {
         let (drain, draining) = watch::channel(false);
-        let tasks = TaskTracker::new();
-        let conversations = Arc::new(Conversations::new());
-        let places = Arc::new(Places::new(&config.limits));
-        let drain_timeout = config.limits.drain_timeout;
-        let limits = Arc::new(config.limits);
         let mut listeners = Vec::new();
-        for listener in config.listeners {
-            let ListenerConfig { address, services } = listener;
-            let bound = TcpListener::bind(address).await.map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-            })?;
-            let acceptor = Acceptor {
-                services: services
-                    .into_iter()
-                    .map(|service| (service.server_name.to_ascii_lowercase(), Arc::new(service)))
-                    .collect::<HashMap<_, _>>(),
-                limits: Arc::clone(&limits),
-                places: Arc::clone(&places),
-                conversations: Arc::clone(&conversations),
-                gate: Arc::clone(&config.gate),
-                audit: Arc::clone(&config.audit),
-                draining: draining.clone(),
-                tasks: tasks.clone(),
-            };
-            listeners.push((bound, Arc::new(acceptor)));
+        for listener in &config.listeners {
+            listeners.push(Listener::bind(listener).await?);
         }
-        Ok(Self { listeners, drain, tasks, drain_timeout })
+        let drain_timeout = config.limits.drain_timeout;
+        let shared = Arc::new(Shared {
+            places: Arc::new(Places::new(config.limits.max_connections)),
+            conversations: Arc::new(Conversations::new()),
+            offered: Offered::new(Offer::new(config)),
+            draining,
+            tasks: TaskTracker::new(),
+        });
+        Ok(Self { listeners, shared, drain, drain_timeout, is_accepting: false })
     }
 
     /// Where it listens, and the servers reached there.
-    ///
-    /// # Errors
-    /// When the system does not tell an address.
-    pub fn addresses(&self) -> io::Result<Vec<(SocketAddr, Vec<String>)>> {
-        let describe = |(listener, acceptor): &(TcpListener, Arc<Acceptor>)| {
-            let mut names: Vec<_> =
-                acceptor.services.values().map(|service| service.server_name.clone()).collect();
-            names.sort();
-            Ok((listener.local_addr()?, names))
-        };
+    pub fn addresses(&self) -> Vec<(SocketAddr, Vec<String>)> {
+        let offer = self.shared.offered.now();
+        let describe = |listener: &Listener| (listener.address, offer.names(&listener.key));
         self.listeners.iter().map(describe).collect()
     }
 
-    /// Serves until `stop` resolves, then drains: nothing new is accepted, requests under
-    /// way are answered for as long as the drain timeout allows, and every server started
-    /// is put away.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
-        let accepting: Vec<_> = self
-            .listeners
-            .into_iter()
-            .map(|(listener, acceptor)| tokio::spawn(accept_all(listener, acceptor)))
-            .collect();
-        stop.await;
-        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    /// Begins to take connections. Must be called within a tokio runtime.
+    pub fn start(&mut self) {
+        self.is_accepting = true;
+        for listener in &mut self.listeners {
+            listener.start(&self.shared);
+        }
+    }
+
+    /// Replaces what is served, and how, in one step: a handshake goes by the old
+    /// configuration or by the new one, and a peer is admitted by the new one alone.
+    ///
+    /// Conversations under way go on, with the limits that they began with. A server that
+    /// is no longer offered takes no connection any more, so that a conversation with it
+    /// that is cut has ended. Addresses that stay keep their listeners.
+    ///
+    /// # Errors
+    /// When an address cannot be bound; the error names it, and nothing has changed.
+    pub async fn replace(&mut self, config: ServeConfig) -> io::Result<()> {
+        let mut added = Vec::new();
+        for listener in &config.listeners {
+            let key = ListenerKey::of(listener);
+            if !self.listeners.iter().any(|bound| bound.key == key) {
+                let bound = Listener::bind(listener).await;
+                added.push(bound.map_err(|error| self.explain(error, listener.address))?);
+            }
+        }
+        self.drain_timeout = self.drain_timeout.max(config.limits.drain_timeout);
+        self.shared.places.resize(config.limits.max_connections);
+        let offer = Offer::new(config);
+        self.listeners.retain(|listener| offer.has(&listener.key));
+        self.shared.offered.replace(offer);
+        self.listeners.append(&mut added);
+        if self.is_accepting {
+            self.start();
+        }
+        Ok(())
+    }
+
+    /// Stops: nothing new is accepted, requests under way are answered for as long as the
+    /// drain timeout allows, and every server started is put away.
+    pub async fn drain(self) {
+        drop(self.listeners);
         self.drain.send_replace(true);
-        self.tasks.close();
-        tracing::info!(conversations = self.tasks.len(), "draining");
-        if timeout(self.drain_timeout + LAST_STEPS, self.tasks.wait()).await.is_err() {
-            tracing::warn!(conversations = self.tasks.len(), "stopped before all had ended");
+        let tasks = &self.shared.tasks;
+        tasks.close();
+        tracing::info!(conversations = tasks.len(), "draining");
+        if timeout(self.drain_timeout + LAST_STEPS, tasks.wait()).await.is_err() {
+            tracing::warn!(conversations = tasks.len(), "stopped before all had ended");
+        }
+    }
+
+    /// Whether it is ourselves who hold the port.
+    fn explain(&self, error: io::Error, wanted: SocketAddr) -> io::Error {
+        let ours = |listener: &&Listener| listener.address.port() == wanted.port();
+        match self.listeners.iter().find(ours) {
+            Some(Listener { address, .. }) if error.kind() == io::ErrorKind::AddrInUse => {
+                let reason = format!(
+                    "{error}; this process holds the port at {address}, and can change its \
+                     address there only when it is started anew"
+                );
+                io::Error::new(io::ErrorKind::AddrInUse, reason)
+            }
+            _ => error,
+        }
+    }
+}
+
+impl Listener {
+    async fn bind(config: &ListenerConfig) -> io::Result<Self> {
+        let wanted = config.address;
+        let cannot = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot listen on {wanted}: {error}"))
+        };
+        let socket = TcpListener::bind(wanted).await.map_err(cannot)?;
+        let address = socket.local_addr().map_err(cannot)?;
+        Ok(Self { key: ListenerKey::of(config), address, socket: Some(socket), accepting: None })
+    }
+
+    fn start(&mut self, shared: &Arc<Shared>) {
+        if let Some(socket) = self.socket.take() {
+            let acceptor = Acceptor { key: self.key.clone(), shared: Arc::clone(shared) };
+            self.accepting = Some(tokio::spawn(accept_all(socket, Arc::new(acceptor))));
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(task) = &self.accepting {
+            task.abort();
         }
     }
 }

@@ -42,14 +42,15 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         .map_err(|error| Failure::new("cannot start").because(error))?;
     runtime.block_on(async {
         let stop = signals::stop()?;
-        let server = Server::bind(serving)
+        let mut server = Server::bind(serving)
             .await
             .map_err(|error| Failure::new(error.to_string()).fix("choose another address"))?;
-        let addresses = server.addresses().map_err(|error| Failure::new(error.to_string()))?;
-        for (address, servers) in addresses {
+        for (address, servers) in server.addresses() {
             tracing::info!(%address, servers = servers.join(","), "listening");
         }
-        server.run(stop).await;
+        server.start();
+        stop.await;
+        server.drain().await;
         tracing::info!("stopped");
         Ok(())
     })
