@@ -6,10 +6,10 @@ use std::time::{Instant, SystemTime};
 
 use sealwire_guard::Direction;
 
-use crate::conversation::{Conversation, Now, Verdict};
+use crate::conversation::{Conversation, Fate, Now, Verdict};
 use crate::endpoint::{Endpoint, EndpointError, Incoming};
 use crate::link::Ending;
-use crate::message::ErrorCode;
+use crate::message::RequestId;
 
 /// Something that the relay's owner has to decide about.
 #[derive(Debug)]
@@ -33,9 +33,9 @@ pub(crate) enum Happened {
 pub(crate) enum Until {
     /// Nothing: run on.
     Happened,
-    /// The client waits for no answer.
+    /// The client waits for no answer, and knows that it is to ask for nothing more.
     Idle,
-    /// As before, and the server's side knows that nothing more comes.
+    /// The client waits for no answer, and the server's side knows that nothing more comes.
     ServerSettled,
     /// The client's side knows that nothing more comes.
     ClientSettled,
@@ -87,17 +87,23 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
         let idle = !self.conversation.is_client_waiting();
         match until {
             Until::Happened => false,
-            Until::Idle => idle,
+            Until::Idle => idle && self.client.knows_of_drain(),
             Until::ServerSettled => idle && self.server.is_settled(),
             Until::ClientSettled => self.client.is_settled(),
         }
     }
 
-    /// Answers every request that the client waits for with an error.
-    pub(crate) fn abandon(&mut self, code: ErrorCode, text: &'static str, word: &'static str) {
-        for answer in self.conversation.abandon(code, text, word) {
-            self.client.send(&answer);
-        }
+    /// Answers the requests that the client waits for, and that `which` picks, with an
+    /// error. How many they were.
+    pub(crate) fn abandon(&mut self, which: impl Fn(&RequestId) -> bool, fate: Fate) -> usize {
+        let answers = self.conversation.abandon(which, fate);
+        answers.iter().for_each(|answer| self.client.send(answer));
+        answers.len()
+    }
+
+    /// The server's endpoint has begun anew: nothing of the old one is to be consumed.
+    pub(crate) fn server_is_new(&mut self) {
+        self.to_client = Flow::default();
     }
 
     /// Moves messages until whatever has been sent to the client is on its way.
@@ -114,6 +120,7 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
         loop {
             let mut progress = false;
+            let had_room = self.server.has_room();
 
             let Self { client, server, conversation, to_server, to_client } = self;
             match pump(cx, Direction::ToServer, to_server, client, server, conversation) {
@@ -132,6 +139,9 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::ServerFailed(error)),
                 Poll::Pending => {}
             }
+            // Room that an acknowledgement has just made is of use to the client's messages,
+            // which have been looked at before.
+            progress |= !had_room && self.server.has_room();
             if let Poll::Ready(Err(error)) = self.server.poll_flush(cx) {
                 return Poll::Ready(Happened::ServerFailed(error));
             }

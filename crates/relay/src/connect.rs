@@ -10,15 +10,22 @@ use sealwire_identity::VerifiedPeer;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::bridge::{Bridge, Happened, Until};
-use crate::conversation::Conversation;
+use crate::conversation::{Conversation, Fate};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::link::{DialConfig, Dialer, Ending, LinkEndpoint, LinkError, Redial};
-use crate::message::ErrorCode;
+use crate::reopen::{Make, ServingSide, give_up, reopen};
 
 /// Unacknowledged bytes that we accept.
 const WINDOW: u32 = crate::link::DEFAULT_WINDOW;
 /// How long the serving side may take to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+const STOPPED: Fate = Fate::outcome_unknown("stopped before the answer came");
+const LOST: Fate =
+    Fate::outcome_unknown("the connection was lost; whether the call was carried out is unknown");
+const ENDED: Fate = Fate::server_ended("the server ended before it answered");
+const NOT_SUCCEEDED: Fate =
+    Fate::not_sent("the serving side is shutting down, and no other has taken its place");
 
 /// How to connect.
 pub struct ConnectConfig {
@@ -39,6 +46,7 @@ pub struct ConnectConfig {
 /// A link to one server, before its first message.
 pub struct Connection {
     config: ConnectConfig,
+    dialer: Arc<Dialer>,
     link: LinkEndpoint<Redial>,
 }
 
@@ -47,9 +55,9 @@ impl Connection {
     /// serving side may be started after us.
     pub fn new(config: ConnectConfig) -> Self {
         let dialer = Arc::new(Dialer::new(config.dial.clone()));
-        let carrier = Redial::new(dialer, config.reconnect_timeout);
+        let carrier = Redial::new(Arc::clone(&dialer), config.reconnect_timeout);
         let link = LinkEndpoint::new(carrier, config.dial.max_message, WINDOW, config.idle_timeout);
-        Self { config, link }
+        Self { config, dialer, link }
     }
 
     /// A link that stands: the server has been dialled, verified, and has greeted us.
@@ -87,21 +95,22 @@ impl Connection {
         client: impl Endpoint,
         stop: impl Future<Output = ()>,
     ) -> Result<(), RelayError> {
-        let server_name = self.config.dial.server_name;
-        let audit = self.config.audit;
-        let conversation = Conversation::new(
-            None,
-            server_name.as_str().into(),
-            self.config.gate,
-            Arc::clone(&audit),
-        );
-        let mut bridge = Bridge::new(client, self.link, conversation);
-        let drain_timeout = self.config.drain_timeout;
+        let ConnectConfig { dial, reconnect_timeout, idle_timeout, drain_timeout, gate, audit } =
+            self.config;
+        let server_name = dial.server_name.clone();
+        let conversation =
+            Conversation::new(None, server_name.as_str().into(), gate, Arc::clone(&audit))
+                .that_can_be_reopened();
+        let make = Make { dialer: self.dialer, window: WINDOW, idle_timeout, reconnect_timeout };
+        let server = ServingSide::new(self.link, make);
+        let mut bridge = Bridge::new(client, server, conversation);
         let mut until = Until::Happened;
         let mut deadline: Option<Instant> = None;
+        let mut held_until: Option<Instant> = None;
+        let mut client_ended = false;
         tokio::pin!(stop);
         loop {
-            let happened = tokio::select! {
+            let mut happened = tokio::select! {
                 happened = bridge.run(until) => happened,
                 () = &mut stop, if until == Until::Happened => {
                     tracing::info!("stopping");
@@ -109,23 +118,43 @@ impl Connection {
                     until = Until::ServerSettled;
                     Happened::ClientEnded
                 }
-                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                    bridge.abandon(
-                        ErrorCode::OutcomeUnknown,
-                        "stopped before the answer came",
-                        "outcome_unknown",
-                    );
+                () = passed(held_until) => {
+                    held_until = None;
+                    bridge.conversation.drain();
+                    let waiting = bridge.server.stop_holding();
+                    bridge.abandon(|id| waiting.contains(id), NOT_SUCCEEDED);
+                    continue;
+                }
+                () = passed(deadline) => {
+                    give_up(&mut bridge, STOPPED);
                     Happened::Reached
                 }
             };
-            let has_ended = matches!(happened, Happened::ServerEnded(_));
+            let is_stopping = until != Until::Happened;
+            if let Some(fate) = fate_of_lost(&happened)
+                && !is_stopping
+                && (!client_ended || !bridge.server.unsent().is_empty())
+            {
+                // What was drained ends the sooner for knowing that we have its end.
+                let _written = timeout(Duration::ZERO, bridge.acknowledge_server()).await;
+                held_until = None;
+                match reopen(&mut bridge, fate) {
+                    Ok(()) => continue,
+                    Err(error) => happened = Happened::ServerFailed(error.into()),
+                }
+            }
+            let mut last_words = matches!(happened, Happened::ServerEnded(_));
             let result = match happened {
                 Happened::ClientEnded => {
+                    client_ended = true;
                     // The server is to see its input end, and may still have its say.
                     bridge.server.finish(Ending::Orderly);
+                    let waiting = bridge.conversation.is_client_waiting();
+                    if bridge.server.is_reopening() && !waiting {
+                        return Ok(());
+                    }
                     if bridge.server.carrier().conversation().is_none() {
                         // Nobody is left to be served later; what is asked for may still be.
-                        let waiting = bridge.conversation.is_client_waiting();
                         let patience = if waiting { drain_timeout } else { Duration::ZERO };
                         bridge.server.carrier().keep_trying_for(patience);
                     }
@@ -134,7 +163,8 @@ impl Connection {
                 }
                 Happened::Drain => {
                     tracing::info!("the serving side is shutting down");
-                    bridge.conversation.drain();
+                    bridge.server.hold_requests();
+                    held_until.get_or_insert_with(|| Instant::now() + reconnect_timeout);
                     continue;
                 }
                 Happened::ClientFailed(error) => {
@@ -146,11 +176,7 @@ impl Connection {
                 }
                 Happened::Reached => Ok(()),
                 Happened::ServerEnded(ending) => {
-                    bridge.abandon(
-                        ErrorCode::ServerEnded,
-                        "the server ended before it answered",
-                        "server_ended",
-                    );
+                    give_up(&mut bridge, ENDED);
                     match ending {
                         Ending::Orderly | Ending::Drained => Ok(()),
                         Ending::ServerFailed => Err(RelayError::ServerFailed),
@@ -158,28 +184,19 @@ impl Connection {
                 }
                 Happened::ServerFailed(error) => {
                     record_refusal(&*audit, &server_name, &error);
-                    let too_large =
-                        matches!(error, EndpointError::Link(LinkError::FirstMessageTooLarge(_)));
-                    if bridge.server.carrier().conversation().is_some() && !too_large {
-                        bridge.abandon(
-                            ErrorCode::OutcomeUnknown,
-                            "the connection was lost; whether the call was carried out is unknown",
-                            "outcome_unknown",
-                        );
-                    } else {
-                        bridge.abandon(
-                            ErrorCode::NotSent,
-                            "the server cannot be reached, refuses us, or takes no message so large; nothing was sent",
-                            "not_sent",
-                        );
+                    if matches!(error, EndpointError::Link(LinkError::NotReopened(_))) {
+                        // The new server need not wait for us to come back.
+                        bridge.server.leave();
+                        last_words = true;
                     }
+                    give_up(&mut bridge, LOST);
                     Err(RelayError::Endpoint(error))
                 }
             };
             // A client that does not read its last answers cannot keep us here, nor can a
             // serving side that is out of reach.
             match timeout(drain_timeout, bridge.flush_client()).await {
-                Ok(Ok(())) if has_ended => {
+                Ok(Ok(())) if last_words => {
                     let _unreachable = timeout(LAST_WORDS, bridge.acknowledge_server()).await;
                 }
                 Ok(_) => {}
@@ -187,6 +204,23 @@ impl Connection {
             }
             return result;
         }
+    }
+}
+
+/// What became of requests under way, if something else can take the server's place now.
+fn fate_of_lost(happened: &Happened) -> Option<Fate> {
+    match happened {
+        Happened::ServerFailed(EndpointError::Link(LinkError::Lost)) => Some(LOST),
+        Happened::ServerEnded(Ending::Drained) => Some(ENDED),
+        _ => None,
+    }
+}
+
+/// Resolves at `time`, or never.
+async fn passed(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

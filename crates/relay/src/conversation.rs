@@ -2,7 +2,7 @@
 //! requests wait for an answer.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use sealwire_audit::{AuditSink, CallResult, Event, Message};
 use sealwire_guard::{Decision, Direction, Gate, Principal, Request};
@@ -10,6 +10,7 @@ use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 
 use crate::in_flight::{Call, InFlight, Target};
 use crate::message::{ErrorCode, Head, Parser, Rejected, RequestId, error_answer};
+use crate::opening::{INITIALIZE, INITIALIZED, Opening, Replay};
 
 /// Longest part of a name or URI that is kept or logged with a refusal, in bytes.
 const MAX_SUBJECT: usize = 256;
@@ -28,6 +29,28 @@ pub(crate) enum Verdict {
     Substitute(Vec<u8>),
     /// Do not hand it on.
     Drop,
+}
+
+/// What is told to those whose requests are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub(crate) code: ErrorCode,
+    pub(crate) text: &'static str,
+    pub(crate) word: &'static str,
+}
+
+impl Fate {
+    pub(crate) const fn outcome_unknown(text: &'static str) -> Self {
+        Self { code: ErrorCode::OutcomeUnknown, text, word: "outcome_unknown" }
+    }
+
+    pub(crate) const fn not_sent(text: &'static str) -> Self {
+        Self { code: ErrorCode::NotSent, text, word: "not_sent" }
+    }
+
+    pub(crate) const fn server_ended(text: &'static str) -> Self {
+        Self { code: ErrorCode::ServerEnded, text, word: "server_ended" }
+    }
 }
 
 /// When a batch of messages is judged; read once for all of them.
@@ -49,6 +72,8 @@ pub(crate) struct Conversation {
     /// What the latest request called.
     latest: Arc<Target>,
     draining: bool,
+    /// Where another process may have to take the server's place.
+    opening: Option<Opening>,
 }
 
 impl Conversation {
@@ -70,7 +95,14 @@ impl Conversation {
             to_client: InFlight::default(),
             latest: Arc::default(),
             draining: false,
+            opening: None,
         }
+    }
+
+    /// The same, remembering what another server process would have to be told.
+    pub(crate) fn that_can_be_reopened(mut self) -> Self {
+        self.opening = Some(Opening::default());
+        self
     }
 
     /// From now on, no new request reaches the server.
@@ -89,7 +121,12 @@ impl Conversation {
             Ok(Head::Request { id, method, params }) => {
                 let subject = params.subject.as_deref();
                 match self.judge_request(direction, &id, &method, subject, now) {
-                    Ok(()) => Verdict::Forward,
+                    Ok(()) => {
+                        if direction == Direction::ToServer && method == INITIALIZE {
+                            self.opened(|opening| opening.asked(&id, message));
+                        }
+                        Verdict::Forward
+                    }
                     Err(refusal) => {
                         self.log_refusal(direction, Some(&id), &method, subject, &refusal);
                         Verdict::Answer(answer(Some(&id), &refusal))
@@ -106,6 +143,9 @@ impl Conversation {
                         if let Some(id) = params.cancelled.filter(|_| method == CANCELLED) {
                             self.in_flight(direction).cancel(&id);
                         }
+                        if direction == Direction::ToServer && method == INITIALIZED {
+                            self.opened(Opening::initialized);
+                        }
                         Verdict::Forward
                     }
                     Err(refusal) => {
@@ -115,7 +155,14 @@ impl Conversation {
                 }
             }
             Ok(Head::Response { id, is_error }) => {
-                self.judge_response(direction, id.as_ref(), is_error, now.monotonic)
+                let verdict = self.judge_response(direction, id.as_ref(), is_error, now.monotonic);
+                if direction == Direction::ToClient && verdict == Verdict::Forward {
+                    let id = id.as_ref();
+                    self.opened(|opening| {
+                        id.inspect(|id| opening.answered(id, is_error, message));
+                    });
+                }
+                verdict
             }
             Err(rejected) => self.reject(direction, &rejected, now.monotonic),
         }
@@ -134,20 +181,55 @@ impl Conversation {
         self.reject(direction, &self.parser.recover(prefix, refusal), now.monotonic)
     }
 
-    /// Gives up every request that the client waits for, and returns the answers.
+    /// Gives up the requests that the client waits for and that `which` picks, and returns
+    /// the answers.
     pub(crate) fn abandon(
         &mut self,
-        code: ErrorCode,
-        text: &'static str,
-        word: &'static str,
+        which: impl Fn(&RequestId) -> bool,
+        fate: Fate,
     ) -> Vec<Vec<u8>> {
         let (direction, now) = (Direction::ToServer, Instant::now());
-        let waiting = self.to_server.give_up();
-        let answers = waiting.map(|(id, call)| {
+        let given_up = self.to_server.give_up(which);
+        let answers = given_up.into_iter().map(|(id, call)| {
             self.record_outcome(direction, &id, &call, CallResult::Unanswered, now);
-            error_answer(Some(&id), code, text, word)
+            error_answer(Some(&id), fate.code, fate.text, fate.word)
         });
         answers.collect()
+    }
+
+    /// What a process that takes the server's place has to be told first, if anything. It
+    /// is decided about and recorded as it was the first time.
+    ///
+    /// # Errors
+    /// Why none can.
+    pub(crate) fn replay(&self) -> Result<Option<Replay>, &'static str> {
+        let Some(opening) = &self.opening else {
+            return Err("nothing is known of how the conversation began");
+        };
+        let replay = opening.replay(|id| self.to_server.contains(id))?;
+        if let Some(Replay { id, .. }) = &replay {
+            let direction = Direction::ToServer;
+            self.decide(direction, INITIALIZE, None, SystemTime::now().into())
+                .and_then(|()| self.record_allowed(direction, Some(id), INITIALIZE, None))
+                .map_err(|refusal| {
+                    self.log_refusal(direction, Some(id), INITIALIZE, None, &refusal);
+                    "the client's initialize is not allowed any more"
+                })?;
+        }
+        Ok(replay)
+    }
+
+    /// The server's process is gone, and with it whoever waits for answers of the client's.
+    /// Yields its requests that the client has not answered.
+    pub(crate) fn server_is_gone(&mut self) -> Vec<RequestId> {
+        self.draining = false;
+        self.to_client.orphan()
+    }
+
+    fn opened(&mut self, note: impl FnOnce(&mut Opening)) {
+        if let Some(opening) = &mut self.opening {
+            note(opening);
+        }
     }
 
     /// A request passes if the gate lets it, its id is free, and it could be recorded.
@@ -219,6 +301,10 @@ impl Conversation {
             self.log_refusal(direction, id, "", None, &refusal);
             return Verdict::Drop;
         };
+        if call.is_orphaned() {
+            tracing::debug!(%id, "the answer comes after the end of the server that asked");
+            return Verdict::Drop;
+        }
         let result = if is_error { CallResult::Error } else { CallResult::Result };
         self.record_outcome(opposite(direction), id, &call, result, now);
         Verdict::Forward
@@ -238,7 +324,8 @@ impl Conversation {
             };
         }
         let Some(id) = id else { return Verdict::Drop };
-        let Some(call) = self.waiting_for(direction).answered(id) else { return Verdict::Drop };
+        let call = self.waiting_for(direction).answered(id).filter(|call| !call.is_orphaned());
+        let Some(call) = call else { return Verdict::Drop };
         self.record_outcome(opposite(direction), id, &call, CallResult::Unanswered, now);
         Verdict::Substitute(answer(Some(id), refusal))
     }

@@ -169,10 +169,10 @@ fn draining_lets_answers_through_and_new_calls_not() {
 fn abandoning_answers_every_waiting_request_once() {
     let (mut conversation, recorder) = open();
     conversation.judge(ToServer, CALL, now());
-    let answers = conversation.abandon(ErrorCode::OutcomeUnknown, "lost", "outcome_unknown");
+    let answers = conversation.abandon(|_| true, Fate::outcome_unknown("lost"));
     assert_eq!(answers.len(), 1);
     let json: serde_json::Value = serde_json::from_slice(&answers[0]).unwrap();
     assert_eq!((&json["id"], &json["error"]["code"]), (&1.into(), &(-32081).into()));
-    assert!(conversation.abandon(ErrorCode::OutcomeUnknown, "lost", "x").is_empty());
+    assert!(conversation.abandon(|_| true, Fate::outcome_unknown("lost")).is_empty());
     assert_eq!(recorder.0.lock().unwrap().last().unwrap(), "unanswered tools/call");
 }

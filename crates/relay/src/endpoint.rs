@@ -50,6 +50,12 @@ pub trait Endpoint {
     /// Tells the peer to start nothing new, where there is a way to tell.
     fn announce_drain(&mut self) {}
 
+    /// Whether the peer has been told, so that no request is under way that it would not
+    /// have made had it known.
+    fn knows_of_drain(&self) -> bool {
+        true
+    }
+
     /// Writes what is queued. `Ready(Ok(()))` means that all of it has been written.
     ///
     /// # Errors

@@ -29,11 +29,18 @@ pub(crate) struct Call {
     /// Whoever asked no longer waits, but the answer may be on its way (MCP 2025-11-25,
     /// Cancellation): it passes if it comes, and nobody is told if it does not.
     cancelled: bool,
+    /// Whoever asked is gone for good: the answer, if it comes, is for nobody.
+    orphaned: bool,
 }
 
 impl Call {
     pub(crate) fn new(target: Arc<Target>, since: Instant) -> Self {
-        Self { target, since, cancelled: false }
+        Self { target, since, cancelled: false, orphaned: false }
+    }
+
+    /// Whether the answer has nobody to go to.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.orphaned
     }
 }
 
@@ -80,16 +87,44 @@ impl InFlight {
         if !std::mem::replace(&mut call.cancelled, true) {
             self.cancelled += 1;
         }
+        self.forget_cancelled();
+    }
+
+    /// Whether a request with this id is noted.
+    pub(crate) fn contains(&self, id: &RequestId) -> bool {
+        self.calls.contains_key(id)
+    }
+
+    /// Gives up the requests that `which` picks; yields those whose answers somebody
+    /// waits for.
+    pub(crate) fn give_up(&mut self, which: impl Fn(&RequestId) -> bool) -> Vec<(RequestId, Call)> {
+        let mut given_up: Vec<_> = self.calls.extract_if(|id, _| which(id)).collect();
+        let before = given_up.len();
+        given_up.retain(|(_, call)| !call.cancelled);
+        self.cancelled -= before - given_up.len();
+        given_up
+    }
+
+    /// Whoever made these requests is gone. Answers may still come, and must not be taken
+    /// for those to another's requests under the same ids. Yields what was waited for.
+    pub(crate) fn orphan(&mut self) -> Vec<RequestId> {
+        let mut orphans = Vec::new();
+        for (id, call) in &mut self.calls {
+            call.orphaned = true;
+            if !std::mem::replace(&mut call.cancelled, true) {
+                orphans.push(id.clone());
+            }
+        }
+        self.cancelled = self.calls.len();
+        self.forget_cancelled();
+        orphans
+    }
+
+    fn forget_cancelled(&mut self) {
         if self.cancelled > MAX_CANCELLED {
             self.calls.retain(|_, call| !call.cancelled);
             self.cancelled = 0;
         }
-    }
-
-    /// Gives up all requests; yields those whose answers somebody waits for.
-    pub(crate) fn give_up(&mut self) -> impl Iterator<Item = (RequestId, Call)> + use<> {
-        self.cancelled = 0;
-        std::mem::take(&mut self.calls).into_iter().filter(|(_, call)| !call.cancelled)
     }
 }
 
@@ -131,10 +166,28 @@ mod tests {
         let mut in_flight = InFlight::default();
         (0..3).for_each(|number| in_flight.enter(id(number), call()).unwrap());
         in_flight.cancel(&id(1));
-        let mut waiting: Vec<_> = in_flight.give_up().map(|(id, _)| id.to_string()).collect();
-        waiting.sort();
-        assert_eq!(waiting, ["0", "2"]);
-        assert!(!in_flight.is_waiting() && in_flight.give_up().next().is_none());
+        let given_up = in_flight.give_up(|id| *id != self::id(2));
+        assert_eq!(given_up.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), [id(0)]);
+        assert!(
+            in_flight.is_waiting() && in_flight.contains(&id(2)) && !in_flight.contains(&id(1))
+        );
+        assert_eq!(in_flight.give_up(|_| true).len(), 1);
+        assert!(!in_flight.is_waiting() && in_flight.give_up(|_| true).is_empty());
+    }
+
+    #[test]
+    fn an_orphans_id_stays_taken_until_its_answer_has_come() {
+        let mut in_flight = InFlight::default();
+        (0..3).for_each(|number| in_flight.enter(id(number), call()).unwrap());
+        in_flight.cancel(&id(1));
+        let mut orphans = in_flight.orphan();
+        orphans.sort_by_key(ToString::to_string);
+        assert_eq!(orphans, [id(0), id(2)]);
+        assert!(in_flight.orphan().is_empty() && !in_flight.is_waiting());
+        assert!(in_flight.enter(id(0), call()).is_err());
+        assert!(in_flight.answered(&id(0)).unwrap().is_orphaned());
+        in_flight.enter(id(0), call()).unwrap();
+        assert!(!in_flight.answered(&id(0)).unwrap().is_orphaned());
     }
 
     #[test]

@@ -17,8 +17,9 @@
 //! # What is promised
 //!
 //! Bytes in, same bytes out, in order, once — across network cuts, as long as both
-//! processes live. When that ends, every waiting request is answered with an error that
-//! says what is known; none is ever sent twice.
+//! processes live. When the serving process is gone, every request that may have reached it
+//! is answered with an error that says what is known; none is ever sent twice. The client's
+//! session goes on with the process that takes its place, if there is one in time.
 //!
 //! # Defaults
 //!
@@ -31,10 +32,13 @@ mod child;
 mod connect;
 mod conversation;
 mod endpoint;
+mod held;
 mod in_flight;
 mod lines;
 pub mod link;
 pub mod message;
+mod opening;
+mod reopen;
 mod serve;
 #[cfg(unix)]
 mod stdio;

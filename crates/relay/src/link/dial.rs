@@ -237,6 +237,8 @@ pub struct Redial {
     pause: Pin<Box<Sleep>>,
     next_pause: Duration,
     down_since: Option<Instant>,
+    /// The conversation takes the place of another, which was lost.
+    in_place: bool,
 }
 
 impl Redial {
@@ -251,7 +253,28 @@ impl Redial {
             pause: Box::pin(sleep_until(Instant::now())),
             next_pause: FIRST_PAUSE,
             down_since: None,
+            in_place: false,
         }
+    }
+
+    /// A carrier for a conversation that takes the place of one lost since `down_since`. Its
+    /// first attempt comes after `pause`.
+    pub(crate) fn in_place_of_another(
+        dialer: Arc<Dialer>,
+        reconnect_timeout: Duration,
+        down_since: Instant,
+        pause: Duration,
+    ) -> Self {
+        let mut redial = Self::new(dialer, reconnect_timeout);
+        redial.pause = Box::pin(sleep_until(Instant::now() + pause));
+        redial.down_since = Some(down_since);
+        redial.in_place = true;
+        redial
+    }
+
+    /// Since when there is no connection, if there is none.
+    pub(crate) fn down_since(&self) -> Option<Instant> {
+        self.down_since
     }
 
     /// What the serving side said in its latest welcome.
@@ -282,7 +305,7 @@ impl Redial {
     fn judge(&mut self, error: LinkError, down_since: Instant) -> Option<LinkError> {
         // Our own dead connection may still count until the serving side notices.
         let at_limit = matches!(&error, LinkError::Declined(word)
-            if self.conversation.is_some() && word == RefusalCode::PeerLimit.as_str());
+            if (self.conversation.is_some() || self.in_place) && word == RefusalCode::PeerLimit.as_str());
         if !(error.is_transient() || at_limit) || self.reconnect_timeout.is_zero() {
             return Some(error);
         }

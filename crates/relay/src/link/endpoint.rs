@@ -121,6 +121,17 @@ impl<C: Carrier> LinkEndpoint<C> {
         std::future::poll_fn(|cx| self.poll_carrier(cx)).await
     }
 
+    /// Whether there ever was a connection, so that the peer's limits are known.
+    pub(crate) fn was_connected(&self) -> bool {
+        self.was_connected
+    }
+
+    /// The messages of which not a single byte was ever written to a connection, in order:
+    /// the only ones of which it is certain that the peer knows nothing.
+    pub(crate) fn never_written(&self) -> impl Iterator<Item = &[u8]> {
+        self.session.never_written()
+    }
+
     /// Takes a connection from the carrier, if it has one.
     fn poll_carrier(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         let state =
@@ -284,7 +295,12 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
     }
 
     fn announce_drain(&mut self) {
-        self.session.outgoing().control(&Frame::Drain);
+        self.session.announce_drain();
+    }
+
+    /// A peer that is cut off is not waited for.
+    fn knows_of_drain(&self) -> bool {
+        self.wire.is_none() || self.session.drain_is_known()
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
@@ -310,7 +326,10 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
                     self.session.outgoing().written(count);
                 }
                 Ok(_) => self.lose("the connection takes no more bytes"),
-                Err(error) => self.lose(&error.to_string()),
+                Err(error) => {
+                    self.session.outgoing().write_failed();
+                    self.lose(&error.to_string());
+                }
             }
             if self.wire.is_none() {
                 // The carrier, polled by `poll_fill`, is to bring another.

@@ -76,6 +76,9 @@ pub enum LinkError {
          or we were away too long"
     )]
     Lost,
+    /// The conversation is lost, and no other server can take the place of its.
+    #[error("the serving side was restarted, and {0}")]
+    NotReopened(&'static str),
     /// The client's first message, sent before the limit was known, exceeds it.
     #[error("the serving side takes messages of up to {0} bytes, and the first one is larger")]
     FirstMessageTooLarge(usize),

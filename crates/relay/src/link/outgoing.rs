@@ -25,6 +25,9 @@ pub(crate) struct Outgoing {
     segments: VecDeque<Segment>,
     /// The next byte to write: a segment, and an offset in it.
     cursor: (usize, usize),
+    /// How far bytes may have been written to any connection so far, where that is beyond
+    /// the cursor: that one goes back on resumption.
+    reached: (usize, usize),
     /// The cursor is inside a data frame, where nothing may be put between.
     mid_frame: bool,
     control: Vec<u8>,
@@ -108,6 +111,7 @@ impl Outgoing {
         if self.acked == self.queued {
             self.recycle(self.segments.len());
             self.cursor = (0, 0);
+            self.reached = (0, 0);
             return Ok(());
         }
         // A segment is done with when the next one starts at an acknowledged number's
@@ -116,6 +120,8 @@ impl Outgoing {
             (1..self.segments.len()).take_while(|&i| self.segments[i].first <= seq + 1).count();
         self.recycle(done);
         self.cursor.0 -= done;
+        let (index, offset) = self.reached;
+        self.reached = index.checked_sub(done).map_or((0, 0), |index| (index, offset));
         Ok(())
     }
 
@@ -124,8 +130,9 @@ impl Outgoing {
     /// # Errors
     /// If the peer claims what was never sent, or no longer has what it acknowledged.
     pub(crate) fn resume(&mut self, peer_received: u64) -> Result<(), Violation> {
-        if peer_received > self.sent() {
-            let sent = self.sent();
+        self.reached = self.reached.max(self.cursor);
+        let sent = self.sent_up_to(self.reached);
+        if peer_received > sent {
             return Err(Violation::AckBeyondSent { acked: peer_received, sent });
         }
         if peer_received < self.acked {
@@ -186,9 +193,30 @@ impl Outgoing {
         }
     }
 
+    /// A write failed, and with it the knowledge of how much of what [`Self::gather`] gave
+    /// has gone out: TLS may have sent one record and failed with the next.
+    pub(crate) fn write_failed(&mut self) {
+        let mut gathered = self.segments.iter().enumerate().take(self.cursor.0 + MAX_SLICES);
+        if let Some((index, segment)) = gathered.next_back() {
+            self.reached = self.reached.max((index, segment.bytes.len()));
+        }
+    }
+
+    /// The messages of which not a single byte was ever written, in order.
+    pub(crate) fn never_written(&self) -> impl Iterator<Item = &[u8]> {
+        let (index, offset) = self.reached.max(self.cursor);
+        let segments = self.segments.iter().skip(index);
+        let offsets = std::iter::once(offset).chain(std::iter::repeat(0));
+        segments.zip(offsets).flat_map(|(segment, offset)| segment.messages_from(offset))
+    }
+
     /// The last sequence number of which every byte has been written.
     fn sent(&self) -> u64 {
-        let (index, offset) = self.cursor;
+        self.sent_up_to(self.cursor)
+    }
+
+    /// The last sequence number that ends at or before a place in the segments.
+    fn sent_up_to(&self, (index, offset): (usize, usize)) -> u64 {
         match self.segments.get(index) {
             None => self.queued,
             Some(segment) if offset == segment.bytes.len() && index + 1 == self.segments.len() => {
@@ -244,6 +272,16 @@ impl Segment {
     /// Where the frame numbered `seq` starts; the end, if it would be the next one.
     fn offset_of(&self, seq: u64) -> usize {
         (self.first..seq).fold(0, |at, _| self.next_frame(at).unwrap_or(at))
+    }
+
+    /// The messages whose frames start at `offset` or behind it.
+    fn messages_from(&self, offset: usize) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::successors(Some(0), |&at| self.next_frame(at));
+        let frames = starts.skip_while(move |&at| at < offset);
+        frames.filter_map(|at| match Frame::parse(&self.bytes[at..], usize::MAX) {
+            Ok(Some((Frame::Data { message, .. }, _))) => Some(message),
+            _ => None,
+        })
     }
 
     fn next_frame(&self, at: usize) -> Option<usize> {

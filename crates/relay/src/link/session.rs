@@ -48,7 +48,12 @@ pub(crate) struct Session {
     /// Bytes handed on since our last acknowledgement.
     unacked: usize,
     fin: Option<Ending>,
+    /// The peer has read our [`Frame::Drain`], and we all that it had sent before.
+    drain_is_known: bool,
 }
+
+/// Number of the ping that follows a [`Frame::Drain`]; no count of messages gets there.
+const AFTER_DRAIN: u64 = u64::MAX;
 
 impl Session {
     /// A new conversation.
@@ -64,7 +69,19 @@ impl Session {
             unconsumed_bytes: 0,
             unacked: 0,
             fin: None,
+            drain_is_known: false,
         }
+    }
+
+    /// Queues the announcement that we are about to stop.
+    pub(crate) fn announce_drain(&mut self) {
+        self.outgoing.control(&Frame::Drain);
+        self.outgoing.control(&Frame::Ping(AFTER_DRAIN));
+    }
+
+    /// Whether what the peer sends from now on, it sends in the knowledge of our drain.
+    pub(crate) fn drain_is_known(&self) -> bool {
+        self.drain_is_known
     }
 
     /// The last sequence number received; 0 for none.
@@ -85,6 +102,11 @@ impl Session {
     /// Our direction.
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
         &mut self.outgoing
+    }
+
+    /// See [`Outgoing::never_written`].
+    pub(crate) fn never_written(&self) -> impl Iterator<Item = &[u8]> {
+        self.outgoing.never_written()
     }
 
     /// Whether the peer has room for another message. A single message may exceed the
@@ -191,6 +213,10 @@ impl Session {
                 Ok(Received::Nothing)
             }
             Frame::Drain => Ok(Received::Drain),
+            Frame::Pong(AFTER_DRAIN) => {
+                self.drain_is_known = true;
+                Ok(Received::Nothing)
+            }
             Frame::Pong(_) | Frame::Control { .. } => Ok(Received::Nothing),
             Frame::Hello(_) => Err(Violation::Unexpected("HELLO")),
             Frame::Welcome(_) => Err(Violation::Unexpected("WELCOME")),

@@ -220,3 +220,59 @@ fn memory_is_bounded_by_the_window_and_freed_by_acknowledgement() {
     assert_eq!(a.session.outgoing().retained(), 0);
     assert!(a.session.has_room());
 }
+
+fn never_written(session: &Session) -> Vec<usize> {
+    session.never_written().map(<[u8]>::len).collect()
+}
+
+#[test]
+fn what_was_never_written_is_told_from_what_may_have_arrived() {
+    let (mut a, mut b) = (Side::new(), Side::new());
+    for length in [10, 70_000, 30, 40] {
+        a.session.outgoing().message(&vec![b'x'; length]);
+    }
+    assert_eq!(never_written(&a.session), [10, 70_000, 30, 40]);
+    a.write_to(&mut b, 23);
+    assert_eq!(never_written(&a.session), [70_000, 30, 40]);
+    // One byte of a message is enough: what became of the rest is not for us to know.
+    a.write_to(&mut b, 1);
+    assert_eq!(never_written(&a.session), [30, 40]);
+    // A cut takes nothing back.
+    reconnect(&mut a, &mut b);
+    a.write_to(&mut b, 5);
+    assert_eq!(never_written(&a.session), [30, 40]);
+    settle(&mut a, &mut b);
+    assert!(never_written(&a.session).is_empty());
+    a.session.outgoing().message(b"later");
+    a.session.outgoing().finish(Ending::Orderly);
+    assert_eq!(never_written(&a.session), [5]);
+}
+
+/// TLS writes record by record: the first may have arrived although the write failed.
+#[test]
+fn after_a_failed_write_nobody_knows_what_has_gone_out() {
+    let mut a = Session::new(1024);
+    for _ in 0..3 {
+        a.outgoing().message(b"x");
+    }
+    a.outgoing().write_failed();
+    a.outgoing().message(b"after");
+    assert_eq!(a.resume(4, 1024, &[]), Err(Violation::AckBeyondSent { acked: 4, sent: 3 }));
+    assert_eq!(never_written(&a), [5], "the others may be there");
+    a.resume(2, 1024, &[]).unwrap();
+    assert_eq!(never_written(&a), [5]);
+}
+
+#[test]
+fn a_drain_is_known_once_everything_before_it_has_arrived() {
+    let (mut serving, mut connecting) = (Side::new(), Side::new());
+    serving.session.announce_drain();
+    serving.session.ping();
+    serving.session.receive(&Frame::Pong(0)).unwrap();
+    assert!(!serving.session.drain_is_known(), "that answers an earlier ping");
+    connecting.session.outgoing().message(b"in ignorance");
+    connecting.write_to(&mut serving, usize::MAX);
+    settle(&mut serving, &mut connecting);
+    assert!(serving.session.drain_is_known());
+    assert_eq!(serving.got, [b"in ignorance"]);
+}

@@ -14,11 +14,10 @@ use super::conversations::Registered;
 use super::limits::Limits;
 use crate::bridge::{Bridge, Happened, Until};
 use crate::child::Server;
-use crate::conversation::Conversation;
+use crate::conversation::{Conversation, Fate};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::lines::Lines;
 use crate::link::{Attachments, DEFAULT_WINDOW, Ending, LinkEndpoint, LinkError};
-use crate::message::ErrorCode;
 
 /// How long a server may take to end by itself once its standard input is closed (MCP
 /// 2025-11-25, Lifecycle, Shutdown), and again after SIGTERM.
@@ -156,9 +155,8 @@ impl Session {
                 Happened::ServerEnded(_) => {
                     let ending = ending_of(&mut server, drained, &server_name).await;
                     bridge.abandon(
-                        ErrorCode::ServerEnded,
-                        "the server ended before it answered",
-                        "server_ended",
+                        |_| true,
+                        Fate::server_ended("the server ended before it answered"),
                     );
                     bridge.client.finish(ending);
                     until = Until::ClientSettled;
@@ -178,7 +176,7 @@ impl Session {
                 Happened::Drain => {}
             }
         }
-        bridge.abandon(ErrorCode::ServerEnded, "the conversation ended", "server_ended");
+        bridge.abandon(|_| true, Fate::server_ended("the conversation ended"));
         server.stop(GRACE).await;
         drop(self.registered);
     }

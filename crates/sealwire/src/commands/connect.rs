@@ -107,7 +107,7 @@ fn remedy(error: &RelayError) -> &'static str {
         LinkError::Refused(_) => {
             "compare `sealwire cert list` on both machines; the serving side's log tells more"
         }
-        LinkError::Lost => "start the client's session again",
+        LinkError::Lost | LinkError::NotReopened(_) => "start the client's session again",
         _ => "see the log of the serving side",
     }
 }

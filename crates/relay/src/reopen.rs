@@ -1,0 +1,419 @@
+//! The serving side as the connecting side sees it: one link, and another in its place
+//! once the serving side has been restarted (docs/spec/link.md §7,
+//! docs/decisions/0007).
+//!
+//! What may have reached the old server is never sent to a new one. What certainly did
+//! not is held here meanwhile, and so is what the client says next, within a bound.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::bridge::Bridge;
+use crate::conversation::Fate;
+use crate::endpoint::{Endpoint, EndpointError, Incoming};
+use crate::held::{Bearing, Held};
+use crate::link::{Dialer, Ending, LinkEndpoint, LinkError, Redial};
+use crate::message::{ErrorCode, Head, Parser, RequestId, error_answer};
+use crate::opening::{Replay, Terms};
+
+/// Bytes held beyond which the client is not read.
+const BACKLOG: usize = 1024 * 1024;
+/// A conversation that lasted so long was none of a serving side that starts over and over.
+const STEADY: Duration = Duration::from_secs(10);
+/// Shortest and longest pause before the next conversation with one that does.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+/// Most requests of a dead server that the client is told to forget.
+const MAX_CANCELLED: usize = 1_024;
+
+const READY: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+const NOT_SENT: Fate = Fate::not_sent(
+    "the server cannot be reached, refuses us, or takes no message so large; nothing was sent",
+);
+
+/// An endpoint towards the server that can outlive the serving process.
+pub(crate) struct ServingSide {
+    link: LinkEndpoint<Redial>,
+    make: Make,
+    phase: Phase,
+    held: Held,
+    /// What we say to the client in the server's name.
+    own: VecDeque<Vec<u8>>,
+    /// A message that is not borrowed from the link.
+    lent: Vec<u8>,
+    accepted: u64,
+    finishing: Option<Ending>,
+    outage: Option<Outage>,
+    begun: Instant,
+    pause: Duration,
+    fault: Option<LinkError>,
+}
+
+/// What a link is made from.
+pub(crate) struct Make {
+    pub(crate) dialer: Arc<Dialer>,
+    /// Unacknowledged bytes that we accept.
+    pub(crate) window: u32,
+    pub(crate) idle_timeout: Duration,
+    /// How long, from a cut, until a server must be there again.
+    pub(crate) reconnect_timeout: Duration,
+}
+
+enum Phase {
+    /// Messages pass.
+    Open,
+    /// The serving side stops: requests wait for the next one.
+    Draining,
+    /// The client's opening has been repeated, and its answer is awaited.
+    Replaying(Replay),
+}
+
+/// The time between a lost conversation and the one that takes its place.
+struct Outage {
+    since: Instant,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl ServingSide {
+    pub(crate) fn new(link: LinkEndpoint<Redial>, make: Make) -> Self {
+        Self {
+            link,
+            make,
+            phase: Phase::Open,
+            held: Held::default(),
+            own: VecDeque::new(),
+            lent: Vec::new(),
+            accepted: 0,
+            finishing: None,
+            outage: None,
+            begun: Instant::now(),
+            pause: Duration::ZERO,
+            fault: None,
+        }
+    }
+
+    pub(crate) fn carrier(&mut self) -> &mut Redial {
+        self.link.carrier()
+    }
+
+    /// Whether a conversation was lost and none has taken its place yet.
+    pub(crate) fn is_reopening(&self) -> bool {
+        self.outage.is_some()
+    }
+
+    /// From now on, requests wait for the server's successor.
+    pub(crate) fn hold_requests(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            self.phase = Phase::Draining;
+        }
+    }
+
+    /// The requests that have waited for a successor in vain. They will not be sent.
+    pub(crate) fn stop_holding(&mut self) -> HashSet<RequestId> {
+        self.phase = Phase::Open;
+        let waiting = self.held.requests().clone();
+        self.held.clear();
+        waiting
+    }
+
+    /// Tells the server at once that nothing follows.
+    pub(crate) fn leave(&mut self) {
+        self.link.finish(Ending::Orderly);
+    }
+
+    /// The requests that no server has got a byte of.
+    pub(crate) fn unsent(&self) -> HashSet<RequestId> {
+        let mut unsent = self.held.requests().clone();
+        // What a replay is made of may have been written to the server before.
+        if !matches!(self.phase, Phase::Replaying(_)) {
+            unsent.extend(self.link.never_written().filter_map(|message| {
+                match Parser::default().parse(message) {
+                    Ok(Head::Request { id, .. }) => Some(id),
+                    _ => None,
+                }
+            }));
+        }
+        unsent
+    }
+
+    /// Takes what the lost link has not written into our keeping.
+    fn keep_unsent(&mut self) {
+        // During a replay there is nothing in it but what was made for that server.
+        if !matches!(self.phase, Phase::Replaying(_)) {
+            self.held.put_first(self.link.never_written());
+        }
+    }
+
+    /// Begins another conversation, with what it takes to stand where the old one stood.
+    ///
+    /// # Errors
+    /// If there is no time left for it.
+    fn begin(&mut self, replay: Option<Replay>) -> Result<(), LinkError> {
+        let since = match &self.outage {
+            Some(outage) => outage.since,
+            None => self.carrier().down_since().unwrap_or_else(Instant::now),
+        };
+        let limit = self.make.reconnect_timeout;
+        if since.elapsed() >= limit {
+            return Err(LinkError::Lost);
+        }
+        // A serving side that dies again and again is not to keep us busy.
+        let (shortest, longest) = PAUSES;
+        self.pause = match self.begun.elapsed() {
+            lasted if lasted < STEADY => (self.pause * 2).clamp(shortest, longest),
+            _ => Duration::ZERO,
+        };
+        self.begun = Instant::now();
+        let deadline = Box::pin(sleep_until(since + limit));
+        self.outage = Some(Outage { since, deadline });
+        let Make { dialer, window, idle_timeout, .. } = &self.make;
+        let carrier = Redial::in_place_of_another(Arc::clone(dialer), limit, since, self.pause);
+        let max_message = dialer.config().max_message;
+        self.link = LinkEndpoint::new(carrier, max_message, *window, *idle_timeout);
+        self.own.clear();
+        self.phase = match replay {
+            Some(replay) => {
+                self.link.send(&replay.message);
+                Phase::Replaying(replay)
+            }
+            None => Phase::Open,
+        };
+        Ok(())
+    }
+
+    /// Sends what was held, as far as there is room for it.
+    fn release(&mut self) {
+        if matches!(self.phase, Phase::Open) {
+            while self.link.was_connected() && self.link.has_room() {
+                let Some(message) = self.held.pop() else { break };
+                if message.len() <= self.link.send_limit() {
+                    self.link.send(&message);
+                } else if let Bearing::Request(id) = Bearing::of(&message) {
+                    // The old server took larger messages than the new one does.
+                    let (code, word) = (ErrorCode::InvalidRequest, "message_too_large");
+                    let answer = error_answer(Some(&id), code, "the message is too large", word);
+                    self.own.push_back(answer);
+                }
+            }
+        }
+        let is_replaying = matches!(self.phase, Phase::Replaying(_));
+        if let Some(ending) = self.finishing
+            && self.held.is_empty()
+            && !is_replaying
+        {
+            self.link.finish(ending);
+        }
+    }
+
+    /// The new server's answer to the opening has come. What of it is for the client, if
+    /// anything, is in `lent` afterwards.
+    fn agree(&mut self, replay: &Replay, is_error: bool) -> bool {
+        let for_client = replay.terms.is_none();
+        if let Some(terms) = &replay.terms {
+            let why = match Terms::read(&self.lent) {
+                _ if is_error => "its server refuses the client's initialize",
+                Some(new) if new == **terms => "",
+                Some(_) => "its server has other capabilities, or speaks another revision",
+                None => "its server's answer to the client's initialize cannot be compared",
+            };
+            if !why.is_empty() {
+                self.fault = Some(LinkError::NotReopened(why));
+                return false;
+            }
+        }
+        self.phase = Phase::Open;
+        self.outage = None;
+        if replay.initialized && !is_error {
+            self.link.send(READY);
+            self.own.extend(replay.terms.iter().flat_map(|terms| terms.lists_changed()));
+        }
+        tracing::info!("the conversation goes on with a new server");
+        self.release();
+        for_client
+    }
+
+    fn holds_back(&self) -> bool {
+        !self.held.is_empty() || self.outage.is_some() || !matches!(self.phase, Phase::Open)
+    }
+}
+
+/// Puts another conversation in the place of one that is lost for good. Requests that may
+/// have reached the old server are answered with `fate`.
+///
+/// # Errors
+/// Why there can be none. Nothing has been answered then.
+pub(crate) fn reopen<C: Endpoint>(
+    bridge: &mut Bridge<C, ServingSide>,
+    fate: Fate,
+) -> Result<(), LinkError> {
+    bridge.server.keep_unsent();
+    let replay = bridge.conversation.replay().map_err(LinkError::NotReopened)?;
+    let mut kept = bridge.server.held.requests().clone();
+    kept.extend(replay.iter().filter(|replay| replay.terms.is_none()).map(|it| it.id.clone()));
+    bridge.server.begin(replay)?;
+    let unknown = bridge.abandon(|id| !kept.contains(id), fate);
+    let orphans = bridge.conversation.server_is_gone();
+    for id in orphans.iter().take(MAX_CANCELLED) {
+        bridge.server.own.push_back(cancelled(id));
+    }
+    bridge.server_is_new();
+    let held = bridge.server.held.count();
+    tracing::warn!(unknown, held, "the server is gone; opening another conversation");
+    Ok(())
+}
+
+/// Answers all that waits: what may have reached a server with `fate`, what has not with
+/// an error that says so.
+pub(crate) fn give_up<C: Endpoint>(bridge: &mut Bridge<C, ServingSide>, fate: Fate) {
+    let unsent = bridge.server.unsent();
+    bridge.abandon(|id| !unsent.contains(id), fate);
+    bridge.abandon(|_| true, NOT_SENT);
+}
+
+/// Nobody is left who waits for the client's answer (MCP 2025-11-25, Cancellation).
+fn cancelled(id: &RequestId) -> Vec<u8> {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"sealwire: the server that asked is gone"}}}}"#
+    )
+    .into_bytes()
+}
+
+impl Endpoint for ServingSide {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Err(fault.into()));
+        }
+        if !self.own.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.release();
+        let filled = self.link.poll_fill(cx);
+        if let Some(outage) = &mut self.outage {
+            if matches!(self.phase, Phase::Open) && self.link.was_connected() {
+                self.outage = None;
+                self.release();
+            } else if outage.deadline.as_mut().poll(cx).is_ready() {
+                let error = if self.link.was_connected() {
+                    LinkError::NotReopened("its server does not answer the client's initialize")
+                } else {
+                    let last = String::from("the attempt is still under way");
+                    LinkError::GaveUp { waited: outage.since.elapsed(), last }
+                };
+                return Poll::Ready(Err(error.into()));
+            }
+        }
+        Poll::Ready(ready!(filled))
+    }
+
+    fn next(&mut self) -> Option<Incoming<'_>> {
+        while self.own.is_empty()
+            && let Phase::Replaying(replay) = &self.phase
+        {
+            match self.link.next()? {
+                Incoming::Message(message) => {
+                    self.lent.clear();
+                    self.lent.extend_from_slice(message);
+                }
+                Incoming::Oversized(_) => continue,
+                Incoming::Drain => return Some(Incoming::Drain),
+                Incoming::End(ending) => return Some(Incoming::End(ending)),
+            }
+            match Parser::default().parse(&self.lent) {
+                Ok(Head::Response { id: Some(id), is_error }) if id == replay.id => {
+                    let replay = replay.clone();
+                    if self.agree(&replay, is_error) {
+                        return Some(Incoming::Message(&self.lent));
+                    }
+                    if self.fault.is_some() {
+                        return None;
+                    }
+                }
+                Ok(Head::Response { .. }) => {
+                    tracing::debug!("an answer of the new server to what it has not been asked");
+                }
+                _ => return Some(Incoming::Message(&self.lent)),
+            }
+        }
+        if let Some(message) = self.own.pop_front() {
+            self.lent = message;
+            return Some(Incoming::Message(&self.lent));
+        }
+        self.link.next()
+    }
+
+    fn consumed(&mut self, position: u64) {
+        self.link.consumed(position);
+    }
+
+    fn position(&self) -> u64 {
+        self.link.position()
+    }
+
+    fn limits_itself(&self) -> bool {
+        true
+    }
+
+    /// While another server is looked for, the client is read all the same, within a bound:
+    /// else nobody would notice that it has ended.
+    fn has_room(&self) -> bool {
+        if !self.holds_back() {
+            return self.link.has_room();
+        }
+        let may_pass = matches!(self.phase, Phase::Open) || !self.link.was_connected();
+        self.held.bytes() < BACKLOG && (may_pass || self.link.has_room())
+    }
+
+    fn is_overfull(&self) -> bool {
+        self.link.is_overfull() || self.held.bytes() > 2 * BACKLOG
+    }
+
+    fn send(&mut self, message: &[u8]) {
+        self.accepted += 1;
+        if !self.holds_back() {
+            return self.link.send(message);
+        }
+        let is_open = matches!(self.phase, Phase::Open);
+        match Bearing::of(message) {
+            // Its server, old or new, is there and waits for it.
+            Bearing::Refers if !is_open => self.link.send(message),
+            Bearing::Cancels(Some(id)) if self.held.requests().contains(&id) => {
+                self.held.push(message);
+            }
+            Bearing::Cancels(_) if matches!(self.phase, Phase::Draining) => self.link.send(message),
+            // Of a request that went with the old server.
+            Bearing::Cancels(_) if !is_open => {}
+            _ => self.held.push(message),
+        }
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        self.finishing = Some(ending);
+        self.release();
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        self.link.poll_flush(cx)
+    }
+
+    fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// What is held is kept until it is sent or answered, as in a link.
+    fn handed_over(&self) -> u64 {
+        self.accepted
+    }
+
+    fn is_settled(&self) -> bool {
+        self.held.is_empty() && self.link.is_settled()
+    }
+
+    fn send_limit(&self) -> usize {
+        self.link.send_limit()
+    }
+}
