@@ -18,7 +18,7 @@ pub(crate) use failure::Failure;
 pub(crate) use logging::{LogFormat, LogLevel};
 pub(crate) use output::{print, print_json, shell_word};
 
-use crate::commands::{cert, completions, config, connect, demo, demo_server, init, serve};
+use crate::commands::{cert, completions, config, connect, demo, demo_server, doctor, init, serve};
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
 #[derive(Debug, Parser)]
@@ -37,6 +37,7 @@ Examples:
   sealwire serve                      serve them over mutual TLS
   sealwire connect NAME               what an MCP client runs to reach one
   sealwire cert bundle laptop         the one file another machine needs
+  sealwire doctor                     what is wrong, and what to do about it
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration.";
 
@@ -68,6 +69,7 @@ enum Command {
     Serve(serve::Arguments),
     Connect(connect::Arguments),
     Config(config::Arguments),
+    Doctor(doctor::Arguments),
     Demo(demo::Arguments),
     DemoServer(demo_server::Arguments),
     Completions(completions::Arguments),
@@ -89,6 +91,7 @@ impl Command {
             Self::Serve(arguments) => serve::run(&arguments, context),
             Self::Connect(arguments) => connect::run(arguments, context),
             Self::Config(arguments) => config::run(&arguments, context),
+            Self::Doctor(arguments) => doctor::run(&arguments, context),
             Self::Demo(arguments) => demo::run(&arguments),
             Self::DemoServer(arguments) => demo_server::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),

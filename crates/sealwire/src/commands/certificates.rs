@@ -154,7 +154,7 @@ fn read(file: &Path) -> Result<Vec<Shown>, Failure> {
 }
 
 /// Every certificate file: `certs/<directory>/<name>-cert.pem`, the authority's first.
-fn certificate_files(home: &Home) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn certificate_files(home: &Home) -> Result<Vec<PathBuf>, Failure> {
     let failed = |path: &Path| {
         let place = path.display().to_string();
         move |error: std::io::Error| {
@@ -215,6 +215,6 @@ fn status(summary: &CertificateSummary, now: Timestamp) -> &'static str {
 }
 
 /// A certificate from elsewhere may hold anything; a terminal must not obey it.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

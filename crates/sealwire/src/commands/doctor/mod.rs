@@ -1,0 +1,190 @@
+//! `sealwire doctor`: what is wrong, weak or about to be, and what to do about it.
+//!
+//! Each area is a file. None stops at its first finding, and none changes anything.
+
+mod authorities;
+mod certificates;
+mod endpoints;
+mod finding;
+mod home;
+mod listeners;
+mod mcp;
+mod progress;
+mod remedies;
+mod report;
+mod servers;
+mod settings;
+mod validity;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use sealwire::config::{SecureMcpConfig, ServerEntry, parse_duration};
+use sealwire_names::Timestamp;
+
+use crate::cli::{Context, Failure, print, print_json};
+use finding::{Finding, Id, Severity};
+use report::Report;
+
+/// Find out what is wrong, and what to do about it
+///
+/// Looks at the home, the configuration, certificates and keys, starts each server that is
+/// served here, and reaches each that is connected to, as `serve` and `connect` would. It
+/// goes on after what it finds, and changes nothing. Notes and warnings do not fail it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire doctor
+  sealwire doctor github --timeout 60s
+  sealwire doctor --offline --strict           in a script: files and settings alone
+  sealwire doctor --json | jq -r '.findings[] | select(.severity == \"error\") | .remedy'
+
+docs/doctor.md lists all findings. Exit codes: 0 no error, 1 errors found, 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// The servers to look at [default: all of the configuration]
+    names: Vec<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    /// Start no server, connect to nothing and bind nothing
+    #[arg(long)]
+    offline: bool,
+    /// Fail on warnings, too
+    #[arg(long)]
+    strict: bool,
+    /// Longest wait for each answer of a server
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    timeout: Duration,
+}
+
+/// What is looked at, and how.
+struct Case<'a> {
+    context: &'a Context,
+    /// The configuration as far as it is understood; `None` if it is not.
+    config: Option<SecureMcpConfig>,
+    /// The entries asked for; all if there are none.
+    names: &'a [String],
+    /// How long to wait for each answer.
+    patience: Duration,
+    now: Timestamp,
+}
+
+impl Case<'_> {
+    /// The entries to look at.
+    fn entries(&self) -> impl Iterator<Item = &ServerEntry> {
+        let all = self.config.iter().flat_map(|config| config.servers.values());
+        all.filter(|entry| self.names.is_empty() || self.names.contains(&entry.name))
+    }
+
+    /// A command of this program for this home, to be pasted into a shell.
+    fn sealwire(&self, rest: &str) -> String {
+        format!("{} {rest}", self.context.invocation)
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    let mut report = Report::default();
+    let mut case = Case {
+        context,
+        config: None,
+        names: &arguments.names,
+        patience: arguments.timeout,
+        now: SystemTime::now().into(),
+    };
+    home::examine(&case, &mut report);
+    case.config = configuration(&case, &mut report)?;
+    certificates::examine(&case, &mut report);
+    settings::examine(&case, &mut report);
+    servers::examine(&case, &mut report);
+    if !arguments.offline {
+        online(&case, &mut report)?;
+    }
+
+    if arguments.json {
+        let (home, config) = (context.home.root(), &context.config_file);
+        print_json(&report.json(home, config, &case.now.to_string()))?;
+    } else {
+        print(&report.text())?;
+    }
+    let errors = report.count(Severity::Error);
+    let warnings = if arguments.strict { report.count(Severity::Warning) } else { 0 };
+    if errors + warnings == 0 {
+        return Ok(());
+    }
+    let failure = Failure::new(format!("found {}", report.summary()));
+    Err(failure.at(context.home.root().display()).fix("as each line of the result says"))
+}
+
+/// The configuration, and what is wrong with it.
+fn configuration(case: &Case<'_>, report: &mut Report) -> Result<Option<SecureMcpConfig>, Failure> {
+    let (home, file) = (&case.context.home, &case.context.config_file);
+    if !home.root().exists() && *file == home.config_file() {
+        // That the home is missing says it all.
+        return Ok(None);
+    }
+    let examined = match SecureMcpConfig::examine(home.root(), file) {
+        Ok(examined) => examined,
+        Err(error) => {
+            for problem in error.problems() {
+                let found = Finding::error(Id::ConfigMissing, problem.statement());
+                let found = found.at(problem.place());
+                report.found(if file.exists() {
+                    found.fix(problem.remedy.as_str())
+                } else {
+                    found.run(case.sealwire("init"))
+                });
+            }
+            return Ok(None);
+        }
+    };
+    for problem in &examined.problems {
+        let found = Finding::error(Id::ConfigInvalid, problem.statement());
+        report.found(found.at(problem.place()).fix(problem.remedy.as_str()));
+    }
+    let Some(config) = examined.config else { return Ok(None) };
+    if examined.problems.is_empty() {
+        report.passed("the configuration is valid", file.display());
+        check_names(case, &config)?;
+        if config.servers.is_empty() {
+            report.found(
+                Finding::note(Id::NoServers, "nothing is served and nothing connected to")
+                    .at(file.display())
+                    .fix("add a table: [mcp_servers.demo] with command = \"sealwire\", args = [\"demo-server\"]"),
+            );
+        }
+    }
+    Ok(Some(config))
+}
+
+/// A name that is no entry's is wrong usage: nothing would be looked at.
+fn check_names(case: &Case<'_>, config: &SecureMcpConfig) -> Result<(), Failure> {
+    let asked: BTreeSet<&String> = case.names.iter().collect();
+    match asked.into_iter().find(|name| !config.servers.contains_key(*name)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let known: Vec<&str> = config.servers.keys().map(String::as_str).collect();
+            Err(Failure::usage(format!("no server {unknown:?} is configured"))
+                .at(case.context.config_file.display())
+                .fix(format!("name one of: {}", known.join(", "))))
+        }
+    }
+}
+
+/// What takes other programs and the network, side by side.
+fn online(case: &Case<'_>, report: &mut Report) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("cannot start").because(error))?;
+    let found = runtime.block_on(async {
+        let mut checks = progress::Checks::default();
+        servers::start_all(case, report, &mut checks);
+        listeners::check_all(case, &mut checks);
+        endpoints::reach_all(case, &mut checks);
+        checks.run().await
+    });
+    runtime.shutdown_background();
+    report.append(found);
+    Ok(())
+}

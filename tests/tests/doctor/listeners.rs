@@ -1,0 +1,86 @@
+//! The addresses that are listened on.
+
+use std::net::TcpListener;
+
+use sealwire_testkit::openssl::Leaf;
+use sealwire_testkit::{Home, Serve};
+use sealwire_tests::{ECHO, echo_table, serving_echo};
+
+use super::{Examination, doctor, doctor_with};
+
+/// Examines a home that is to serve `echo` and more at an address.
+#[track_caller]
+fn at(home: &Home, address: &str, more: &str, args: &[&str]) -> Examination {
+    let text = format!("[listen]\naddress = \"{address}\"\n\n{}{more}", echo_table());
+    let config = home.write("same.toml", text);
+    doctor_with(home, &["--config", config.to_str().unwrap()], args)
+}
+
+#[test]
+fn another_program_has_the_address() {
+    let home = Home::with_config(&echo_table());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let examination = at(&home, &address.to_string(), "", &["--timeout", "1s"]);
+    let port = address.port().to_string();
+    examination.one("error", "address_in_use", &["ss -ltnp", &port, "another port"]);
+    at(&home, &address.to_string(), "", &["--offline"]).content();
+}
+
+#[test]
+fn our_own_serve_has_the_address() {
+    let (home, serve) = serving_echo("");
+    let examination = at(&home, &serve.address().to_string(), "", &[]);
+    examination.content();
+    examination.passed(&["a serve runs there", ECHO]);
+    let lines = serve.log().lines();
+    assert!(lines.iter().all(|line| !line.contains("refused")), "{lines:#?}");
+}
+
+#[test]
+fn our_own_serve_has_another_configuration() {
+    let (home, serve) = serving_echo("");
+    let address = serve.address().to_string();
+    let more = echo_table().replace("servers.echo", "servers.more");
+    let config = home.write("both.toml", format!("{}{more}", echo_table()));
+    let config = config.to_str().unwrap();
+    home.run(&["--config", config, "cert", "issue", "--all"]).ok();
+    let examination = at(&home, &address, &more, &[]);
+    let found = examination.one("warning", "serve_outdated", &["restart", "serve"]);
+    assert_eq!(found["server"], "more");
+
+    // The same name, and another certificate than the one in the file.
+    let other = home.authority().issue(&Leaf::server(ECHO));
+    let pair =
+        format!("tls_cert = \"{}\"\ntls_key = \"{}\"\n", other.cert.display(), other.key.display());
+    let examination = at(&home, &address, &pair, &[]);
+    let found: Vec<_> = examination.grave().iter().map(|f| f["id"].clone()).collect();
+    // That of the foreign tool lives for 30 days.
+    assert_eq!(found, ["certificate_expires_soon", "serve_outdated"], "{}", examination.output);
+}
+
+#[test]
+fn an_address_of_another_machine() {
+    let home = Home::with_config(&echo_table());
+    // Set aside for documentation (RFC 5737): no machine has it.
+    let examination = at(&home, "192.0.2.1:7443", "", &[]);
+    examination.one("error", "address_unavailable", &["192.0.2.1:7443", "address of this machine"]);
+}
+
+#[test]
+fn two_listeners_that_exclude_each_other() {
+    let more = echo_table().replace("servers.echo", "servers.more");
+    let home = Home::with_config(&format!("{}{more}", echo_table()));
+    let more = format!("{more}bind_address = \"127.0.0.1:7999\"\n");
+    let examination = at(&home, "0.0.0.0:7999", &more, &["--offline"]);
+    examination.one("error", "address_overlap", &["another port", "bind_address"]);
+}
+
+/// `serve` and the doctor agree on what can be served.
+#[test]
+fn what_is_in_order_can_be_served() {
+    let home = Home::with_config(&echo_table());
+    doctor(&home, &[]).content();
+    let serve = Serve::start(&home);
+    assert!(serve.stop().success());
+}
