@@ -232,6 +232,51 @@ fn what_is_no_pem() {
     finds(key, "error", "pem_damaged", &[CA_KEY, "backup"]);
 }
 
+/// What is only in the wrong form need not be issued anew.
+#[test]
+fn a_key_with_a_passphrase() {
+    let plant = |home: &Home| {
+        let (key, plain) = (home.file(KEY), home.file("plain.pem"));
+        fs::rename(&key, &plain).unwrap();
+        let [key, plain] = [&key, &plain].map(|path| path.to_str().unwrap());
+        openssl(&["pkey", "-in", plain, "-aes256", "-passout", "pass:x", "-out", key]);
+        home.chmod(KEY, 0o600);
+    };
+    finds(plant, "error", "pem_damaged", &[KEY, "passphrase", "openssl pkey"]);
+}
+
+/// The leaf is not blamed for the authority's end.
+#[test]
+fn an_authority_that_has_expired() {
+    let plant = |home: &Home| {
+        let (cert, key) = (home.file("old.pem"), home.file(CA_KEY));
+        let [cert, key] = [&cert, &key].map(|path| path.to_str().unwrap());
+        // Signed by itself, as `openssl req` dates nothing into the past.
+        let subject = "/CN=Old CA";
+        let dir = home.file("old");
+        fs::create_dir(&dir).unwrap();
+        let request = dir.join("request.pem");
+        let request = request.to_str().unwrap();
+        openssl(&["req", "-new", "-key", key, "-out", request, "-subj", subject]);
+        let dir = dir.to_str().unwrap();
+        fs::write(format!("{dir}/index.txt"), "").unwrap();
+        let config = format!(
+            "[ca]\ndefault_ca = this\n[this]\ndatabase = {dir}/index.txt\nnew_certs_dir = {dir}\n\
+             policy = any\nrand_serial = yes\n[any]\ncommonName = supplied\n[ca_ext]\n\
+             basicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign\n"
+        );
+        let file = home.write("old/ca.cnf", config);
+        let mut args = vec!["ca", "-batch", "-notext", "-md", "sha256", "-selfsign"];
+        args.extend(["-config", file.to_str().unwrap(), "-extensions", "ca_ext"]);
+        args.extend(["-keyfile", key, "-in", request, "-out", cert]);
+        args.extend(["-startdate", "20210101000000Z", "-enddate", "20211231000000Z"]);
+        openssl(&args);
+        let table = "[security.certificates]\nca_cert = \"old.pem\"\n";
+        home.configure(&format!("{table}\n{}", echo_table()));
+    };
+    finds(plant, "error", "certificate_expired", &["old.pem", "another authority"]);
+}
+
 #[test]
 fn an_authority_that_is_none() {
     let plant = |home: &Home| {
@@ -278,6 +323,24 @@ fn a_configuration_that_is_not_valid() {
         home.write("sealwire.toml", text);
     };
     finds(include, "error", "config_invalid", &["more.toml"]);
+}
+
+#[test]
+fn files_that_are_included() {
+    let include = |home: &Home| {
+        let text = "include = \"servers.d/*.toml\"\n\n[listen]\naddress = \"127.0.0.1:0\"\n\n";
+        home.write("sealwire.toml", format!("{text}{}", echo_table()));
+    };
+    let parts = ["sealwire.toml:1", "correct the pattern"];
+    let (home, _) = finds(include, "warning", "include_empty", &parts);
+    home.write("servers.d/a.toml", "\n[mcp_servers.a]\nendpoint = \"127.0.0.1:1\"\n");
+    doctor(&home, &["--offline"]).content();
+
+    // What is wrong with a server is told where that server is written.
+    home.write("servers.d/a.toml", "\n[mcp_servers.a]\ncommand = \"no-such-program\"\n");
+    home.run(&["cert", "issue", "--all"]).ok();
+    let examination = doctor(&home, &["--offline"]);
+    examination.one("error", "command_not_found", &["servers.d/a.toml:2 [mcp_servers.a]"]);
 }
 
 #[test]

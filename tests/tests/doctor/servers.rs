@@ -1,8 +1,9 @@
 //! The servers served here are started as `serve` starts them, asked, and ended.
 
 use std::fs;
+use std::process::Stdio;
 
-use sealwire_testkit::{Home, bin, quoted, run, server_table, wait_until};
+use sealwire_testkit::{Home, Process, bin, quoted, run, server_table, wait_until};
 use sealwire_tests::echo_table;
 
 use super::{Examination, doctor, examined, remedy};
@@ -93,12 +94,32 @@ fn a_server_that_never_answers_is_ended_with_all_it_started() {
     let home = script("sleep 1000 & echo $! > \"$(dirname \"$0\")/pid\"; exec sleep 1000");
     let examination = doctor(&home, &["--timeout", "1s"]);
     examination.one("error", "server_silent", &["--timeout", "server.sh"]);
+    has_ended(&home);
+}
+
+/// The helper of a server whose id is in the file `pid`.
+#[track_caller]
+fn has_ended(home: &Home) {
     let pid = fs::read_to_string(home.file("pid")).unwrap();
     let process = format!("/proc/{}/stat", pid.trim());
     // A process that has ended may wait a moment for whoever inherited it.
     wait_until("the helper has ended", || {
         fs::read_to_string(&process).map_or(true, |stat| stat.contains(") Z "))
     });
+}
+
+#[test]
+fn who_loses_patience_leaves_no_server_behind() {
+    let home = script(
+        "echo $$ > \"$(dirname \"$0\")/new\"; mv \"$(dirname \"$0\")/new\" \"$(dirname \"$0\")/pid\"; exec sleep 1000",
+    );
+    let mut command = home.sealwire();
+    command.args(["doctor", "--timeout", "1h"]).stdout(Stdio::null());
+    let mut process = Process::spawn(command);
+    wait_until("the server runs", || home.file("pid").exists());
+    process.interrupt();
+    assert_eq!(process.wait().code(), Some(1));
+    has_ended(&home);
 }
 
 #[test]

@@ -41,6 +41,10 @@ impl Place {
     pub(crate) fn file(&self) -> &Path {
         &self.file
     }
+
+    pub(crate) fn line(&self) -> usize {
+        self.line
+    }
 }
 
 /// A value and where it was written.

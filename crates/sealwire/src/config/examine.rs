@@ -1,10 +1,12 @@
 //! What can be said of a configuration that is not valid: for a diagnosis, never to act on.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::error::Problems;
 use super::typed::Typed;
 use super::{ConfigError, Problem, SecureMcpConfig, check, home_at, include};
+use crate::home::Home;
 
 /// A configuration as far as it can be understood, and all that is wrong with it.
 #[derive(Clone, Debug)]
@@ -15,6 +17,10 @@ pub struct Examined {
     pub config: Option<SecureMcpConfig>,
     /// What is wrong, in file order; empty exactly if the configuration is valid.
     pub problems: Vec<Problem>,
+    /// Patterns of `include` that match no file: allowed, as a directory may be filled later.
+    pub without_match: Vec<Problem>,
+    /// The file and line of each server's table.
+    pub places: BTreeMap<String, (PathBuf, usize)>,
 }
 
 impl SecureMcpConfig {
@@ -28,9 +34,16 @@ impl SecureMcpConfig {
         let source = include::read_main(file)?;
         let mut problems = Problems::default();
         let Some(mut typed) = Typed::read(&source, &mut problems) else {
-            return Ok(Examined { config: None, problems: problems.sorted() });
+            let (without_match, places) = (Vec::new(), BTreeMap::new());
+            let problems = problems.sorted();
+            return Ok(Examined { config: None, problems, without_match, places });
         };
         include::load(&home, &mut typed, &mut problems);
+        let places = typed
+            .servers
+            .iter()
+            .map(|(name, _)| (name.value.clone(), (name.at.file().to_owned(), name.at.line())));
+        let places = places.collect();
         let mut problems = problems.sorted();
         let mut of_rules = Problems::default();
         let config = check::check(&home, &typed, &mut of_rules);
@@ -40,8 +53,23 @@ impl SecureMcpConfig {
             problems = of_rules.sorted();
         }
         let config = config.and_then(|config| without(config, file, &problems));
-        Ok(Examined { config, problems })
+        Ok(Examined { config, problems, without_match: without_match(&home, &typed), places })
     }
+}
+
+fn without_match(home: &Home, typed: &Typed) -> Vec<Problem> {
+    let Some(patterns) = &typed.include else { return Vec::new() };
+    let has_none = |pattern: &&String| {
+        // What is wrong with a pattern has been said.
+        let mut wrong = Problems::default();
+        let found = include::matches(home, patterns, pattern, &mut wrong);
+        found.is_empty() && wrong.sorted().is_empty()
+    };
+    let problem = |pattern: &String| {
+        let remedy = "correct the pattern, or leave it out until there is a file for it";
+        patterns.at.problem(format!("no file matches {pattern:?}"), remedy)
+    };
+    patterns.value.iter().filter(has_none).map(problem).collect()
 }
 
 /// The configuration without the servers that `problems` concern; `None` if they concern
@@ -86,6 +114,9 @@ mod tests {
     fn a_valid_configuration_is_the_loaded_one() {
         let examined = examined(GOOD);
         assert_eq!(examined.problems, []);
+        assert_eq!(examined.without_match, []);
+        let (file, line) = &examined.places["good"];
+        assert_eq!((file.ends_with("sealwire.toml"), *line), (true, 1));
         assert!(examined.config.unwrap().servers.contains_key("good"));
     }
 
@@ -102,6 +133,13 @@ mod tests {
             let servers = examined.config.unwrap().servers;
             assert_eq!(servers.keys().collect::<Vec<_>>(), ["good"], "{bad}");
         }
+    }
+
+    #[test]
+    fn a_pattern_without_match_is_no_problem_and_is_told() {
+        let examined = examined(&format!("include = \"servers.d/*.toml\"\n{GOOD}"));
+        assert_eq!(examined.problems, []);
+        assert_eq!(examined.without_match.len(), 1);
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub(crate) fn load(home: &Home, typed: &mut Typed, problems: &mut Problems) {
     }
 }
 
-fn matches(
+/// The files that a pattern of `include` names.
+pub(crate) fn matches(
     home: &Home,
     patterns: &Located<Vec<String>>,
     pattern: &str,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sealwire::config::{SecureMcpConfig, ServerRole};
 use sealwire_identity::{
-    CertificateSummary, Credential, Error, PeerVerifier, Role, describe, files,
+    CertificateSummary, Credential, Error, PeerVerifier, PemError, Role, describe, files,
     parse_pem_certificates,
 };
 use sealwire_names::{Kind, PeerId, Refusal, RefusalCode};
@@ -198,9 +198,10 @@ impl Check<'_, '_> {
             Ok(chain) => chain,
             Err(error) => {
                 let found = Finding::error(id_of(&error), error.to_string()).at(&label);
-                return self.report.found(match error {
-                    Error::Pem { .. } => issued.fix(self.case, found),
-                    error => found.fix(error.remedy()),
+                return self.report.found(if can_be_converted(&error) {
+                    found.fix(error.remedy())
+                } else {
+                    issued.fix(self.case, found)
                 });
             }
         };
@@ -267,9 +268,10 @@ impl Check<'_, '_> {
             }
             Err(error) => {
                 let found = Finding::error(id_of(&error), error.to_string()).at(key.display());
-                self.report.found(match error {
-                    Error::Io { .. } | Error::FileType { .. } => found.fix(error.remedy()),
-                    _ => issued.fix(self.case, found),
+                self.report.found(if can_be_converted(&error) {
+                    found.fix(error.remedy())
+                } else {
+                    issued.fix(self.case, found)
                 });
             }
         }
@@ -278,6 +280,20 @@ impl Check<'_, '_> {
 
 fn leaf_of(file: &Path) -> Option<CertificateSummary> {
     describe(&files::read_public(file).ok()?, "").ok()?.into_iter().next()
+}
+
+/// Whether the file is only in the wrong form, or out of reach, so that nothing need be
+/// issued anew.
+fn can_be_converted(error: &Error) -> bool {
+    use PemError as P;
+    match error {
+        Error::Io { .. } | Error::FileType { .. } => true,
+        Error::Pem { problem, .. } => !matches!(
+            problem,
+            P::Empty | P::Truncated | P::Base64 | P::NotPem | P::NoCertificate | P::NoKey
+        ),
+        _ => false,
+    }
 }
 
 /// A file in a directory that cannot be entered is not known to be missing.

@@ -33,7 +33,7 @@ pub(super) fn reach_all(case: &Case<'_>, checks: &mut Checks) {
         let target = Target {
             name: entry.name.clone(),
             endpoint: endpoint.clone(),
-            config_place: servers::table(case, entry),
+            config_place: case.table(entry),
             patience: case.patience,
             now: case.now,
         };

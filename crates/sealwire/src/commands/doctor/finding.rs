@@ -182,6 +182,7 @@ ids! {
     ModeTooWide => "mode_too_wide",
     ConfigMissing => "config_missing",
     ConfigInvalid => "config_invalid",
+    IncludeEmpty => "include_empty",
     ConfigExposed => "config_exposed",
     NoServers => "no_servers",
     ClockBehind => "clock_behind",

@@ -30,7 +30,7 @@ pub(super) fn check_all(case: &Case<'_>, checks: &mut Checks) {
             target: Target {
                 name: entry.name.clone(),
                 endpoint: to_dial(address).to_string(),
-                config_place: servers::table(case, entry),
+                config_place: case.table(entry),
                 patience: case.patience,
                 now: case.now,
             },

@@ -16,13 +16,15 @@ mod servers;
 mod settings;
 mod validity;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use sealwire::config::{SecureMcpConfig, ServerEntry, parse_duration};
 use sealwire_names::Timestamp;
 
+use super::signals;
 use crate::cli::{Context, Failure, print, print_json};
 use finding::{Finding, Id, Severity};
 use report::Report;
@@ -58,11 +60,17 @@ pub(crate) struct Arguments {
     timeout: Duration,
 }
 
+/// What a configuration without servers needs.
+const EXAMPLE: &str = "add a table: [mcp_servers.demo] with command = \"sealwire\", \
+                       args = [\"demo-server\"]";
+
 /// What is looked at, and how.
 struct Case<'a> {
     context: &'a Context,
     /// The configuration as far as it is understood; `None` if it is not.
     config: Option<SecureMcpConfig>,
+    /// Where each of its servers is written.
+    places: BTreeMap<String, (PathBuf, usize)>,
     /// The entries asked for; all if there are none.
     names: &'a [String],
     /// How long to wait for each answer.
@@ -77,6 +85,15 @@ impl Case<'_> {
         all.filter(|entry| self.names.is_empty() || self.names.contains(&entry.name))
     }
 
+    /// Where the configuration has an entry.
+    fn table(&self, entry: &ServerEntry) -> String {
+        let table = format!("[mcp_servers.{}]", entry.name);
+        match self.places.get(&entry.name) {
+            Some((file, line)) => format!("{}:{line} {table}", file.display()),
+            None => format!("{} {table}", self.context.config_file.display()),
+        }
+    }
+
     /// A command of this program for this home, to be pasted into a shell.
     fn sealwire(&self, rest: &str) -> String {
         format!("{} {rest}", self.context.invocation)
@@ -88,12 +105,13 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let mut case = Case {
         context,
         config: None,
+        places: BTreeMap::new(),
         names: &arguments.names,
         patience: arguments.timeout,
         now: SystemTime::now().into(),
     };
     home::examine(&case, &mut report);
-    case.config = configuration(&case, &mut report)?;
+    configuration(&mut case, &mut report)?;
     certificates::examine(&case, &mut report);
     settings::examine(&case, &mut report);
     servers::examine(&case, &mut report);
@@ -117,11 +135,11 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
 }
 
 /// The configuration, and what is wrong with it.
-fn configuration(case: &Case<'_>, report: &mut Report) -> Result<Option<SecureMcpConfig>, Failure> {
+fn configuration(case: &mut Case<'_>, report: &mut Report) -> Result<(), Failure> {
     let (home, file) = (&case.context.home, &case.context.config_file);
     if !home.root().exists() && *file == home.config_file() {
         // That the home is missing says it all.
-        return Ok(None);
+        return Ok(());
     }
     let examined = match SecureMcpConfig::examine(home.root(), file) {
         Ok(examined) => examined,
@@ -135,26 +153,31 @@ fn configuration(case: &Case<'_>, report: &mut Report) -> Result<Option<SecureMc
                     found.run(case.sealwire("init"))
                 });
             }
-            return Ok(None);
+            return Ok(());
         }
     };
     for problem in &examined.problems {
         let found = Finding::error(Id::ConfigInvalid, problem.statement());
         report.found(found.at(problem.place()).fix(problem.remedy.as_str()));
     }
-    let Some(config) = examined.config else { return Ok(None) };
-    if examined.problems.is_empty() {
+    for problem in &examined.without_match {
+        let found = Finding::warning(Id::IncludeEmpty, problem.statement());
+        report.found(found.at(problem.place()).fix(problem.remedy.as_str()));
+    }
+    if let Some(config) = examined.config.as_ref().filter(|_| examined.problems.is_empty()) {
         report.passed("the configuration is valid", file.display());
-        check_names(case, &config)?;
+        check_names(case, config)?;
         if config.servers.is_empty() {
             report.found(
                 Finding::note(Id::NoServers, "nothing is served and nothing connected to")
                     .at(file.display())
-                    .fix("add a table: [mcp_servers.demo] with command = \"sealwire\", args = [\"demo-server\"]"),
+                    .fix(EXAMPLE),
             );
         }
     }
-    Ok(Some(config))
+    case.config = examined.config;
+    case.places = examined.places;
+    Ok(())
 }
 
 /// A name that is no entry's is wrong usage: nothing would be looked at.
@@ -178,13 +201,19 @@ fn online(case: &Case<'_>, report: &mut Report) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::new("cannot start").because(error))?;
     let found = runtime.block_on(async {
+        // A server that is being tried ends with us, however we end.
+        let stop = signals::stop()?;
         let mut checks = progress::Checks::default();
         servers::start_all(case, report, &mut checks);
         listeners::check_all(case, &mut checks);
         endpoints::reach_all(case, &mut checks);
-        checks.run().await
+        tokio::select! {
+            found = checks.run() => Ok(found),
+            () = stop => Err(Failure::new("stopped before all was looked at")),
+        }
     });
+    // A name service that does not answer must not keep us.
     runtime.shutdown_background();
-    report.append(found);
+    report.append(found?);
     Ok(())
 }

@@ -37,10 +37,10 @@ impl Report {
     /// Adds a finding, unless the same is known of the same place: a key may be read for
     /// several servers.
     pub(super) fn found(&mut self, finding: Finding) {
-        let known = |known: &&Finding| {
-            (known.id, &known.place, &known.code) == (finding.id, &finding.place, &finding.code)
+        let same = |known: &Finding| {
+            (known.id, &known.place, &known.what) == (finding.id, &finding.place, &finding.what)
         };
-        if self.findings().find(known).is_none_or(|known| known.what != finding.what) {
+        if !self.findings().any(same) {
             self.entries.push(Entry::Found(finding));
         }
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sealwire::config::{ServerEntry, ServerRole};
+use sealwire::config::ServerRole;
 use sealwire::serving::child_config;
 use sealwire_relay::{ChildConfig, Trial, TrialEnd};
 
@@ -26,7 +26,7 @@ const LINES: usize = 10;
 pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     for entry in case.entries() {
         let ServerRole::Serve { command, args, env, cwd, .. } = &entry.role else { continue };
-        let place = table(case, entry);
+        let place = case.table(entry);
         let mark = report.mark();
         if let Some(cwd) = cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
             let what = format!("the working directory {} is not there", cwd.display());
@@ -55,7 +55,7 @@ pub(super) fn start_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
         if let Some(child) = child_config(&entry.role).filter(|_| !known) {
             let trial = Start {
                 name: entry.name.clone(),
-                place: table(case, entry),
+                place: case.table(entry),
                 child,
                 max_message: config.listen.max_message_size,
                 patience: case.patience,
@@ -63,11 +63,6 @@ pub(super) fn start_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
             checks.add(entry.name.clone(), trial.run());
         }
     }
-}
-
-/// How the configuration calls an entry.
-pub(super) fn table(case: &Case<'_>, entry: &ServerEntry) -> String {
-    format!("{}: [mcp_servers.{}]", case.context.config_file.display(), entry.name)
 }
 
 fn program(
