@@ -36,7 +36,7 @@ fn a_command_that_is_not_there() {
     doctor(&home, &["--offline"]).one("error", "command_not_found", &[]);
 
     let home = with_server("[mcp_servers.bad]\ncommand = \"/no/such/program\"\n");
-    doctor(&home, &[]).one("error", "command_not_found", &["/no/such/program"]);
+    doctor(&home, &[]).one("error", "command_not_found", &["correct command"]);
 }
 
 /// The `PATH` that counts is the one the program will have.
@@ -92,7 +92,7 @@ fn a_server_that_ends_at_once() {
 #[test]
 fn a_server_that_never_answers_is_ended_with_all_it_started() {
     let home = script("sleep 1000 & echo $! > \"$(dirname \"$0\")/pid\"; exec sleep 1000");
-    let examination = doctor(&home, &["--timeout", "1s"]);
+    let examination = doctor(&home, &["--timeout", "3s"]);
     examination.one("error", "server_silent", &["--timeout", "server.sh"]);
     has_ended(&home);
 }
@@ -125,8 +125,9 @@ fn who_loses_patience_leaves_no_server_behind() {
 #[test]
 fn a_server_that_refuses() {
     let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"not today"}}"#;
-    let home = script(&format!("read line; echo '{error}'; cat > /dev/null"));
-    let examination = doctor(&home, &["--timeout", "2s"]);
+    let again = error.replace("\"id\":1", "\"id\":2");
+    let home = script(&format!("read a; echo '{error}'; read a; echo '{again}'; cat > /dev/null"));
+    let examination = doctor(&home, &[]);
     examination.one("error", "server_refuses", &["server.sh"]);
     assert!(what(&examination).contains("not today"), "{}", what(&examination));
 }

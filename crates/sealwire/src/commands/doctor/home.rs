@@ -163,8 +163,12 @@ impl Walk<'_, '_> {
 
 /// A file or directory that is open to more users than it may be.
 pub(super) fn too_wide(path: &Path, mode: u32, allowed: u32) -> Finding {
-    let others = if mode & 0o022 != 0 { "others can change it" } else { "others can read it" };
-    let what = format!("has mode {mode:04o}, wider than {allowed:04o}: {others}");
+    let why = match mode & !allowed {
+        more if more & 0o022 != 0 => "others can change it",
+        more if more & 0o055 != 0 => "others can read it",
+        _ => "nothing may ever change it",
+    };
+    let what = format!("has mode {mode:04o}, wider than {allowed:04o}: {why}");
     let command = format!("chmod {allowed:o} {}", remedies::word(path));
     Finding::error(Id::ModeTooWide, what).at(path.display()).run(command)
 }

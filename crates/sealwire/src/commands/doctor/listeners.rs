@@ -25,6 +25,10 @@ pub(super) fn check_all(case: &Case<'_>, checks: &mut Checks) {
     for entry in case.entries() {
         let ServerRole::Serve { bind_address, tls_cert, .. } = &entry.role else { continue };
         let address = bind_address.unwrap_or(config.listen.address);
+        // There is always a free port.
+        if address.port() == 0 && address.ip().is_loopback() {
+            continue;
+        }
         let on_disk = files::read_public(tls_cert).and_then(|pem| describe(&pem, ""));
         listeners.entry(address).or_default().push(Served {
             target: Target {
@@ -128,7 +132,10 @@ impl Served {
     }
 
     fn outdated(&self, what: String) -> Finding {
-        let remedy = format!("restart it with this configuration: {}", self.serve);
+        let remedy = format!(
+            "see its log for why it has not taken these files, or restart it: {}",
+            self.serve
+        );
         Finding::warning(Id::ServeOutdated, what).at(&self.target.endpoint).fix(remedy)
     }
 }

@@ -73,15 +73,13 @@ fn program(
     report: &mut Report,
 ) {
     let Some(file) = find(command, env, cwd) else {
-        let what = if command.contains('/') {
-            format!("{command} is not there")
+        let (what, remedy) = if command.contains('/') {
+            (format!("{command} is not there"), "correct command, or install the program".into())
         } else {
-            format!("{command} is in no directory of PATH")
+            let what = format!("{command} is in no directory of PATH");
+            let find = format!("`which {}` where it is found", shell_word(command));
+            (what, format!("install it, or write its full path in command ({find})"))
         };
-        let remedy = format!(
-            "install {command}, or write the full path of the program in command (which {})",
-            shell_word(command.rsplit('/').next().unwrap_or(command))
-        );
         return report.found(Finding::error(Id::CommandNotFound, what).at(place).fix(remedy));
     };
     let Ok(metadata) = file.metadata() else { return };
