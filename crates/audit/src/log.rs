@@ -45,7 +45,8 @@ impl AuditSink for LogSink {
                 subject = message.subject,
                 id = message.id.map(tracing::field::display),
                 result = %result,
-                duration_us = duration.as_micros(),
+                // A number in JSON, too, which 128 bits are not.
+                duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
                 "answered"
             ),
         }

@@ -1,9 +1,14 @@
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use sealwire::config::{ConfigError, Problem};
 
+/// How long standard error may take to take a failure.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Exit code when the command failed.
 const FAILED: u8 = 1;
 /// Exit code for wrong usage, as clap has it.
@@ -65,10 +70,18 @@ impl Failure {
     }
 
     /// Prints the failure to standard error and yields the exit code. That nobody reads
-    /// standard error any more is no reason to fail in another way.
+    /// standard error any more is no reason to fail in another way, or to wait.
     pub(crate) fn report(self) -> ExitCode {
-        drop(write!(std::io::stderr().lock(), "{self}"));
-        ExitCode::from(self.exit)
+        let exit = ExitCode::from(self.exit);
+        let (said, done) = mpsc::channel();
+        let say = move || {
+            drop(write!(io::stderr().lock(), "{self}"));
+            let _nobody_waits = said.send(());
+        };
+        if thread::Builder::new().name("failure".to_owned()).spawn(say).is_ok() {
+            let _too_late = done.recv_timeout(PATIENCE);
+        }
+        exit
     }
 }
 

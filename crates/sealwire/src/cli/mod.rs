@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use sealwire::config::{LogConfig, LogFormat, LogLevel};
 
 pub(crate) use context::Context;
 pub(crate) use failure::Failure;
-pub(crate) use logging::{LogFormat, LogLevel};
+pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, shell_word};
 
 use crate::commands::{cert, completions, config, connect, demo, demo_server, doctor, init, serve};
@@ -51,12 +52,12 @@ pub(crate) struct GlobalOptions {
     /// The configuration file [default: sealwire.toml in the home]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// What to log [default: info for serve, else warn]
+    /// What to log [default: [log] in the configuration and info for serve, else warn]
     #[arg(long, global = true, value_name = "LEVEL", value_enum)]
     pub(crate) log_level: Option<LogLevel>,
-    /// How to write the log
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
-    pub(crate) log_format: LogFormat,
+    /// How to write the log [default: [log] in the configuration for serve, else text]
+    #[arg(long, global = true, value_name = "FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
     /// Append the log to this file (mode 0600) instead of writing it to standard error
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
@@ -76,12 +77,19 @@ enum Command {
 }
 
 impl Command {
-    /// How much is logged when the user does not say.
-    fn log_level(&self) -> LogLevel {
-        match self {
-            Self::Serve(_) => LogLevel::Info,
-            _ => LogLevel::Warn,
-        }
+    /// How this command logs. Only `serve` asks the configuration: others are started by
+    /// people and MCP clients, whose terminal or log is no business of the daemon's.
+    fn log_settings(
+        &self,
+        options: &GlobalOptions,
+        context: &Context,
+    ) -> Result<LogSettings, Failure> {
+        Ok(match self {
+            Self::Serve(_) => {
+                LogSettings::new(options, &context.load_config()?.log, LogLevel::Info)
+            }
+            _ => LogSettings::new(options, &LogConfig::default(), LogLevel::Warn),
+        })
     }
 
     fn run(self, context: &Context) -> Result<(), Failure> {
@@ -103,10 +111,12 @@ impl Command {
 ///
 /// Wrong usage ends here with exit code 2, and `--help` and `--version` with 0.
 pub(crate) fn run() -> ExitCode {
-    let cli = Cli::parse();
-    let done = logging::start(&cli.global, cli.command.log_level())
-        .and_then(|()| Context::new(&cli.global))
-        .and_then(|context| cli.command.run(&context));
+    let Cli { global, command } = Cli::parse();
+    let done = Context::new(&global).and_then(|context| {
+        logging::start(&command.log_settings(&global, &context)?)?;
+        command.run(&context)
+    });
+    logging::finish();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -9,7 +9,10 @@ use sealwire_names::{AgentId, Kind, TrustDomain};
 use super::document::Located;
 use super::error::Problems;
 use super::typed::{self, Typed};
-use super::{DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, server};
+use super::{
+    DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole, admin, log,
+    server,
+};
 use crate::home::Home;
 
 /// The core whose certificate is presented when none is named.
@@ -44,6 +47,7 @@ pub(crate) fn check(
         listen_address: listen.as_ref().map(|listen| listen.address),
     };
     let servers = server::check_all(&context, &typed.servers, problems);
+    let admin = admin::check(&typed.admin, &listeners(listen.as_ref(), servers.values()), problems);
     Some(SecureMcpConfig {
         home: home.root().to_owned(),
         trust_domain: trust_domain?,
@@ -53,6 +57,8 @@ pub(crate) fn check(
         listen: listen?,
         servers,
         agents,
+        admin,
+        log: log::check(home, &typed.log, problems),
     })
 }
 
@@ -172,6 +178,21 @@ fn listen(typed: &typed::Listen, problems: &mut Problems) -> Option<ListenConfig
         resume_window: time(&typed.resume_window, default.resume_window),
         drain_timeout: time(&typed.drain_timeout, default.drain_timeout),
     })
+}
+
+/// The addresses to listen on, each with the key that says so.
+fn listeners<'a>(
+    listen: Option<&ListenConfig>,
+    servers: impl Iterator<Item = &'a ServerEntry>,
+) -> Vec<(SocketAddr, String)> {
+    let shared = listen.map(|listen| (listen.address, "[listen]".to_owned()));
+    let own = servers.filter_map(|entry| match &entry.role {
+        ServerRole::Serve { bind_address, .. } => {
+            Some(((*bind_address)?, format!("{:?}", entry.name)))
+        }
+        ServerRole::Connect { .. } => None,
+    });
+    shared.into_iter().chain(own).collect()
 }
 
 fn agents(given: Option<&Located<Vec<String>>>, problems: &mut Problems) -> Vec<AgentId> {

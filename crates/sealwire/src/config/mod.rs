@@ -8,12 +8,14 @@
 //!
 //! `docs/config.md` describes each key.
 
+mod admin;
 mod check;
 mod document;
 mod error;
 mod examine;
 mod files;
 mod include;
+mod log;
 mod schema;
 mod server;
 mod typed;
@@ -27,9 +29,11 @@ use std::time::Duration;
 
 use sealwire_names::{AgentId, TrustDomain};
 
+pub use admin::AdminConfig;
 pub use error::{ConfigError, Problem};
 pub use examine::Examined;
 pub use files::{CheckedFiles, CheckedServer};
+pub use log::{LogConfig, LogFormat, LogLevel};
 pub use server::is_endpoint;
 pub use value::duration as parse_duration;
 
@@ -64,6 +68,10 @@ pub struct SecureMcpConfig {
     pub servers: BTreeMap<String, ServerEntry>,
     /// The agents this home has, in the order given.
     pub agents: Vec<AgentId>,
+    /// Where health is told.
+    pub admin: AdminConfig,
+    /// What `serve` logs, if its command line does not say.
+    pub log: LogConfig,
 }
 
 /// Where to listen, and how much anybody may take.

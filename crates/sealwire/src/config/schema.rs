@@ -15,7 +15,7 @@ pub(crate) struct Table {
 pub(crate) const TOP: Table = Table {
     title: "top level",
     keys: &["include"],
-    tables: &["security", "listen", "defaults", "mcp_servers", "agent_security"],
+    tables: &["security", "listen", "defaults", "mcp_servers", "agent_security", "admin", "log"],
 };
 
 /// What an included file may hold.
@@ -75,9 +75,14 @@ pub(crate) const SERVER: Table = Table {
 pub(crate) const AGENT_SECURITY: Table =
     Table { title: "[agent_security]", keys: &["agents"], tables: &[] };
 
+pub(crate) const ADMIN: Table = Table { title: "[admin]", keys: &["address"], tables: &[] };
+
+pub(crate) const LOG: Table =
+    Table { title: "[log]", keys: &["level", "format", "file"], tables: &[] };
+
 /// Every table of the main file.
-pub(crate) const TABLES: [&Table; 7] =
-    [&TOP, &SECURITY, &CERTIFICATES, &LISTEN, &DEFAULTS, &SERVER, &AGENT_SECURITY];
+pub(crate) const TABLES: [&Table; 9] =
+    [&TOP, &SECURITY, &CERTIFICATES, &LISTEN, &DEFAULTS, &SERVER, &AGENT_SECURITY, &ADMIN, &LOG];
 
 /// What to say about a key that `table` does not know.
 pub(crate) fn suggest(table: &Table, key: &str) -> String {

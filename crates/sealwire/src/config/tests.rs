@@ -141,6 +141,13 @@ fn each_rule_refuses_with_its_reason() {
         ("[listen]\nmax_message_size = \"64MB\"", "not a size"),
         ("[agent_security]\nagents = [\"a b\"]", "name must be"),
         ("[agent_security]\nagents = [\"a\", \"A\"]", "twice"),
+        ("[admin]\naddress = \"0.0.0.0:9\"", "not a loopback address"),
+        ("[admin]\naddress = \"[::ffff:10.0.0.1]:9\"", "not a loopback address"),
+        ("[admin]\naddress = \"localhost:9\"", "not an IP address"),
+        ("[admin]\naddress = \"127.0.0.1:7443\"", "is the address of [listen]"),
+        ("[log]\nlevel = \"verbose\"", "is not one of them"),
+        ("[log]\nformat = \"JSON\"", "is not one of them"),
+        ("[log]\nfile = \"\"", "is empty"),
         ("[listen\n", "not valid TOML"),
         ("[listen]\naddress = \"127.0.0.1:1\"\naddress = \"127.0.0.1:2\"", "not valid TOML"),
     ] {
@@ -227,6 +234,10 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ("[mcp_servers.<name>]", "trusted_ca", CONNECTED, "trusted_ca = \"c\""),
     ("[mcp_servers.<name>]", "expected_cn", CONNECTED, "expected_cn = \"far\""),
     ("[agent_security]", "agents", "[agent_security]\n", "agents = [\"A\"]"),
+    ("[admin]", "address", "[admin]\n", "address = \"127.0.0.1:9\""),
+    ("[log]", "level", "[log]\n", "level = \"debug\""),
+    ("[log]", "format", "[log]\n", "format = \"json\""),
+    ("[log]", "file", "[log]\n", "file = \"serve.log\""),
 ];
 
 #[test]

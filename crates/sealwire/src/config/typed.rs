@@ -27,6 +27,8 @@ pub(crate) struct Typed {
     pub(crate) defaults: Defaults,
     pub(crate) servers: Vec<(Located<String>, Server)>,
     pub(crate) agents: Option<Located<Vec<String>>>,
+    pub(crate) admin: Admin,
+    pub(crate) log: Log,
 }
 
 /// `[listen]`.
@@ -50,6 +52,20 @@ pub(crate) struct Defaults {
     pub(crate) env: Option<Located<BTreeMap<String, String>>>,
     pub(crate) cwd: Option<Located<String>>,
     pub(crate) trusted_ca: Option<Located<String>>,
+}
+
+/// `[admin]`.
+#[derive(Debug, Default)]
+pub(crate) struct Admin {
+    pub(crate) address: Option<Located<String>>,
+}
+
+/// `[log]`.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    pub(crate) level: Option<Located<String>>,
+    pub(crate) format: Option<Located<String>>,
+    pub(crate) file: Option<Located<String>>,
 }
 
 /// `[mcp_servers.<name>]`.
@@ -100,6 +116,16 @@ impl Typed {
         }
         let agents = top.section("agent_security", &schema::AGENT_SECURITY, problems);
         typed.agents = agents.and_then(|section| section.strings("agents", problems));
+        if let Some(section) = top.section("admin", &schema::ADMIN, problems) {
+            typed.admin = Admin { address: section.string("address", problems) };
+        }
+        if let Some(section) = top.section("log", &schema::LOG, problems) {
+            typed.log = Log {
+                level: section.string("level", problems),
+                format: section.string("format", problems),
+                file: section.string("file", problems),
+            };
+        }
         Some(typed)
     }
 
