@@ -7,6 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use sealwire_names::Timestamp;
 
 use crate::{Log, Process, run};
 
@@ -28,6 +31,8 @@ pub enum Validity {
     Past,
     /// From 2090 on.
     Future,
+    /// From now on, for so many seconds.
+    Seconds(u64),
 }
 
 /// What a certificate shall say. Starts from a good one; tests change what they test.
@@ -155,10 +160,19 @@ impl Authority {
         ];
         // `openssl ca` dates certificates freely in every version; `openssl x509` only
         // from 3.4 on.
+        let (end, until);
         args.extend(match leaf.validity {
             Validity::Now => ["-days", "30"].as_slice(),
             Validity::Past => &["-startdate", "20210101000000Z", "-enddate", "20211231000000Z"],
             Validity::Future => &["-startdate", "20900101000000Z", "-enddate", "20901231000000Z"],
+            Validity::Seconds(seconds) => {
+                let then = SystemTime::now() + Duration::from_secs(seconds);
+                let then = Timestamp::from(then).to_string();
+                let whole = then.split(['.', 'Z']).next().unwrap_or_default();
+                end = format!("{}Z", whole.replace(['-', ':', 'T'], ""));
+                until = ["-enddate", &end];
+                &until
+            }
         });
         openssl(&args);
         pair

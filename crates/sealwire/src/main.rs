@@ -1,8 +1,10 @@
 //! The `sealwire` command.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod cli;
 mod commands;
+mod notify;
 
 use std::process::ExitCode;
 

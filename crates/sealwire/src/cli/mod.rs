@@ -19,7 +19,7 @@ pub(crate) use failure::Failure;
 pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, shell_word};
 
-use crate::commands::{cert, completions, config, connect, demo, demo_server, doctor, init, serve};
+use crate::commands::{cert, completions, config, connect, demo, demo_server, doctor, health, init, serve};
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
 #[derive(Debug, Parser)]
@@ -71,6 +71,7 @@ enum Command {
     Connect(connect::Arguments),
     Config(config::Arguments),
     Doctor(doctor::Arguments),
+    Health(health::Arguments),
     Demo(demo::Arguments),
     DemoServer(demo_server::Arguments),
     Completions(completions::Arguments),
@@ -100,6 +101,7 @@ impl Command {
             Self::Connect(arguments) => connect::run(arguments, context),
             Self::Config(arguments) => config::run(&arguments, context),
             Self::Doctor(arguments) => doctor::run(&arguments, context),
+            Self::Health(arguments) => health::run(&arguments, context),
             Self::Demo(arguments) => demo::run(&arguments),
             Self::DemoServer(arguments) => demo_server::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),

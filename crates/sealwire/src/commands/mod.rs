@@ -10,6 +10,7 @@ pub(crate) mod connect;
 pub(crate) mod demo;
 pub(crate) mod demo_server;
 pub(crate) mod doctor;
+pub(crate) mod health;
 pub(crate) mod init;
 mod issuing;
 pub(crate) mod serve;

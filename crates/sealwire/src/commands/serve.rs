@@ -1,9 +1,13 @@
+use std::sync::Arc;
+
 use clap::Args;
 use sealwire::serving::serve_config;
 use sealwire_relay::Server;
 
 use super::signals;
+use crate::admin::{Admin, Readiness};
 use crate::cli::{Context, Failure};
+use crate::notify;
 
 /// Serve MCP servers over mutual TLS
 ///
@@ -42,6 +46,11 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         .map_err(|error| Failure::new("cannot start").because(error))?;
     runtime.block_on(async {
         let stop = signals::stop()?;
+        let readiness = Arc::new(Readiness::default());
+        let _admin = match config.admin.address {
+            Some(address) => Some(Admin::start(address, Arc::clone(&readiness)).await?),
+            None => None,
+        };
         let mut server = Server::bind(serving)
             .await
             .map_err(|error| Failure::new(error.to_string()).fix("choose another address"))?;
@@ -49,7 +58,12 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             tracing::info!(%address, servers = servers.join(","), "listening");
         }
         server.start();
+        readiness.serving(&config, &checked, &arguments.names);
+        notify::ready("Serving");
+        notify::keep_watchdog_fed();
         stop.await;
+        readiness.draining();
+        notify::stopping(config.listen.drain_timeout);
         server.drain().await;
         tracing::info!("stopped");
         Ok(())

@@ -31,6 +31,9 @@ pub struct CheckedServer {
     pub presents: PeerId,
     /// When that certificate expires.
     pub not_after: Timestamp,
+    /// When the first of that certificate and those that vouch for it expires, as far as
+    /// they are known here.
+    pub valid_until: Timestamp,
 }
 
 impl SecureMcpConfig {
@@ -89,11 +92,12 @@ impl Check<'_> {
         for entry in config.servers.values() {
             let anchors = self.anchors(&entry.trusted_ca);
             let presented = self.presented(entry);
-            if let Some(credential) = self.pair(&presented, anchors.as_ref()) {
+            if let Some((credential, valid_until)) = self.pair(&presented, anchors.as_ref()) {
                 servers.push(CheckedServer {
                     name: entry.name.clone(),
                     presents: credential.id().clone(),
                     not_after: credential.not_after(),
+                    valid_until,
                 });
             }
             self.program(entry);
@@ -136,12 +140,13 @@ impl Check<'_> {
         }
     }
 
-    /// Loads a pair and verifies it as a peer will that trusts the same authorities.
+    /// Loads a pair and verifies it as a peer will that trusts the same authorities: until
+    /// when, too.
     fn pair(
         &mut self,
         presented: &Presented<'_>,
         anchors: Option<&Arc<TrustAnchors>>,
-    ) -> Option<Credential> {
+    ) -> Option<(Credential, Timestamp)> {
         let cert = presented.cert;
         let credential = match Credential::load(cert, presented.key) {
             Ok(credential) => credential,
@@ -150,6 +155,7 @@ impl Check<'_> {
                 return None;
             }
         };
+        let mut valid_until = credential.not_after();
         let id = credential.id();
         let reissue = || {
             format!(
@@ -165,7 +171,7 @@ impl Check<'_> {
         } else if let Some(anchors) = anchors {
             let verifier = PeerVerifier::new(Arc::clone(anchors), presented.role);
             match verifier.verify(credential.chain(), Some(id), self.now) {
-                Ok(_) => {}
+                Ok(verified) => valid_until = verified.not_after,
                 // The two ends may trust different authorities; that is for the peer to say.
                 Err(refusal) if refusal.code == RefusalCode::UnknownIssuer => {
                     self.warnings.push(format!(
@@ -180,7 +186,7 @@ impl Check<'_> {
                 }
             }
         }
-        Some(credential)
+        Some((credential, valid_until))
     }
 
     fn id(&self, kind: Kind, name: &str) -> Option<PeerId> {
