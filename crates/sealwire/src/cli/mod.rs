@@ -19,7 +19,9 @@ pub(crate) use failure::Failure;
 pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, shell_word};
 
-use crate::commands::{cert, completions, config, connect, demo, demo_server, doctor, health, init, serve};
+use crate::commands::{
+    cert, completions, config, connect, demo, demo_server, doctor, health, init, serve,
+};
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
 #[derive(Debug, Parser)]
