@@ -1,12 +1,14 @@
 //! The servers connected to are reached as `connect` reaches them.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sealwire_testkit::openssl::{Authority, ForeignServer, Leaf, Pair, Validity};
 use sealwire_testkit::{Home, Serve};
-use sealwire_tests::{ECHO, echo_table, serving_echo};
+use sealwire_tests::{CORE, ECHO, echo_table, serving_echo};
 use serde_json::Value;
 
 use super::{Examination, doctor_with};
@@ -187,6 +189,20 @@ fn its_certificate_is_about_to_expire() {
     found.one("warning", "certificate_expires_this_week", &["on that machine", "cert issue echo"]);
 }
 
+/// TLS does not tell the time; what a peer says of our certificate tells of its clock.
+#[test]
+fn its_clock_is_ahead() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let in_a_year = (now + 365 * 86_400).to_string();
+    let home = Home::initialized();
+    let pair = home.authority().issue(&Leaf::server(ECHO));
+    let args = ["-tls1_3", "-verify_return_error", "-attime", &in_a_year];
+    let server = ForeignServer::start(&pair, &home.file("certs/ca/ca-cert.pem"), &args);
+    let found = reach(&home, &server.address().to_string(), "", &[]);
+    let found = found.one("error", "clock_skew", &["date -u", "both machines"]);
+    assert_eq!(found["code"], "certificate_expired");
+}
+
 /// Without a usable key of ours no more can be tried than whether anybody is there.
 #[test]
 fn a_fault_of_ours_is_not_taken_for_one_of_theirs() {
@@ -198,4 +214,13 @@ fn a_fault_of_ours_is_not_taken_for_one_of_theirs() {
     let found = reach(&home, "127.0.0.1:1", "", &[]);
     let ids: Vec<&Value> = found.grave().into_iter().map(|finding| &finding["id"]).collect();
     assert_eq!(ids, ["mode_too_wide", "endpoint_closed"]);
+
+    // Its refusal would say no more than is known.
+    let expired = Leaf { validity: Validity::Past, ..Leaf::client(CORE) };
+    let expired = home.authority().issue(&expired);
+    fs::copy(expired.cert, home.file("certs/core/core-cert.pem")).unwrap();
+    fs::copy(expired.key, home.file("certs/core/core-key.pem")).unwrap();
+    home.chmod("certs/core/core-key.pem", 0o600);
+    let found = reach(&home, &serve.address().to_string(), "", &[]);
+    found.one("error", "certificate_expired", &["cert issue core"]);
 }

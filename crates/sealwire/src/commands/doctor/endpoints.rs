@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use sealwire::Reach;
-use sealwire::config::ServerRole;
+use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole};
 use sealwire_identity::{VerifiedPeer, is_by_peer};
 use sealwire_names::{Refusal, RefusalCode, Timestamp};
 use sealwire_relay::link::LinkError;
@@ -14,7 +14,7 @@ use tokio::io::{duplex, split};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::finding::{Finding, Id};
+use super::finding::{Finding, Id, Severity};
 use super::mcp::{self, Answered, Failed, Fault};
 use super::progress::Checks;
 use super::report::Report;
@@ -26,7 +26,7 @@ const BUFFER: usize = 256 * 1024;
 const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Adds a connection to each endpoint.
-pub(super) fn reach_all(case: &Case<'_>, checks: &mut Checks) {
+pub(super) fn reach_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
     let Some(config) = &case.config else { return };
     for entry in case.entries() {
         let ServerRole::Connect { endpoint, .. } = &entry.role else { continue };
@@ -37,9 +37,26 @@ pub(super) fn reach_all(case: &Case<'_>, checks: &mut Checks) {
             patience: case.patience,
             now: case.now,
         };
-        let reach = Reach::configured(config, &entry.name, None).ok();
+        let reach = way(config, entry, report);
         checks.add(entry.name.clone(), target.check(reach));
     }
+}
+
+/// How to reach an entry as ourselves; `None` if something has been found to be wrong with
+/// what we would present: its refusal would be no fault of the other side.
+pub(super) fn way(config: &SecureMcpConfig, entry: &ServerEntry, report: &Report) -> Option<Reach> {
+    let files = match &entry.role {
+        ServerRole::Connect { tls_cert, tls_key, .. } => [tls_cert, tls_key],
+        ServerRole::Serve { .. } => [&config.client_cert, &config.client_key],
+    };
+    let is_wrong = |found: &Finding| {
+        let is_ours = files.iter().any(|file| found.place == file.display().to_string());
+        found.severity == Severity::Error && is_ours
+    };
+    if report.findings().any(is_wrong) {
+        return None;
+    }
+    Reach::configured(config, &entry.name, None).ok()
 }
 
 /// A server to be reached.
@@ -95,7 +112,8 @@ impl Target {
     async fn knock(&self, report: &mut Report) {
         match timeout(self.patience, TcpStream::connect(&self.endpoint)).await {
             Ok(Ok(_)) => {
-                let what = "something listens; who it is cannot be tried without our certificate";
+                let what =
+                    "something listens; who it is cannot be tried without a good certificate";
                 report.passed(what, &self.endpoint);
             }
             Ok(Err(source)) => {

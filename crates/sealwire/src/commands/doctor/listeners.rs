@@ -16,10 +16,10 @@ use super::endpoints::{Reached, Target};
 use super::finding::{Finding, Id};
 use super::progress::Checks;
 use super::report::Report;
-use super::{Case, servers};
+use super::{Case, endpoints, servers};
 
 /// Adds a look at each address.
-pub(super) fn check_all(case: &Case<'_>, checks: &mut Checks) {
+pub(super) fn check_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
     let Some(config) = &case.config else { return };
     let mut listeners: BTreeMap<SocketAddr, Vec<Served>> = BTreeMap::new();
     for entry in case.entries() {
@@ -38,7 +38,7 @@ pub(super) fn check_all(case: &Case<'_>, checks: &mut Checks) {
                 patience: case.patience,
                 now: case.now,
             },
-            reach: Reach::configured(config, &entry.name, None).ok(),
+            reach: endpoints::way(config, entry, report),
             on_disk: on_disk.ok().and_then(|chain| Some(chain.first()?.fingerprint)),
             serve: case.sealwire("serve"),
         });

@@ -205,8 +205,8 @@ fn online(case: &Case<'_>, report: &mut Report) -> Result<(), Failure> {
         let stop = signals::stop()?;
         let mut checks = progress::Checks::default();
         servers::start_all(case, report, &mut checks);
-        listeners::check_all(case, &mut checks);
-        endpoints::reach_all(case, &mut checks);
+        listeners::check_all(case, report, &mut checks);
+        endpoints::reach_all(case, report, &mut checks);
         tokio::select! {
             found = checks.run() => Ok(found),
             () = stop => Err(Failure::new("stopped before all was looked at")),
