@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use sealwire_names::{Refusal, RefusalCode};
 
 use crate::message::RequestId;
@@ -46,7 +47,10 @@ impl Call {
 
 #[derive(Default)]
 pub(crate) struct InFlight {
-    calls: HashMap<RequestId, Call>,
+    /// Seeded at random, but not by a keyed function as strong as the standard library's,
+    /// which would cost more than all else done here. Whoever made ids collide would slow
+    /// down their own conversation, by at most [`MAX_IN_FLIGHT`] comparisons a message.
+    calls: HashMap<RequestId, Call, RandomState>,
     cancelled: usize,
 }
 

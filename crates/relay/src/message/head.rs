@@ -23,6 +23,34 @@ const SHOWN: usize = 40;
 const IN_PARAMS: [&str; 4] = ["name", "uri", "arguments", "_meta"];
 const NAME: usize = 0;
 const URI: usize = 1;
+const ARGUMENTS: usize = 2;
+const META: usize = 3;
+
+/// Which of [`TOP_LEVEL`] a member is that is spelled exactly so: nearly every one.
+#[inline]
+fn top_level(member: &Text<'_>) -> Option<usize> {
+    match member.raw() {
+        "jsonrpc" => Some(JSONRPC),
+        "id" => Some(ID),
+        "method" => Some(METHOD),
+        "params" => Some(PARAMS),
+        "result" => Some(RESULT),
+        "error" => Some(ERROR),
+        _ => None,
+    }
+}
+
+/// Which of [`IN_PARAMS`] a member is that is spelled exactly so.
+#[inline]
+fn in_params(member: &Text<'_>) -> Option<usize> {
+    match member.raw() {
+        "name" => Some(NAME),
+        "uri" => Some(URI),
+        "arguments" => Some(ARGUMENTS),
+        "_meta" => Some(META),
+        _ => None,
+    }
+}
 
 /// What a message is, as any reader would understand it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +192,7 @@ impl<'a> Draft<'a> {
         let mut first = true;
         while let Some(member) = scanner.member(first)? {
             first = false;
-            let Some(index) = self.note(&member, &TOP_LEVEL) else {
+            let Some(index) = top_level(&member).or_else(|| self.note(&member, &TOP_LEVEL)) else {
                 scanner.value()?;
                 continue;
             };
@@ -197,7 +225,7 @@ impl<'a> Draft<'a> {
         let mut first = true;
         while let Some(member) = scanner.member(first)? {
             first = false;
-            let index = self.note(&member, &IN_PARAMS);
+            let index = in_params(&member).or_else(|| self.note(&member, &IN_PARAMS));
             if let Some(index) = index
                 && std::mem::replace(&mut seen[index], true)
             {

@@ -50,6 +50,19 @@ fn passes_what_it_need_not_judge() {
 }
 
 #[test]
+fn the_quick_look_at_a_member_knows_all_that_are_decisive() {
+    let member = |name: &str| format!("{name:?}");
+    for (index, name) in TOP_LEVEL.iter().enumerate() {
+        let quoted = member(name);
+        assert_eq!(top_level(&Scanner::new(&quoted).string().unwrap()), Some(index));
+    }
+    for (index, name) in IN_PARAMS.iter().enumerate() {
+        let quoted = member(name);
+        assert_eq!(in_params(&Scanner::new(&quoted).string().unwrap()), Some(index));
+    }
+}
+
+#[test]
 fn refuses_decisive_members_twice_or_in_another_case() {
     let whole = r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"name":"n","uri":"u","arguments":{},"_meta":{}}}"#;
     assert!(parse(whole).is_ok());

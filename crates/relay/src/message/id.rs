@@ -22,11 +22,12 @@ impl RequestId {
             let text = super::scan::Scanner::new(json).string().ok()?;
             return Self::from_text(text);
         }
-        let digits = json.strip_prefix('-').unwrap_or(json);
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
+        if let Ok(integer) = json.parse() {
+            return Some(Self::Integer(integer));
         }
-        Some(json.parse().map_or_else(|_| Self::Json(json.into()), Self::Integer))
+        let digits = json.strip_prefix('-').unwrap_or(json);
+        let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_integer.then(|| Self::Json(json.into()))
     }
 
     fn from_text(text: Text<'_>) -> Option<Self> {

@@ -10,8 +10,13 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 /// Deepest nesting that passes, counting the message itself as 1.
 pub const MAX_DEPTH: usize = 512;
+/// What comes before it is a control character, which no string may hold as it is
+/// (RFC 8259 §7).
+const SPACE: u8 = 0x20;
 
 /// Where and why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +93,27 @@ fn hex4(digits: &str) -> Option<u32> {
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     position: usize,
+    /// Where the first control character stands. Nearly no message holds one, so strings
+    /// are searched for them only from there on.
+    first_control: usize,
     /// One bit for each open bracket: set for an object, clear for an array.
     open: OpenBrackets,
     deepest: usize,
 }
 
+// Every message passes through here on both sides. What is small and on that way is
+// inlined, since results handed back through memory cost more than the scanning.
 impl<'a> Scanner<'a> {
     /// A scanner at the start of `text`.
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, position: 0, open: OpenBrackets::default(), deepest: 0 }
+        let bytes = text.as_bytes();
+        // The least byte of all is found many bytes at a time; where it stands is not.
+        let least = bytes.iter().copied().fold(u8::MAX, u8::min);
+        let first_control = match least {
+            ..SPACE => bytes.iter().position(|byte| *byte < SPACE).unwrap_or(0),
+            _ => usize::MAX,
+        };
+        Self { text, position: 0, first_control, open: OpenBrackets::default(), deepest: 0 }
     }
 
     /// The deepest nesting met so far.
@@ -105,15 +122,12 @@ impl<'a> Scanner<'a> {
     }
 
     /// Skips white space and looks at the next byte; 0 at the end, which no token starts with.
+    #[inline(always)]
     pub(crate) fn peek(&mut self) -> u8 {
-        let bytes = self.text.as_bytes();
-        while let Some(&byte) = bytes.get(self.position) {
-            if !matches!(byte, b' ' | b'\t') {
-                return byte;
-            }
-            self.position += 1;
+        match self.text.as_bytes().get(self.position) {
+            Some(&byte) if byte > SPACE => byte,
+            _ => self.skip_white_space(),
         }
-        0
     }
 
     /// Takes the `{` that starts an object.
@@ -127,6 +141,7 @@ impl<'a> Scanner<'a> {
 
     /// The next member's name and its colon, or `None` after the object's `}`.
     /// `first` tells whether no member of the object has been read yet.
+    #[inline(always)]
     pub(crate) fn member(&mut self, first: bool) -> Result<Option<Text<'a>>, SyntaxError> {
         match self.peek() {
             b'}' => {
@@ -141,6 +156,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Skips one whole value and returns its text.
+    #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<&'a str, SyntaxError> {
         self.peek();
         let start = self.position;
@@ -149,32 +165,34 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes a string.
+    #[inline(always)]
     pub(crate) fn string(&mut self) -> Result<Text<'a>, SyntaxError> {
         if self.peek() != b'"' {
             return self.fail("a string");
         }
+        self.rest_of_string()
+    }
+
+    /// Takes the string whose opening quote stands here.
+    #[inline(always)]
+    fn rest_of_string(&mut self) -> Result<Text<'a>, SyntaxError> {
         let start = self.position + 1;
         let bytes = self.text.as_bytes();
         let mut at = start;
         let mut escaped = false;
         loop {
-            while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-                let plain = plain_prefix(*eight);
-                at += plain;
-                if plain < 8 {
-                    break;
-                }
-            }
+            at = quote_or_backslash(bytes, at);
             match bytes.get(at) {
                 Some(b'"') => break,
-                Some(b'\\') => {
+                Some(_) => {
                     escaped = true;
                     at += self.escape_length(at)?;
                 }
-                Some(0x20..) => at += 1,
-                Some(_) => return self.fail("a string without raw control characters"),
                 None => return self.fail("the end of this string"),
             }
+        }
+        if self.first_control < at && bytes[start..at].iter().any(|byte| *byte < SPACE) {
+            return self.fail("a string without raw control characters");
         }
         self.position = at + 1;
         Ok(Text { raw: &self.text[start..at], escaped })
@@ -191,6 +209,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reports that something else was expected here.
+    #[cold]
     pub(crate) fn fail<T>(&self, expected: &'static str) -> Result<T, SyntaxError> {
         Err(SyntaxError { offset: self.position, expected })
     }
@@ -214,7 +233,7 @@ impl<'a> Scanner<'a> {
                     }
                     self.pop();
                 }
-                b'"' => drop(self.string()?),
+                b'"' => drop(self.rest_of_string()?),
                 b't' => self.literal("true")?,
                 b'f' => self.literal("false")?,
                 b'n' => self.literal("null")?,
@@ -244,6 +263,18 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    fn skip_white_space(&mut self) -> u8 {
+        let bytes = self.text.as_bytes();
+        while let Some(&byte) = bytes.get(self.position) {
+            if !matches!(byte, b' ' | b'\t') {
+                return byte;
+            }
+            self.position += 1;
+        }
+        0
+    }
+
+    #[inline(always)]
     fn name(&mut self) -> Result<Text<'a>, SyntaxError> {
         let name = self.string()?;
         if self.peek() != b':' {
@@ -253,17 +284,20 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
+    #[inline(always)]
     fn push(&mut self, is_object: bool) {
         self.position += 1;
         self.open.push(is_object);
         self.deepest = self.deepest.max(self.open.len());
     }
 
+    #[inline(always)]
     fn pop(&mut self) {
         self.position += 1;
         self.open.pop();
     }
 
+    #[inline(always)]
     fn literal(&mut self, word: &'static str) -> Result<(), SyntaxError> {
         if !self.text.as_bytes()[self.position..].starts_with(word.as_bytes()) {
             return self.fail("a value");
@@ -273,6 +307,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// RFC 8259 §6: `[ "-" ] int [ frac ] [ exp ]`.
+    #[inline(always)]
     fn number(&mut self) -> Result<(), SyntaxError> {
         let bytes = self.text.as_bytes();
         let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
@@ -319,12 +354,29 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character; 8 if there
-/// is none.
+/// Where the first quote or backslash from `at` on stands; the text's length if none does.
+///
+/// Most strings are shorter than what memchr needs to get going.
+#[inline(always)]
+fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
+    for _ in 0..2 {
+        let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) else { break };
+        let plain = plain_prefix(*eight);
+        at += plain;
+        if plain < 8 {
+            return at;
+        }
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    memchr2(b'"', b'\\', rest).map_or(bytes.len(), |found| at + found)
+}
+
+/// How many bytes come before the first quote or backslash; 8 if there is none.
 ///
 /// All eight are looked at together. In each line the top bit of a byte is set if the byte
 /// is what is looked for; a borrow can set it wrongly only in bytes after the first that is,
 /// and the first is all that counts.
+#[inline(always)]
 fn plain_prefix(eight: [u8; 8]) -> usize {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
@@ -332,8 +384,7 @@ fn plain_prefix(eight: [u8; 8]) -> usize {
     let is_zero = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes;
     let quote = is_zero(bytes ^ (ONES * u64::from(b'"')));
     let backslash = is_zero(bytes ^ (ONES * u64::from(b'\\')));
-    let control = bytes.wrapping_sub(ONES * 0x20) & !bytes;
-    let found = (quote | backslash | control) & TOPS;
+    let found = (quote | backslash) & TOPS;
     (found.trailing_zeros() / 8) as usize
 }
 
