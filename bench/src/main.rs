@@ -1,22 +1,26 @@
 //! `sealwire-bench SCENARIO`: started by `scripts/bench`, which builds what it measures.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use sealwire_bench::{Effort, Result, link, run};
+use sealwire_bench::setup::Setup;
+use sealwire_bench::{Effort, Report, Result, Scenario, chains, link, page, run};
+
+/// Where `--write` puts its page, and the figures it is made of.
+const DOCS: &str = "docs";
 
 /// Measures sealwire beside what it is compared with.
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Arguments {
     /// What to measure.
-    scenario: ScenarioName,
-    /// How many rounds; 7 unless --quick, then 2.
+    what: What,
+    /// How many rounds; 7 for link, 5 for chains, 2 with --quick.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// Writes the figures to this file.
+    /// Writes the figures of a scenario to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Few and short rounds: shows that everything works, judges nothing.
@@ -25,13 +29,24 @@ struct Arguments {
     /// Only these cases.
     #[arg(long, value_name = "CASE", value_delimiter = ',')]
     cases: Vec<String>,
+    /// Keeps the figures in docs/performance/ and writes docs/performance.md anew.
+    #[arg(long, conflicts_with_all = ["quick", "cases", "json"])]
+    write: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum ScenarioName {
+enum What {
     /// One client and one server: directly, through a plain rustls tunnel, stunnel, sealwire.
     Link,
+    /// What people chain today: HTTP bridges behind stunnel or haproxy, beside sealwire.
+    Chains,
+    /// Both, one after the other.
+    All,
+    /// Nothing: writes docs/performance.md anew from the figures kept last.
+    Page,
 }
+
+type Maker = fn(Setup, &[String]) -> Result<Scenario>;
 
 fn main() -> ExitCode {
     match bench(&Arguments::parse()) {
@@ -45,18 +60,39 @@ fn main() -> ExitCode {
 }
 
 fn bench(arguments: &Arguments) -> Result<bool> {
-    let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
-    let rounds = arguments.rounds.map_or(if arguments.quick { 2 } else { 7 }, usize::from);
+    let scenarios: &[(Maker, u16)] = match arguments.what {
+        What::Link => &[(link::scenario, 7)],
+        What::Chains => &[(chains::scenario, 5)],
+        What::All => &[(link::scenario, 7), (chains::scenario, 5)],
+        What::Page => &[],
+    };
+    if scenarios.len() > 1 && (arguments.json.is_some() || !arguments.cases.is_empty()) {
+        return Err("--json and --cases are for one scenario; name it instead of all".into());
+    }
+    let mut holds = true;
+    for (scenario, rounds) in scenarios {
+        let report = measure(arguments, *scenario, *rounds)?;
+        println!("{report}");
+        holds &= report.holds();
+        if let Some(file) = &arguments.json {
+            report.write_to(file)?;
+        }
+        if arguments.write {
+            page::keep(Path::new(DOCS), &report)?;
+        }
+    }
+    if arguments.write || scenarios.is_empty() {
+        page::write(Path::new(DOCS))?;
+    }
+    Ok(holds)
+}
+
+fn measure(arguments: &Arguments, scenario: Maker, rounds: u16) -> Result<Report> {
+    let (effort, rounds) =
+        if arguments.quick { (Effort::QUICK, 2) } else { (Effort::FULL, rounds) };
+    let rounds = usize::from(arguments.rounds.unwrap_or(rounds));
     // Held until the end: what the cases need lives in it.
     let directory = tempfile::tempdir()?;
-    let mut scenario = match arguments.scenario {
-        ScenarioName::Link => link::scenario(directory.path(), &arguments.cases)?,
-    };
-    let report = run(&mut scenario, rounds, &effort, |line| eprintln!("{line}"))?;
-    println!("{report}");
-    if let Some(file) = &arguments.json {
-        std::fs::write(file, serde_json::to_string_pretty(&report)? + "\n")
-            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-    }
-    Ok(report.holds())
+    let mut scenario = scenario(Setup::new(directory.path().to_owned())?, &arguments.cases)?;
+    run(&mut scenario, rounds, &effort, |line| eprintln!("{line}"))
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,19 +22,28 @@ const POLL: Duration = Duration::from_millis(2);
 pub struct Launch {
     program: PathBuf,
     arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
     log: PathBuf,
 }
 
 impl Launch {
     /// `log` is written anew by each start.
     pub fn new(program: impl Into<PathBuf>, log: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), log: log.into() }
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        Self { program: program.into(), arguments, environment, log: log.into() }
     }
 
     /// Adds arguments.
     #[must_use]
     pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a variable to the environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
@@ -68,7 +77,10 @@ impl Launch {
 
     fn start(&self, input: Stdio, output: Stdio) -> Result<Child> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(input).stdout(output).stderr(File::create(&self.log)?);
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(input).stdout(output).stderr(File::create(&self.log)?);
         let start = |error| format!("cannot start {}: {error}", self.program.display());
         Ok(command.spawn().map_err(start)?)
     }
@@ -82,6 +94,11 @@ pub struct Background {
 }
 
 impl Background {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for a line in its log that has `listening address=HOST:PORT`, and
     /// returns the address.
     ///
@@ -219,17 +236,6 @@ pub fn sibling(name: &str) -> Result<PathBuf> {
 /// If the machine has none.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
-/// Memory of a process in MB (10⁶ bytes): its proportional set size, in which
-/// pages shared with other processes count by their share. `None` where the
-/// system does not tell.
-pub fn pss_mb(pid: u32) -> Option<f64> {
-    let rollup = Path::new("/proc").join(pid.to_string()).join("smaps_rollup");
-    let text = std::fs::read_to_string(rollup).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024.0 / 1e6)
 }
 
 fn lock(child: &Mutex<Child>) -> MutexGuard<'_, Child> {

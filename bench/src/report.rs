@@ -1,21 +1,30 @@
 //! What a run found, as JSON and as a table for people.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::time::Duration;
+use std::path::Path;
+use std::{fmt, fs};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::Result;
+use crate::host::Host;
 use crate::runner::Measure;
 use crate::stats::Summary;
 
+/// A text of this program, or the same read back from a report.
+pub type Text = Cow<'static, str>;
+
 /// The findings of one run. All scenarios share this JSON schema.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// [`Report::SCHEMA`].
-    pub schema: &'static str,
+    pub schema: Text,
     /// Name of the scenario.
-    pub scenario: &'static str,
+    pub scenario: Text,
+    /// What it compares.
+    #[serde(default)]
+    pub about: Text,
     /// When it ended, UTC.
     pub date: String,
     /// The command line.
@@ -29,7 +38,7 @@ pub struct Report {
     /// Whether the rounds were long enough for the checks to count.
     pub judged: bool,
     /// All measures.
-    pub measures: &'static [Measure],
+    pub measures: Vec<Measure>,
     /// Raw figures and summaries.
     pub cases: Vec<CaseReport>,
     /// Cases that could not run.
@@ -41,34 +50,40 @@ pub struct Report {
 }
 
 /// One case: measure → figures.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct CaseReport {
     /// Name of the case.
-    pub name: &'static str,
+    pub name: Text,
+    /// What it is, in a few words.
+    #[serde(default)]
+    pub about: Text,
     /// One value per round.
-    pub figures: BTreeMap<&'static str, Vec<f64>>,
+    pub figures: BTreeMap<Text, Vec<f64>>,
     /// The rounds together.
-    pub summary: BTreeMap<&'static str, Summary>,
+    pub summary: BTreeMap<Text, Summary>,
+    /// Measures without figures because what they ask for fails: the reason.
+    #[serde(default)]
+    pub fails: BTreeMap<Text, String>,
 }
 
 /// A case that could not run here.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Skipped {
     /// Name of the case.
-    pub case: &'static str,
+    pub case: Text,
     /// Why, and what to do about it.
     pub reason: String,
 }
 
 /// One measure of two cases, compared round by round.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Ratios {
     /// The case above the line.
-    pub of: &'static str,
+    pub of: Text,
     /// The case below the line.
-    pub to: &'static str,
+    pub to: Text,
     /// The measure.
-    pub measure: &'static str,
+    pub measure: Text,
     /// One ratio per round.
     pub per_round: Vec<f64>,
     /// The rounds together.
@@ -77,91 +92,57 @@ pub struct Ratios {
 }
 
 /// Whether a bound held.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Check {
     /// Whether it did.
     pub holds: bool,
     /// The bound and what was found.
     pub what: String,
+    /// What is bounded: a case or two, and the measure.
+    #[serde(default)]
+    pub subject: String,
+    /// The bound.
+    #[serde(default)]
+    pub asked: String,
+    /// The median found; `None` if there is none.
+    #[serde(default)]
+    pub found: Option<f64>,
     /// What it means if it does not hold.
-    pub otherwise: &'static str,
-}
-
-/// The machine a run was made on.
-#[derive(Debug, Serialize)]
-pub struct Host {
-    /// Model name of the processor.
-    pub cpu: String,
-    /// Processors this process may use.
-    pub cores: usize,
-    /// Operating system, kernel and architecture.
-    pub kernel: String,
-    /// Share of the processors' time (0.0–1.0) that others took between the cases;
-    /// `None` where the system does not tell.
-    pub busy: Option<f64>,
+    pub otherwise: Text,
 }
 
 impl Report {
     /// Changes when a member changes its meaning or goes away.
     pub const SCHEMA: &'static str = "sealwire-bench/1";
 
-    /// Whether all checks hold, or the run was too short to judge them.
-    pub fn holds(&self) -> bool {
-        !self.judged || self.checks.iter().all(|check| check.holds)
-    }
-}
-
-impl Host {
-    /// More than this share of others' work shows in the figures.
-    const TOO_BUSY: f64 = 0.05;
-
-    /// The machine this runs on; `busy` as found by [`Host::busy_for`].
-    pub fn this(busy: Option<f64>) -> Self {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let model = read("/proc/cpuinfo")
-            .lines()
-            .find_map(|line| {
-                Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().into())
-            })
-            .unwrap_or_else(|| "unknown".to_owned());
-        Self {
-            cpu: model,
-            cores: std::thread::available_parallelism().map_or(1, Into::into),
-            kernel: format!(
-                "{} {} {}",
-                std::env::consts::OS,
-                read("/proc/sys/kernel/osrelease").trim(),
-                std::env::consts::ARCH
-            ),
-            busy,
-        }
+    /// Writes it as JSON.
+    ///
+    /// # Errors
+    /// If the file cannot be written, naming it.
+    pub fn write_to(&self, file: &Path) -> Result<()> {
+        fs::write(file, serde_json::to_string_pretty(self)? + "\n")
+            .map_err(|error| format!("cannot write {}: {error}", file.display()).into())
     }
 
-    /// Share of the processors' time that is used during `period`, while this
-    /// process does nothing.
-    pub fn busy_for(period: Duration) -> Option<f64> {
-        // user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5).
-        let times = || -> Option<(u64, u64)> {
-            let stat = std::fs::read_to_string("/proc/stat").ok()?;
-            let line = stat.lines().next()?.strip_prefix("cpu ")?;
-            let times: Vec<u64> = line.split_whitespace().map_while(|t| t.parse().ok()).collect();
-            let times = times.get(..8)?;
-            Some((times.iter().sum(), times[3] + times[4]))
+    /// Reads what [`Report::write_to`] wrote.
+    ///
+    /// # Errors
+    /// If there is no such file or it is something else, naming it.
+    pub fn read_from(file: &Path) -> Result<Self> {
+        let read = || -> Result<Self> {
+            let report: Self = serde_json::from_str(&fs::read_to_string(file)?)?;
+            if report.schema != Self::SCHEMA {
+                return Err(format!("schema {}, not {}", report.schema, Self::SCHEMA).into());
+            }
+            Ok(report)
         };
-        let (total, idle) = times()?;
-        std::thread::sleep(period);
-        let (total_then, idle_then) = times()?;
-        let (total, idle) = (total_then - total, idle_then.saturating_sub(idle));
-        (total > 0).then(|| total.saturating_sub(idle) as f64 / total as f64)
+        read().map_err(|error| format!("cannot read {}: {error}", file.display()).into())
     }
 
-    /// A warning if figures taken now would be those of a busy machine.
-    pub fn warning(&self) -> Option<String> {
-        let busy = self.busy.filter(|busy| *busy > Self::TOO_BUSY)?;
-        Some(format!(
-            "others took {:.0} % of the processors meanwhile; figures and spread are not to be relied on",
-            busy * 100.0
-        ))
+    /// Whether all cases ran and all checks hold, or the run was too short to judge them.
+    pub fn holds(&self) -> bool {
+        let ran = self.skipped.is_empty();
+        !self.judged || (ran && self.checks.iter().all(|check| check.holds))
     }
 }
 
@@ -173,12 +154,15 @@ impl fmt::Display for Report {
             writeln!(f, "  {program}: {version}")?;
         }
         writeln!(f, "\nmedian of the rounds (spread = (max − min) / median)")?;
-        for measure in self.measures {
-            let better = if measure.higher_is_better { "more" } else { "less" };
-            writeln!(f, "  {} [{}, {better} is better]", measure.name, measure.unit)?;
+        for measure in &self.measures {
+            let Measure { name, unit, about, .. } = measure;
+            writeln!(f, "  {name} [{unit}, {} is better]: {about}", measure.better())?;
             for case in &self.cases {
-                if let Some(summary) = case.summary.get(measure.name) {
-                    row(f, case.name, summary)?;
+                if let Some(summary) = case.summary.get(name) {
+                    row(f, &case.name, summary)?;
+                }
+                if let Some(reason) = case.fails.get(name) {
+                    writeln!(f, "    {:<22} fails: {reason}", case.name)?;
                 }
             }
         }
@@ -208,19 +192,24 @@ impl fmt::Display for Report {
     }
 }
 
-fn row(f: &mut fmt::Formatter<'_>, name: &str, summary: &Summary) -> fmt::Result {
-    let Summary { median, min, max, spread } = *summary;
-    // Figures from ratios near one to hundreds of thousands share one column.
-    let digits = if max >= 1000.0 {
+/// Digits after the point that make sense for figures of up to `max`: those from
+/// ratios near one to hundreds of thousands share one column.
+pub(crate) fn digits(max: f64) -> usize {
+    if max >= 1000.0 {
         0
     } else if max >= 20.0 {
         1
     } else {
         3
-    };
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, summary: &Summary) -> fmt::Result {
+    let Summary { median, min, max, spread } = *summary;
+    let digits = digits(max);
     writeln!(
         f,
-        "    {name:<16} {median:>12.digits$}   {min:>12.digits$} to {max:<12.digits$} spread {:.0} %",
+        "    {name:<22} {median:>12.digits$}   {min:>12.digits$} to {max:<12.digits$} spread {:.0} %",
         spread * 100.0
     )
 }

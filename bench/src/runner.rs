@@ -3,20 +3,53 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::report::{CaseReport, Check, Host, Ratios, Report, Skipped};
+use serde::{Deserialize, Serialize};
+
+use crate::host::Host;
+use crate::limit::Limit;
+use crate::report::{CaseReport, Ratios, Report, Skipped, Text};
 use crate::stats::Summary;
 use crate::{Error, Result};
 
 /// How long to look, before each case, at what others do on the machine.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What one case measured in one round: measure name → value in its unit.
-pub type Figures = BTreeMap<&'static str, f64>;
+/// What one case measured in one round.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Measure name → value in its unit.
+    pub values: BTreeMap<&'static str, f64>,
+    /// Measure name → why this case cannot do what it asks for. Not for errors: only
+    /// for what programs that are compared with are known to refuse.
+    pub fails: BTreeMap<&'static str, String>,
+}
+
+impl Figures {
+    /// Adds a figure, if the machine could tell it.
+    pub fn insert(&mut self, measure: &'static str, value: impl Into<Option<f64>>) {
+        self.values.extend(value.into().map(|value| (measure, value)));
+    }
+
+    /// Notes why there is none. Of what a program answered, which may be a page of
+    /// HTML, the words are kept, and no more than a table has room for.
+    pub fn fail(&mut self, measure: &'static str, answer: &str) {
+        let mut words = String::new();
+        for part in answer.split('<') {
+            // All but the first begin with a tag.
+            let text = part.split_once('>').map_or(part, |(_, text)| text);
+            words.extend(text.split_whitespace().flat_map(|word| [" ", word]));
+        }
+        self.fails.insert(measure, words.trim().chars().take(120).collect());
+    }
+}
 
 /// One way to do a scenario's work.
 pub trait Case {
     /// Short and unique in the scenario.
     fn name(&self) -> &'static str;
+
+    /// What it is, in a few words.
+    fn about(&self) -> &'static str;
 
     /// Measures everything once.
     ///
@@ -27,14 +60,45 @@ pub trait Case {
 }
 
 /// A kind of figure.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measure {
     /// Name in JSON.
-    pub name: &'static str,
+    pub name: Text,
     /// Unit of its values.
-    pub unit: &'static str,
+    pub unit: Text,
     /// Whether a larger value is the better one.
     pub higher_is_better: bool,
+    /// What it says, in a few words.
+    #[serde(default)]
+    pub about: Text,
+}
+
+impl Measure {
+    /// A measure of which more is better.
+    pub const fn more(name: &'static str, unit: &'static str, about: &'static str) -> Self {
+        Self::new(name, unit, about, true)
+    }
+
+    /// A measure of which less is better.
+    pub const fn less(name: &'static str, unit: &'static str, about: &'static str) -> Self {
+        Self::new(name, unit, about, false)
+    }
+
+    /// In words, which way is the better one.
+    pub fn better(&self) -> &'static str {
+        if self.higher_is_better { "more" } else { "less" }
+    }
+
+    const fn new(
+        name: &'static str,
+        unit: &'static str,
+        about: &'static str,
+        higher_is_better: bool,
+    ) -> Self {
+        let [name, unit, about] =
+            [Text::Borrowed(name), Text::Borrowed(unit), Text::Borrowed(about)];
+        Self { name, unit, higher_is_better, about }
+    }
 }
 
 /// A comparison between two cases, made for every measure both have.
@@ -46,35 +110,22 @@ pub struct Ratio {
     pub to: &'static str,
 }
 
-/// A bound on the median of the per-round ratios of one measure.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit {
-    /// Which ratio.
-    pub ratio: Ratio,
-    /// Of which measure.
-    pub measure: &'static str,
-    /// The least allowed; `0.0` for none.
-    pub at_least: f64,
-    /// The most allowed; infinity for none.
-    pub at_most: f64,
-    /// What it means if it does not hold.
-    pub otherwise: &'static str,
-}
-
 /// Cases to compare, and what is asked of them.
 pub struct Scenario {
     /// Name on the command line.
     pub name: &'static str,
+    /// What it compares, in a few words.
+    pub about: &'static str,
     /// All measures, in the order of the table.
-    pub measures: &'static [Measure],
+    pub measures: Vec<Measure>,
     /// What is measured.
     pub cases: Vec<Box<dyn Case>>,
     /// Cases that cannot run on this machine, with the reason.
     pub skipped: Vec<Skipped>,
     /// Comparisons.
-    pub ratios: &'static [Ratio],
-    /// Bounds on them.
-    pub limits: &'static [Limit],
+    pub ratios: Vec<Ratio>,
+    /// Bounds on them, and on figures.
+    pub limits: Vec<Limit>,
     /// Versions of the programs measured.
     pub versions: BTreeMap<String, String>,
 }
@@ -88,7 +139,7 @@ pub struct Effort {
     pub load: Duration,
     /// Calls made one after the other for the latency figures.
     pub sequential_calls: usize,
-    /// Starts of the connecting program.
+    /// Starts of the connecting program, at least one.
     pub connects: usize,
     /// Whether it is enough work for the limits to be judged.
     pub judged: bool,
@@ -112,6 +163,18 @@ impl Effort {
         connects: 1,
         judged: false,
     };
+
+    /// For a case that is about a hundred times slower than the others: the same time
+    /// under load, fewer calls where each is waited for, and twice the time to warm up.
+    #[must_use]
+    pub fn for_slow(self) -> Self {
+        Self {
+            warm_up: self.warm_up * 2,
+            sequential_calls: (self.sequential_calls / 15).max(20),
+            connects: 1,
+            ..self
+        }
+    }
 }
 
 /// Measures all cases of `scenario` in `rounds` interleaved rounds, each starting
@@ -152,26 +215,30 @@ fn report(
     effort: &Effort,
     measured: &[Vec<Figures>],
 ) -> Report {
-    let named = scenario.cases.iter().map(|case| case.name()).zip(measured);
-    let cases: Vec<_> =
-        named.map(|(name, rounds)| case_report(name, rounds, scenario.measures)).collect();
+    let cases: Vec<_> = scenario
+        .cases
+        .iter()
+        .zip(measured)
+        .map(|(case, rounds)| case_report(case.as_ref(), rounds, &scenario.measures))
+        .collect();
     let ratios: Vec<_> = scenario
         .measures
         .iter()
         .flat_map(|measure| scenario.ratios.iter().map(move |ratio| (measure, ratio)))
-        .filter_map(|(measure, ratio)| compare(&cases, *ratio, measure.name))
+        .filter_map(|(measure, ratio)| compare(&cases, *ratio, &measure.name))
         .collect();
-    let checks = scenario.limits.iter().filter_map(|limit| check(&ratios, limit)).collect();
+    let checks = scenario.limits.iter().filter_map(|limit| limit.check(&cases, &ratios)).collect();
     Report {
-        schema: Report::SCHEMA,
-        scenario: scenario.name,
+        schema: Report::SCHEMA.into(),
+        scenario: scenario.name.into(),
+        about: scenario.about.into(),
         date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        command: std::env::args().collect(),
+        command: ["scripts/bench".to_owned()].into_iter().chain(std::env::args().skip(1)).collect(),
         host,
         versions: scenario.versions.clone(),
         rounds,
         judged: effort.judged,
-        measures: scenario.measures,
+        measures: scenario.measures.clone(),
         cases,
         skipped: scenario.skipped.clone(),
         ratios,
@@ -179,93 +246,31 @@ fn report(
     }
 }
 
-fn case_report(name: &'static str, rounds: &[Figures], measures: &[Measure]) -> CaseReport {
-    let values = |measure: &Measure| -> Vec<f64> {
-        rounds.iter().filter_map(|figures| figures.get(measure.name).copied()).collect()
+fn case_report(case: &dyn Case, rounds: &[Figures], measures: &[Measure]) -> CaseReport {
+    let values = |name: &Text| -> Vec<f64> {
+        rounds.iter().filter_map(|round| round.values.get(name.as_ref()).copied()).collect()
     };
-    let figures: BTreeMap<_, _> = measures
-        .iter()
-        .map(|measure| (measure.name, values(measure)))
-        .filter(|(_, values)| !values.is_empty())
+    let reason = |name: &Text| rounds.iter().find_map(|round| round.fails.get(name.as_ref()));
+    let names = || measures.iter().map(|measure| &measure.name);
+    // What fails in one round has no figures: the rounds of two cases are compared one by one.
+    let figures: BTreeMap<_, _> = names()
+        .map(|name| (name.clone(), values(name)))
+        .filter(|(_, values)| values.len() == rounds.len())
         .collect();
-    let summary = figures.iter().filter_map(|(name, v)| Some((*name, Summary::of(v)?))).collect();
-    CaseReport { name, figures, summary }
+    let fails = names().filter_map(|name| Some((name.clone(), reason(name)?.clone()))).collect();
+    let summary = figures.iter().filter_map(|(n, v)| Some((n.clone(), Summary::of(v)?))).collect();
+    let (name, about) = (case.name().into(), case.about().into());
+    CaseReport { name, about, figures, summary, fails }
 }
 
-fn compare(cases: &[CaseReport], ratio: Ratio, measure: &'static str) -> Option<Ratios> {
+fn compare(cases: &[CaseReport], ratio: Ratio, measure: &Text) -> Option<Ratios> {
     let of = |name| cases.iter().find(|case| case.name == name)?.figures.get(measure);
     let per_round: Vec<_> =
         of(ratio.of)?.iter().zip(of(ratio.to)?).map(|(above, below)| above / below).collect();
     let summary = Summary::of(&per_round)?;
-    Some(Ratios { of: ratio.of, to: ratio.to, measure, per_round, summary })
-}
-
-fn check(ratios: &[Ratios], limit: &Limit) -> Option<Check> {
-    let Limit { ratio: Ratio { of, to }, measure, at_least, at_most, otherwise } = *limit;
-    let found = ratios.iter().find(|r| r.of == of && r.to == to && r.measure == measure)?;
-    let median = found.summary.median;
-    let bound = match (at_least > 0.0, at_most.is_finite()) {
-        (true, false) => format!("at least {at_least}"),
-        (false, _) => format!("at most {at_most}"),
-        (true, true) => format!("{at_least} to {at_most}"),
-    };
-    let what = format!("{of}/{to} {measure}: {median:.3}, asked {bound}");
-    Some(Check { holds: (at_least..=at_most).contains(&median), what, otherwise })
+    let (of, to) = (ratio.of.into(), ratio.to.into());
+    Some(Ratios { of, to, measure: measure.clone(), per_round, summary })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::RefCell;
-    use std::rc::Rc;
-
-    struct Fixed(&'static str, f64, Rc<RefCell<Vec<&'static str>>>);
-
-    impl Case for Fixed {
-        fn name(&self) -> &'static str {
-            self.0
-        }
-
-        fn round(&mut self, _: &Effort) -> Result<Figures> {
-            self.2.borrow_mut().push(self.0);
-            self.1 += 1.0;
-            Ok(Figures::from([("speed", self.1)]))
-        }
-    }
-
-    fn scenario(order: &Rc<RefCell<Vec<&'static str>>>) -> Scenario {
-        const RATIO: Ratio = Ratio { of: "b", to: "a" };
-        let case = |name, start| Box::new(Fixed(name, start, order.clone())) as Box<dyn Case>;
-        Scenario {
-            name: "test",
-            measures: &[Measure { name: "speed", unit: "1/s", higher_is_better: true }],
-            cases: vec![case("a", 0.0), case("b", 9.0), case("c", 0.0)],
-            skipped: Vec::new(),
-            ratios: &[RATIO],
-            limits: &[Limit {
-                ratio: RATIO,
-                measure: "speed",
-                at_least: 6.0,
-                at_most: f64::INFINITY,
-                otherwise: "b is too slow",
-            }],
-            versions: BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn rounds_are_interleaved_and_rotated() {
-        let order = Rc::new(RefCell::new(Vec::new()));
-        run(&mut scenario(&order), 3, &Effort::QUICK, |_| {}).unwrap();
-        assert_eq!(*order.borrow(), ["a", "b", "c", "b", "c", "a", "c", "a", "b"]);
-    }
-
-    #[test]
-    fn ratios_are_taken_within_a_round_and_limits_on_their_median() {
-        let report = run(&mut scenario(&Rc::default()), 3, &Effort::QUICK, |_| {}).unwrap();
-        assert_eq!(report.ratios[0].per_round, [10.0, 11.0 / 2.0, 12.0 / 3.0]);
-        assert_eq!(report.ratios[0].summary.median, 5.5);
-        assert!(!report.checks[0].holds);
-        assert_eq!(report.checks[0].what, "b/a speed: 5.500, asked at least 6");
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@
 //!
 //! What it counts is proven around the timed part: [`Session::check_answers`]
 //! parses answers and compares them, and [`Session::finish`] asks the server how
-//! many calls it executed, and whether in order.
+//! many calls it executed, and whether in order where that is [`Promise`]d.
 
 use std::io::{Read, Write};
 use std::process::{ChildStdin, ChildStdout};
@@ -16,9 +16,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{self, Foreground, Launch};
+use crate::process::{Foreground, Launch};
 use crate::requests::Requests;
 use crate::{Error, Result};
+
+pub use self::load::Throughput;
+
+mod load;
 
 /// Bytes asked of one read.
 const READ_SIZE: usize = 64 * 1024;
@@ -29,6 +33,18 @@ const CHECKED: u64 = 256;
 /// Bytes of the one large result that is checked.
 const LARGE: usize = 3 << 20;
 
+/// What the way to the server promises, beyond carrying every call once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Promise {
+    /// The session has a server process of its own, and calls reach it in the order
+    /// they were made in.
+    #[default]
+    InOrder,
+    /// Neither. HTTP bridges send each call as a request of its own, and some let all
+    /// sessions share one server process; what it executed before does not count.
+    OnlyOnce,
+}
+
 /// A session with a fake server, through whatever `launch` starts.
 pub struct Session {
     launch: Launch,
@@ -38,16 +54,9 @@ pub struct Session {
     buffer: Vec<u8>,
     unread: Vec<u8>,
     next_id: u64,
+    promise: Promise,
+    /// Calls the server has executed for this session, and before it.
     executed: u64,
-}
-
-/// What a load reached.
-#[derive(Clone, Copy, Debug)]
-pub struct Throughput {
-    /// Answers per second.
-    pub calls_per_s: f64,
-    /// Bytes of answers per second, in 10⁶.
-    pub mb_per_s: f64,
 }
 
 impl Session {
@@ -56,7 +65,7 @@ impl Session {
     ///
     /// # Errors
     /// If the program cannot be started or does not answer as it should.
-    pub fn start(launch: &Launch) -> Result<(Self, Duration)> {
+    pub fn start(launch: &Launch, promise: Promise) -> Result<(Self, Duration)> {
         let start = Instant::now();
         let mut child = launch.piped()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -70,6 +79,7 @@ impl Session {
             buffer: vec![0; READ_SIZE],
             unread: Vec::new(),
             next_id: Requests::FIRST_ID,
+            promise,
             executed: 0,
         };
         let client = json!({"name": "sealwire-bench", "version": "1"});
@@ -81,6 +91,9 @@ impl Session {
             return Err(format!("unexpected answer to initialize: {result}").into());
         }
         session.send(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n")?;
+        if promise == Promise::OnlyOnce {
+            session.executed = session.count()?["executed"].as_u64().unwrap_or_default();
+        }
         Ok((session, elapsed))
     }
 
@@ -123,93 +136,21 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps `in_flight` calls outstanding, and counts answers for `timed` after
-    /// having done so for `warm_up`.
-    ///
-    /// # Errors
-    /// If the session ends.
-    pub fn load(
-        &mut self,
-        mut requests: Requests,
-        in_flight: usize,
-        warm_up: Duration,
-        timed: Duration,
-    ) -> Result<Throughput> {
-        let start = Instant::now();
-        let mut began: Option<(Instant, u64, u64)> = None;
-        let (mut answers, mut bytes) = (0_u64, 0_u64);
-        let mut ready = in_flight;
-        let throughput = loop {
-            let calls = requests.next(ready, &mut self.next_id);
-            self.send(calls)?;
-            loop {
-                let (read, lines) = self.read_answers()?;
-                (bytes, answers, ready) = (bytes + read, answers + lines as u64, lines);
-                if lines > 0 {
-                    break;
-                }
-            }
-            let now = Instant::now();
-            let Some((since, answers_then, bytes_then)) = began else {
-                if now - start >= warm_up {
-                    began = Some((now, answers, bytes));
-                }
-                continue;
-            };
-            let seconds = (now - since).as_secs_f64();
-            if now - since >= timed {
-                break Throughput {
-                    calls_per_s: (answers - answers_then) as f64 / seconds,
-                    mb_per_s: (bytes - bytes_then) as f64 / 1e6 / seconds,
-                };
-            }
-        };
-        let mut outstanding = in_flight - ready;
-        while outstanding > 0 {
-            let (_, lines) = self.read_answers()?;
-            (answers, outstanding) = (answers + lines as u64, outstanding - lines);
-        }
-        self.executed += answers;
-        Ok(throughput)
-    }
-
-    /// Makes `calls` calls one after the other, and as many as a tenth of them
-    /// before; returns how long each took, in µs, sorted.
-    ///
-    /// # Errors
-    /// If the session ends.
-    pub fn sequential(&mut self, mut requests: Requests, calls: usize) -> Result<Vec<f64>> {
-        let mut micros = Vec::with_capacity(calls);
-        let warm_up = calls / 10;
-        for index in 0..warm_up + calls {
-            let request = requests.next(1, &mut self.next_id);
-            let start = Instant::now();
-            self.send(request)?;
-            while self.read_answers()?.1 == 0 {}
-            if index >= warm_up {
-                micros.push(start.elapsed().as_secs_f64() * 1e6);
-            }
-        }
-        self.executed += (warm_up + calls) as u64;
-        micros.sort_by(f64::total_cmp);
-        Ok(micros)
-    }
-
-    /// Memory of the connecting process in MB, where the system tells.
-    pub fn pss_mb(&self) -> Option<f64> {
-        process::pss_mb(self.process.id())
+    /// Id of the connecting process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Compares the number of answers with the number of executions at the
     /// server, closes the session and waits for the program to end.
     ///
     /// # Errors
-    /// If a call was lost, executed twice or out of order, or the program does
-    /// not end by itself.
+    /// If a call was lost, executed twice or, against the [`Promise`], out of order;
+    /// or if the program does not end by itself.
     pub fn finish(mut self) -> Result<()> {
-        let result = self.request("tools/call", &json!({"name": "count"}))?;
-        let found = &result["structuredContent"];
-        if *found != json!({"executed": self.executed, "orderViolations": 0}) {
+        let found = self.count()?;
+        let in_order = self.promise == Promise::OnlyOnce || found["orderViolations"] == 0;
+        if found["executed"] != self.executed || !in_order {
             return Err(
                 format!("{} calls answered, but the server says {found}", self.executed).into()
             );
@@ -224,17 +165,32 @@ impl Session {
         Ok(())
     }
 
+    /// What the server says of the calls it executed.
+    fn count(&mut self) -> Result<Value> {
+        let mut result = self.request("tools/call", &json!({"name": "count", "arguments": {}}))?;
+        Ok(result["structuredContent"].take())
+    }
+
     fn request(&mut self, method: &str, params: &Value) -> Result<Value> {
+        let mut answer = self.answer(method, params)?;
+        match answer.get_mut("result") {
+            Some(result) => Ok(result.take()),
+            None => Err(format!("{method}: unexpected answer {answer}").into()),
+        }
+    }
+
+    /// The whole answer to one request, be it a result or an error.
+    fn answer(&mut self, method: &str, params: &Value) -> Result<Value> {
         let id = self.take_id();
         let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         self.send(format!("{request}\n").as_bytes())?;
         let line = self.read_line()?;
         let answer: Value = serde_json::from_slice(&line)
             .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&line)))?;
-        if answer["id"] != id || answer.get("result").is_none() {
+        if answer["id"] != id {
             return Err(format!("{method}: unexpected answer {answer}").into());
         }
-        Ok(answer["result"].clone())
+        Ok(answer)
     }
 
     fn take_id(&mut self) -> u64 {

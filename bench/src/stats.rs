@@ -1,9 +1,9 @@
 //! Median, spread and percentiles.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What several rounds say together.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The middle value, or the mean of the two middle ones.
     pub median: f64,

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use sealwire_bench::process::Launch;
-use sealwire_bench::session::Session;
+use sealwire_bench::session::{Promise, Session};
 
 const INITIALIZED: &str = r#"read line
 echo '{"jsonrpc":"2.0","id":1000000000,"result":{"serverInfo":{"name":"sealwire-fake-server"}}}'
@@ -10,9 +10,13 @@ read line"#;
 
 /// Starts a session with a shell script, and ends it.
 fn session(script: &str) -> Result<(), String> {
+    promised(script, Promise::InOrder)
+}
+
+fn promised(script: &str, promise: Promise) -> Result<(), String> {
     let directory = tempfile::tempdir().unwrap();
     let launch = Launch::new("/bin/sh", directory.path().join("log")).args(["-c", script]);
-    let (session, _) = Session::start(&launch).map_err(|error| error.to_string())?;
+    let (session, _) = Session::start(&launch, promise).map_err(|error| error.to_string())?;
     session.finish().map_err(|error| error.to_string())
 }
 
@@ -27,6 +31,46 @@ fn executions_must_be_as_many_as_answers() {
     let error = counting(r#"{"executed":1,"orderViolations":0}"#, "exit 0").unwrap_err();
     assert!(error.starts_with("0 calls answered, but the server says"), "{error}");
     counting(r#"{"executed":0,"orderViolations":1}"#, "exit 0").unwrap_err();
+}
+
+/// A shared server that has executed `before` calls already, and in the end says `after`.
+fn shared(before: &str, after: &str) -> Result<(), String> {
+    let counts = [(1, before), (2, after)].map(|(id, count)| {
+        let id = 1_000_000_000 + id;
+        let result = format!(r#"{{"structuredContent":{count}}}"#);
+        format!(r#"read line; echo '{{"jsonrpc":"2.0","id":{id},"result":{result}}}'"#)
+    });
+    promised(&format!("{INITIALIZED}\n{}\ncat", counts.join("\n")), Promise::OnlyOnce)
+}
+
+#[test]
+fn what_a_shared_server_did_before_and_its_order_do_not_count_but_each_call_does() {
+    let before = r#"{"executed":7,"orderViolations":2}"#;
+    shared(before, r#"{"executed":7,"orderViolations":5}"#).unwrap();
+    let error = shared(before, r#"{"executed":8,"orderViolations":2}"#).unwrap_err();
+    assert!(error.starts_with("7 calls answered, but the server says"), "{error}");
+}
+
+#[test]
+fn a_call_that_is_refused_is_told_with_the_reason_and_was_not_executed() {
+    let refused = [
+        r#""error":{"code":-1,"message":"too large"}"#,
+        r#""result":{"isError":true,"content":[{"type":"text","text":"too large"}]}"#,
+    ];
+    for refused in refused {
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":1000000001,{refused}}}"#);
+        let count = r#"{"executed":0,"orderViolations":0}"#;
+        let count = format!(
+            r#"{{"jsonrpc":"2.0","id":1000000002,"result":{{"structuredContent":{count}}}}}"#
+        );
+        let script =
+            format!("{INITIALIZED}\nread line; echo '{answer}'\nread line; echo '{count}'\ncat");
+        let directory = tempfile::tempdir().unwrap();
+        let launch = Launch::new("/bin/sh", directory.path().join("log")).args(["-c", &script]);
+        let (mut session, _) = Session::start(&launch, Promise::InOrder).unwrap();
+        assert_eq!(session.call(3).unwrap().unwrap_err(), "too large");
+        session.finish().unwrap();
+    }
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! sealwire itself, as a user sets it up: `init`, `cert issue --all`, `serve`,
+//! `connect`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::process::Command;
+
+use super::Route;
+use crate::Result;
+use crate::process::{self, Launch, sibling};
+use crate::setup::{Setup, server};
+
+/// A home with one server, and both ends in it.
+pub(crate) fn sealwire(setup: &mut Setup) -> Result<Route> {
+    let program = sibling("sealwire")?;
+    let version = process::output(Command::new(&program).arg("--version"))?;
+    setup.versions.insert("sealwire".to_owned(), version.trim().to_owned());
+    let home = setup.file("sealwire");
+    let at_home = || [OsStr::new("--home"), home.as_os_str()];
+    let run = |arguments: &[&str]| {
+        process::output(Command::new(&program).args(at_home()).args(arguments))
+    };
+
+    run(&["init"])?;
+    let [command, option] = server()?;
+    let table = format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\n\n\
+         [mcp_servers.echo]\ncommand = '{command}'\nargs = [\"{option}\"]\n"
+    );
+    fs::write(home.join("sealwire.toml"), table)?;
+    run(&["cert", "issue", "--all"])?;
+
+    let directory = setup.directory.clone();
+    let start = move |name: &str| {
+        let at_home = || [OsStr::new("--home"), home.as_os_str()];
+        let mut serve = Launch::new(&program, directory.join(format!("{name}-serve.log")))
+            .args(at_home())
+            .args(["serve", "echo"])
+            .background()?;
+        let address = serve.wait_for_address()?;
+        // One home for both ends: an entry is either served or connected to, so the
+        // connecting end reads a file of its own.
+        let config = home.join(format!("{name}-connect.toml"));
+        fs::write(&config, format!("[mcp_servers.echo]\nendpoint = \"{address}\"\n"))?;
+        let connect = Launch::new(&program, directory.join(format!("{name}-connect.log")))
+            .args(at_home())
+            .args([OsStr::new("--config"), config.as_os_str()])
+            .args(["connect", "echo"]);
+        Ok((connect, serve))
+    };
+    let about = "`sealwire connect` and `sealwire serve`, set up as a user does";
+    Route::tunnel("sealwire", about, start)
+}
