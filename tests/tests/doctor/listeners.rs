@@ -1,6 +1,8 @@
 //! The addresses that are listened on.
 
+use std::io::Write;
 use std::net::TcpListener;
+use std::thread;
 
 use sealwire_testkit::openssl::Leaf;
 use sealwire_testkit::{Home, Serve};
@@ -74,6 +76,9 @@ fn two_listeners_that_exclude_each_other() {
     let more = format!("{more}bind_address = \"127.0.0.1:7999\"\n");
     let examination = at(&home, "0.0.0.0:7999", &more, &["--offline"]);
     examination.one("error", "address_overlap", &["another port", "bind_address"]);
+    let admin = "[admin]\naddress = \"127.0.0.1:7999\"\n";
+    let examination = at(&home, "0.0.0.0:7999", admin, &["--offline"]);
+    examination.one("error", "address_overlap", &["0.0.0.0:7999", "another port"]);
 }
 
 /// `serve` and the doctor agree on what can be served.
@@ -83,4 +88,30 @@ fn what_is_in_order_can_be_served() {
     doctor(&home, &[]).content();
     let serve = Serve::start(&home);
     assert!(serve.stop().success());
+}
+
+/// Where health is told, `serve` says itself whether it is ready.
+#[test]
+fn the_address_of_admin() {
+    let home = Home::with_config(&echo_table());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _gone = stream.write_all(b"SSH-2.0-x\r\n");
+        }
+    });
+    home.configure(&format!("{}\n[admin]\naddress = \"{taken}\"\n", echo_table()));
+    let port = taken.port().to_string();
+    doctor(&home, &[]).one("error", "address_in_use", &["ss -ltnp", &port]);
+
+    home.configure(&format!("{}\n[admin]\naddress = \"127.0.0.1:0\"\n", echo_table()));
+    let serve = Serve::start(&home);
+    let line = serve.log().wait_for(&["health", "address="]);
+    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let config = format!("{}\n[admin]\naddress = \"{address}\"\n", echo_table());
+    home.write("admin.toml", format!("[listen]\naddress = \"127.0.0.1:0\"\n\n{config}"));
+    let config = home.file("admin.toml");
+    let examination = doctor_with(&home, &["--config", config.to_str().unwrap()], &[]);
+    examination.content().passed(&["is ready", address]);
 }

@@ -7,7 +7,7 @@ use sealwire_testkit::openssl::Authority;
 use sealwire_testkit::{Home, bin, run};
 use sealwire_tests::echo_table;
 
-use super::{doctor, doctor_with, examined, finds, remedy};
+use super::{doctor, doctor_with, examined, finds, heals, remedy};
 
 fn listen(text: &str) -> impl FnOnce(&Home) {
     let text = format!("[listen]\naddress = \"127.0.0.1:0\"\n{text}\n\n{}", echo_table());
@@ -117,4 +117,16 @@ fn fewer_files_than_connections() {
     command.arg(bin("sealwire")).arg(home.path());
     let examination = examined(run(command, b""));
     examination.one("warning", "file_limit_low", &["ulimit -n", "LimitNOFILE"]);
+}
+
+/// The superuser may write anywhere, so a missing directory stands for all that is in the way.
+#[test]
+fn a_log_that_cannot_be_written() {
+    let config = format!("{}\n[log]\nfile = \"logs/serve.log\"\n", echo_table());
+    heals(|home| home.configure(&config), "error", "log_unwritable", &["serve.log", "mkdir -p"]);
+    let plant = |home: &Home| {
+        fs::create_dir_all(home.file("logs/serve.log")).unwrap();
+        home.configure(&config);
+    };
+    finds(plant, "error", "log_unwritable", &["serve.log", "[log]"]);
 }

@@ -94,7 +94,7 @@ fn configured(context: &Context) -> Result<SocketAddr, Failure> {
 }
 
 /// The answer, and whether it is a good one.
-async fn ask(address: SocketAddr, path: &str) -> Result<(bool, Value), String> {
+pub(crate) async fn ask(address: SocketAddr, path: &str) -> Result<(bool, Value), String> {
     let tcp = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(tcp)).await.map_err(|error| error.to_string())?;

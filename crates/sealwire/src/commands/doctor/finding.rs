@@ -212,6 +212,7 @@ ids! {
     AddressUnavailable => "address_unavailable",
     AddressInUse => "address_in_use",
     ServeOutdated => "serve_outdated",
+    ServeNotReady => "serve_not_ready",
     EndpointUnresolved => "endpoint_unresolved",
     EndpointClosed => "endpoint_closed",
     EndpointUnreachable => "endpoint_unreachable",
@@ -233,6 +234,7 @@ ids! {
     MessageSizeSmall => "message_size_small",
     PeerTakesAll => "peer_takes_all",
     FileLimitLow => "file_limit_low",
+    LogUnwritable => "log_unwritable",
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use sealwire::Reach;
 use sealwire::config::ServerRole;
@@ -11,12 +12,17 @@ use sealwire_identity::{describe, files};
 use sealwire_names::{Fingerprint, RefusalCode};
 use sealwire_relay::link::LinkError;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::endpoints::{Reached, Target};
 use super::finding::{Finding, Id};
 use super::progress::Checks;
 use super::report::Report;
 use super::{Case, endpoints, servers};
+use crate::commands::health;
+
+/// How long a serve may take to say whether it is ready.
+const ADMIN: Duration = Duration::from_secs(5);
 
 /// Adds a look at each address.
 pub(super) fn check_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
@@ -46,6 +52,35 @@ pub(super) fn check_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
     for (address, served) in listeners {
         checks.add(address.to_string(), check(address, served));
     }
+    if let Some(admin) = config.admin.address.filter(|admin| admin.port() != 0) {
+        checks.add(admin.to_string(), check_admin(admin));
+    }
+}
+
+/// Where health is told: free, or our serve is there and says that it is ready.
+async fn check_admin(address: SocketAddr) -> Report {
+    let mut report = Report::default();
+    let Err(error) = TcpListener::bind(address).await else {
+        report.passed("the address of [admin] can be listened on; no serve runs there", address);
+        return report;
+    };
+    if error.kind() != ErrorKind::AddrInUse {
+        report.found(unavailable(address, &error));
+        return report;
+    }
+    match timeout(ADMIN, health::ask(address, "/readyz")).await {
+        Ok(Ok((true, _))) => report.passed("the serve that runs there is ready", address),
+        Ok(Ok((false, answer))) => {
+            let problems = answer["problems"].as_array().into_iter().flatten();
+            let said: Vec<&str> = problems.filter_map(|p| p["what"].as_str()).collect();
+            let what = format!("the serve that runs there is not ready: {}", said.join("; "));
+            let remedy = "put right what it names; its log says more";
+            report.found(Finding::warning(Id::ServeNotReady, what).at(address).fix(remedy));
+        }
+        Ok(Err(reason)) => report.found(in_use(&address.to_string(), &reason)),
+        Err(_) => report.found(in_use(&address.to_string(), "it does not answer")),
+    }
+    report
 }
 
 /// A server that is to be found at an address.

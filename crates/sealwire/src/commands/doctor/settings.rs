@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::Access;
 use rustix::process::{Resource, getrlimit};
 use sealwire::config::{ListenConfig, SecureMcpConfig, ServerRole};
 use sealwire_names::Kind;
@@ -17,8 +18,8 @@ use super::report::Report;
 
 /// Largest list of tools known of a real server, with room for another like it.
 const SMALL_MESSAGE: usize = 256 << 10;
-/// File descriptors of one conversation on the serving side: the connection, and three pipes.
-const FILES_PER_CONVERSATION: usize = 4;
+/// File descriptors of one conversation on the serving side at most (docs/operations.md).
+const FILES_PER_CONVERSATION: usize = 7;
 /// File descriptors that a process has in any case, with some to spare.
 const FILES_ANYWAY: usize = 64;
 /// What a handshake takes at most across the world, with retransmissions.
@@ -39,6 +40,9 @@ pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
         file_limit(&config.listen, file, report);
     }
     agents(case, config, report);
+    if let Some(log) = &config.log.file {
+        log_file(log, report);
+    }
     if report.mark() == mark {
         report.passed("no setting is weak", file.display());
     }
@@ -127,7 +131,9 @@ fn listening(
     report: &mut Report,
 ) {
     let file = case.context.config_file.display();
-    for address in addresses {
+    let addresses: BTreeSet<SocketAddr> =
+        addresses.iter().copied().chain(config.admin.address).collect();
+    for address in &addresses {
         let same_port = |other: &&SocketAddr| {
             *other != address && other.port() == address.port() && address.port() != 0
         };
@@ -216,6 +222,38 @@ fn file_limit(listen: &ListenConfig, file: &Path, report: &mut Report) {
         file.display()
     );
     report.found(found.at("ulimit -n").fix(remedy));
+}
+
+/// Whether the log can be appended to, or made; asked without making it.
+fn log_file(file: &Path, report: &mut Report) {
+    let dir = file.parent().unwrap_or(Path::new("/"));
+    let may = |path: &Path, access| rustix::fs::access(path, access);
+    let (what, command) = if file.exists() {
+        match may(file, Access::WRITE_OK) {
+            Ok(()) if !file.is_dir() => return,
+            Ok(()) => ("the log file is a directory".to_owned(), None),
+            Err(error) => {
+                let command = format!("chmod u+w {}", remedies::word(file));
+                (format!("the log file cannot be written: {error}"), Some(command))
+            }
+        }
+    } else if !dir.is_dir() {
+        let command = format!("mkdir -p {}", remedies::word(dir));
+        ("the directory of the log file is not there".to_owned(), Some(command))
+    } else {
+        match may(dir, Access::WRITE_OK | Access::EXEC_OK) {
+            Ok(()) => return,
+            Err(error) => {
+                let command = format!("chmod u+wx {}", remedies::word(dir));
+                (format!("the log file cannot be made: {error}"), Some(command))
+            }
+        }
+    };
+    let found = Finding::error(Id::LogUnwritable, what).at(file.display());
+    report.found(match command {
+        Some(command) => found.run(command),
+        None => found.fix("name a file in [log]"),
+    });
 }
 
 /// One user account that can read several agents' keys can be any of them.
