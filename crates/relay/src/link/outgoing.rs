@@ -96,7 +96,7 @@ impl Outgoing {
 
     /// Whether there is nothing to write.
     pub(crate) fn is_idle(&self) -> bool {
-        self.gather().1 == 0
+        self.control_written == self.control.len() && self.is_all_written()
     }
 
     /// The peer has handed on everything up to `seq`.
@@ -215,6 +215,13 @@ impl Outgoing {
         self.sent_up_to(self.cursor)
     }
 
+    /// Whether every byte of every segment has been written.
+    fn is_all_written(&self) -> bool {
+        let (index, offset) = self.cursor;
+        index + 1 >= self.segments.len()
+            && self.segments.get(index).is_none_or(|segment| offset == segment.bytes.len())
+    }
+
     /// The last sequence number that ends at or before a place in the segments.
     fn sent_up_to(&self, (index, offset): (usize, usize)) -> u64 {
         match self.segments.get(index) {
@@ -229,10 +236,7 @@ impl Outgoing {
     fn append<'a>(&mut self, frame: impl FnOnce(u64) -> Frame<'a>) {
         self.queued += 1;
         if self.segments.back().is_none_or(|segment| segment.bytes.len() >= SEGMENT) {
-            let at_end = self
-                .segments
-                .back()
-                .is_some_and(|last| self.cursor == (self.segments.len() - 1, last.bytes.len()));
+            let at_end = !self.segments.is_empty() && self.is_all_written();
             let bytes = std::mem::take(&mut self.spare);
             self.segments.push_back(Segment { first: self.queued, bytes });
             if at_end {
