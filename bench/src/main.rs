@@ -69,22 +69,26 @@ fn bench(arguments: &Arguments) -> Result<bool> {
     if scenarios.len() > 1 && (arguments.json.is_some() || !arguments.cases.is_empty()) {
         return Err("--json and --cases are for one scenario; name it instead of all".into());
     }
-    let mut holds = true;
-    for (scenario, rounds) in scenarios {
+    let mut reports = Vec::new();
+    let measured = scenarios.iter().try_for_each(|(scenario, rounds)| -> Result<()> {
         let report = measure(arguments, *scenario, *rounds)?;
         println!("{report}");
-        holds &= report.holds();
         if let Some(file) = &arguments.json {
             report.write_to(file)?;
         }
-        if arguments.write {
-            page::keep(Path::new(DOCS), &report)?;
-        }
+        reports.push(report);
+        Ok(())
+    });
+    // Not before all are measured, or the later ones would be of a changed checkout; and
+    // even if one of them failed, since the others were measured.
+    if arguments.write {
+        reports.iter().try_for_each(|report| page::keep(Path::new(DOCS), report))?;
     }
     if arguments.write || scenarios.is_empty() {
         page::write(Path::new(DOCS))?;
     }
-    Ok(holds)
+    measured?;
+    Ok(reports.iter().all(Report::holds))
 }
 
 fn measure(arguments: &Arguments, scenario: Maker, rounds: u16) -> Result<Report> {

@@ -125,6 +125,9 @@ fn limits(page: &mut String, reports: &[Report]) -> Result<()> {
         let (subject, asked) = (&check.subject, &check.asked);
         writeln!(page, "| {} | {subject} | {asked} | {found} | {holds} |", report.scenario)?;
     }
+    for (report, check) in checks().filter(|(_, check)| !check.holds) {
+        writeln!(page, "\n`{}`, {}: {}.", report.scenario, check.subject, check.otherwise)?;
+    }
     for report in reports {
         if !report.judged {
             writeln!(page, "\n`{}` was too short a run to be judged.", report.scenario)?;

@@ -25,6 +25,7 @@ fn each_limit_is_there_with_what_was_found() {
         "| chains | sealwire/mcp-remote calls_per_s_64 | at least 100 | 350.0 | yes |",
         "| chains | sealwire/mcp-remote sequential_p50 | at most 0.0667 | 0.080 | **no** |",
         "| chains | sealwire large_request | at most 3 | nothing | **no** |",
+        "`chains`, sealwire/mcp-remote sequential_p50: too slow.",
     ] {
         assert!(page.contains(row), "{row}\n{page}");
     }
