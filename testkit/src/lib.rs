@@ -3,9 +3,10 @@
 //! The tests use the programs as an operator would: [`Home`] makes a home with the
 //! binary itself, [`Serve`] and [`Connect`] start it, wait for what it *says* and never
 //! for time to pass, and end it by its own process id. [`openssl`] is the foreign
-//! implementation that makes certificates with faults, and [`ChaosProxy`] the network
-//! that breaks. Every wait has [`GUARD`] as its upper bound, which only a hang reaches.
-//! [`fuzz`] states what must hold for any bytes at all.
+//! implementation that makes certificates with faults, [`ChaosProxy`] the network that
+//! breaks, and [`MockModel`] the language model behind a client. Every wait has [`GUARD`]
+//! as its upper bound, which only a hang reaches. [`fuzz`] states what must hold for any
+//! bytes at all.
 //!
 //! Everything here panics on the unexpected, with what the programs said.
 #![forbid(unsafe_code)]
@@ -16,6 +17,8 @@ mod connect;
 pub mod fake_server;
 pub mod fuzz;
 mod home;
+mod http;
+mod model;
 pub mod openssl;
 mod process;
 mod programs;
@@ -24,6 +27,8 @@ mod serve;
 pub use chaos::{ChaosProxy, Cut};
 pub use connect::Connect;
 pub use home::{Home, quoted, server_table};
+pub use http::HttpServer;
+pub use model::{MockModel, TOOL_SAID};
 pub use process::{GUARD, Log, Output, Process, run, wait_until};
-pub use programs::{bin, soak, tools};
+pub use programs::{bin, soak, tool};
 pub use serve::Serve;

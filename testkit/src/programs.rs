@@ -18,21 +18,19 @@ pub fn bin(name: &str) -> PathBuf {
     path
 }
 
-/// Where `scripts/test` puts what the tests need from npm (`node/`) and PyPI (`venv/`).
+/// The program or file `path` of those that `scripts/test-tools` installs: npm packages in
+/// `node/`, Python environments in `venv/` and `venv-…/`, a link to a `browser`.
 ///
 /// # Panics
 /// If it is not there, saying what installs it.
-pub fn tools() -> PathBuf {
+pub fn tool(path: &str) -> PathBuf {
     let dir = match std::env::var_os("SEALWIRE_TEST_TOOLS") {
         Some(dir) => workspace().join(dir),
         None => target().join("tools"),
     };
-    assert!(
-        dir.join("venv").is_dir() && dir.join("node").is_dir(),
-        "{} lacks the npm and PyPI packages of the tests; `scripts/test` installs them",
-        dir.display()
-    );
-    dir
+    let path = dir.join(path);
+    assert!(path.exists(), "there is no {}; `scripts/test` installs it", path.display());
+    path
 }
 
 /// `normal`, or `large` where `SEALWIRE_SOAK=1` asks for hours of testing.

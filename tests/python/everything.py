@@ -1,6 +1,7 @@
-"""Drives an MCP "everything" server through the command given, with the Python SDK.
+"""Drives an MCP "everything" server with the Python SDK, through `sealwire connect` or
+through the command given.
 
-    everything.py COMMAND [ARGUMENT...]
+    everything.py [COMMAND [ARGUMENT...]]
 
 Ends with 0 only if every answer was the expected one; prints each as it holds.
 """
@@ -14,7 +15,10 @@ from mcp import types
 PROMPT = "three words, please \u2713"
 
 
-async def main(command: str, args: list[str]) -> None:
+server = StdioServerParameters(command="sealwire", args=["connect", "everything"])
+
+
+async def main(server: StdioServerParameters) -> None:
     seen: dict[str, int] = {"sampling": 0, "elicitation": 0}
 
     async def sampling(_context, params: types.CreateMessageRequestParams):
@@ -35,13 +39,13 @@ async def main(command: str, args: list[str]) -> None:
         )
 
     client = Client(
-        StdioServerParameters(command=command, args=args),
+        server,
         read_timeout_seconds=60,
         sampling_callback=sampling,
         elicitation_callback=elicitation,
     )
     async with client:
-        held("initialize", f"{client.server_info.name} {client.protocol_version}")
+        held("protocol", client.protocol_version)
 
         tools = {tool.name for tool in (await client.list_tools()).tools}
         expected = {"echo", "get-sum", "trigger-sampling-request", "trigger-elicitation-request"}
@@ -103,5 +107,7 @@ def held(what: str, detail: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(asyncio.wait_for(main(sys.argv[1], sys.argv[2:]), timeout=120))
+    if sys.argv[1:]:
+        server = StdioServerParameters(command=sys.argv[1], args=sys.argv[2:])
+    asyncio.run(asyncio.wait_for(main(server), timeout=120))
     print("all held")

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod compatibility;
 pub mod link_client;
 
 use std::net::SocketAddr;
