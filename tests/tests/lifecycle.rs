@@ -156,6 +156,21 @@ fn the_end_of_input_waits_for_large_answers() {
     assert!(answers.iter().all(|answer| answer.get("error").is_none()));
 }
 
+/// Some take their time to end when their input does. They are ended, and that is no
+/// failure of theirs.
+#[test]
+fn a_server_that_is_slow_to_end_has_not_failed() {
+    let home = scripted(
+        "read -r call\necho '{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}'\nexec sleep 1000",
+    );
+    let serve = Serve::start(&home);
+    let mut client = Connect::start(&home, "scripted", serve.address());
+    assert_eq!(client.request("tools/list", &json!({}))["result"], json!({}));
+    let (status, rest) = client.finish();
+    assert!(status.success() && rest.is_empty(), "{status}, {rest:?}");
+    assert!(!serve.log().lines().iter().any(|line| line.contains("the server failed")));
+}
+
 #[test]
 fn sigterm_ends_connect() {
     let (home, serve) = serving_echo("");

@@ -81,6 +81,7 @@ impl Session {
         let mut drained = false;
         let mut client_ended = false;
         let mut exited = false;
+        let mut signalled = false;
         loop {
             let at = deadline.map_or_else(Instant::now, |deadline| deadline.at);
             let happened = tokio::select! {
@@ -110,6 +111,7 @@ impl Session {
                 }
                 () = sleep_until(at), if deadline.is_some() => {
                     let next = deadline.map_or(Next::Leave, |deadline| deadline.next);
+                    signalled |= matches!(next, Next::Terminate | Next::Kill);
                     match next {
                         Next::Finish => bridge.server.finish(Ending::Drained),
                         Next::Terminate => server.terminate(),
@@ -153,7 +155,10 @@ impl Session {
                     deadline.get_or_insert(Deadline::after(limits.drain_timeout, Next::Terminate));
                 }
                 Happened::ServerEnded(_) => {
-                    let ending = ending_of(&mut server, drained, &server_name).await;
+                    // Being slow to end, when nobody waits any more, is no failure.
+                    let dismissed =
+                        client_ended && signalled && !bridge.conversation.is_client_waiting();
+                    let ending = ending_of(&mut server, drained, dismissed, &server_name).await;
                     bridge.abandon(
                         |_| true,
                         Fate::server_ended("the server ended before it answered"),
@@ -207,9 +212,9 @@ fn record_violation(audit: &dyn AuditSink, peer: &PeerId, server: &str, error: &
 }
 
 /// How the server's end is told to the client.
-async fn ending_of(server: &mut Server, drained: bool, name: &str) -> Ending {
+async fn ending_of(server: &mut Server, drained: bool, dismissed: bool, name: &str) -> Ending {
     match server.wait(Duration::from_millis(500)).await {
-        Some(Ok(status)) if status.success() || drained => server.bury(),
+        Some(Ok(status)) if status.success() || drained || dismissed => server.bury(),
         Some(Ok(status)) => {
             tracing::warn!(server = name, %status, "the server failed");
             server.bury();
