@@ -57,8 +57,8 @@ fn next_turn(body: &[u8], namespace: &str, tool: &str, arguments: &str) -> Resul
     let request: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let input = list(&request["input"]);
-    let outputs = input.iter().filter(|item| item["type"] == "function_call_output");
-    if let Some(last) = outputs.last() {
+    let mut outputs = input.iter().filter(|item| item["type"] == "function_call_output");
+    if let Some(last) = outputs.next_back() {
         let text = match &last["output"] {
             Value::String(text) => text.clone(),
             parts => list(parts).iter().filter_map(|part| part["text"].as_str()).collect(),

@@ -92,7 +92,7 @@ async fn connect(
     let mut command = Command::new("sealwire");
     command.args(["connect", server]);
     let command = user.with(command);
-    let transport = TokioChildProcess::new(command.into()).unwrap();
+    let transport = TokioChildProcess::new(tokio::process::Command::from(command)).unwrap();
     let client = handler.clone().serve_with_lifecycle(transport, lifecycle).await;
     client.unwrap_or_else(|error| panic!("{server}: {error}"))
 }
