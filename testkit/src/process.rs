@@ -154,6 +154,18 @@ impl Process {
         self.child.try_wait().expect("our own child").is_none()
     }
 
+    /// The most memory it ever had resident, in bytes.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        let kib: usize = line.trim_end_matches("kB").trim().parse().expect("a number of KiB");
+        kib * 1024
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

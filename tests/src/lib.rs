@@ -5,6 +5,7 @@
 
 pub mod compatibility;
 pub mod link_client;
+pub mod restarted;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

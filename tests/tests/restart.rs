@@ -2,62 +2,21 @@
 //! answered once, with what is known of it, and nothing is carried out twice.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use sealwire_testkit::fake_server::read_record;
-use sealwire_testkit::{Connect, Home, Serve, bin, server_table, wait_until};
+use sealwire_testkit::{Home, bin, server_table, wait_until};
+use sealwire_tests::restarted::{Restarted, scripted, word};
 use sealwire_tests::{call_echo, echo_params};
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// A home with one server and a `serve` that keeps its address from one run to the next.
-struct Restarted {
-    home: Home,
-    serve: Option<Serve>,
-}
-
-impl Restarted {
-    fn with_home(home: Home, table: &str) -> Self {
-        home.configure(table);
-        home.run(&["cert", "issue", "--all"]).ok();
-        let serve = Serve::start(&home);
-        let config = fs::read_to_string(home.file("sealwire.toml")).unwrap();
-        let address = serve.address().to_string();
-        home.write("sealwire.toml", config.replace("127.0.0.1:0", &address));
-        Self { home, serve: Some(serve) }
-    }
-
-    /// A server that records what it executes.
-    fn recording() -> (Self, PathBuf) {
-        let home = Home::initialized();
-        let record = home.file("record");
-        let args = ["--record", record.to_str().unwrap()];
-        let table = server_table("counted", bin("sealwire-fake-server"), &args);
-        (Self::with_home(home, &table), record)
-    }
-
-    fn client(&self, server: &str, extra: &str) -> Connect {
-        let address = self.serve.as_ref().unwrap().address();
-        Connect::spawn(self.home.connect_command(server, address, extra))
-    }
-
-    /// SIGKILL: no word to anybody.
-    fn kill(&mut self) {
-        self.serve = None;
-    }
-
-    /// SIGTERM, and its end.
-    fn stop(&mut self) {
-        assert_eq!(self.serve.take().unwrap().stop().code(), Some(0));
-    }
-
-    fn start(&mut self) {
-        self.serve = Some(Serve::start(&self.home));
-    }
-}
-
-fn word(answer: &Value) -> &str {
-    answer["error"]["data"]["sealwire"].as_str().unwrap_or("")
+/// A server that records what it executes.
+fn recording() -> (Restarted, PathBuf) {
+    let home = Home::initialized();
+    let record = home.file("record");
+    let args = ["--record", record.to_str().unwrap()];
+    let table = server_table("counted", bin("sealwire-fake-server"), &args);
+    (Restarted::new(home, &table), record)
 }
 
 /// How many times each id was executed, and none twice.
@@ -76,7 +35,7 @@ fn executed(record: &Path) -> HashSet<String> {
 /// Keeps calls under way through five restarts and beyond. The words of those that failed.
 fn under_load(restart: impl Fn(&mut Restarted)) -> Vec<String> {
     let (calls, in_flight, mut restarts) = (3_600, 64, 0);
-    let (mut serving, record) = Restarted::recording();
+    let (mut serving, record) = recording();
     let mut client = serving.client("counted", "");
     client.initialize();
     let (mut waiting, mut succeeded, mut failed) = (HashSet::new(), HashSet::new(), Vec::new());
@@ -134,41 +93,10 @@ fn stopped_under_load_each_call_has_one_answer_and_none_is_executed_twice() {
     assert!(failed.iter().all(|word| word == "draining"), "{failed:?}");
 }
 
-/// A server that writes down what it gets, opens with what the file `opening` says (and not
-/// at all without it), answers calls of `later`, and no others.
-const SCRIPT: &str = r#"
-while read -r line; do
-    echo "$line" >>record
-    id=${line#*'"id":'}
-    case $line in
-    *'"initialize"'*) [ -e opening ] && result=$(cat opening) || continue ;;
-    *'"later"'*) result='{}' ;;
-    *) continue ;;
-    esac
-    echo '{"jsonrpc":"2.0","id":'"${id%%,*}"',"result":'"$result"'}'
-done"#;
-const OPENING: &str = r#"{"protocolVersion":"2025-11-25","serverInfo":{"name":"x","version":"1"},"capabilities":{"tools":{"listChanged":true},"resources":{}}}"#;
-
-fn scripted() -> (Restarted, Connect) {
-    let home = Home::initialized();
-    let script = home.script("server.sh", SCRIPT);
-    home.write("opening", OPENING);
-    let table = server_table("scripted", "sh", &[script.to_str().unwrap()]);
-    let serving = Restarted::with_home(home, &format!("{table}cwd = \".\"\n"));
-    let client = serving.client("scripted", "");
-    (serving, client)
-}
-
-impl Restarted {
-    fn recorded(&self) -> String {
-        fs::read_to_string(self.home.file("record")).unwrap_or_default()
-    }
-}
-
 /// What was under way when the process died; what came after it; and what came meanwhile.
 #[test]
 fn a_call_under_way_is_told_as_unknown_and_later_ones_are_carried_over() {
-    let (mut serving, mut client) = scripted();
+    let (mut serving, mut client) = scripted("");
     client.initialize();
     let lost = client.send_request("tools/call", &json!({"name": "transfer"}));
     wait_until("the call is executed", || serving.recorded().contains("transfer"));
