@@ -5,13 +5,14 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::lines::Lines;
+use crate::throttle::Throttle;
 
 /// What a child inherits of our environment. Everything else must be stated in its
 /// `env`: secrets of ours are not for every server we start.
@@ -32,6 +33,10 @@ const INHERITED: [&str; 13] = [
 ];
 /// Longest line of a child's stderr that is logged whole, in bytes.
 const MAX_LOG_LINE: u64 = 8 * 1024;
+/// How much of a child's stderr is logged in a second, in bytes, and what a line counts for
+/// besides its text.
+const LOG_BUDGET: usize = 64 * 1024;
+const LOG_LINE: usize = 128;
 
 /// How to start an MCP server.
 #[derive(Clone, Debug)]
@@ -153,17 +158,30 @@ impl Drop for Server {
     }
 }
 
+/// Reads on whatever happens: a server whose standard error is full would stand still.
 async fn log_stderr(stderr: ChildStderr, server: Arc<str>) {
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
+    let mut throttle = Throttle::new(LOG_BUDGET);
     loop {
         line.clear();
         match (&mut reader).take(MAX_LOG_LINE).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
+            Ok(0) | Err(_) => break,
+            Ok(length) => {
+                let Some(missing) = throttle.admit(length + LOG_LINE, Instant::now()) else {
+                    continue;
+                };
+                log_suppressed(&server, missing);
                 let text = String::from_utf8_lossy(&line);
                 tracing::info!(target: "server", %server, "{}", text.trim_end().escape_debug());
             }
         }
+    }
+    log_suppressed(&server, throttle.suppressed());
+}
+
+fn log_suppressed(server: &str, lines: u64) {
+    if lines > 0 {
+        tracing::warn!(target: "server", %server, "{lines} lines suppressed: more than {LOG_BUDGET} bytes in a second");
     }
 }

@@ -11,9 +11,13 @@ use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 use crate::in_flight::{Call, InFlight, Target};
 use crate::message::{ErrorCode, Head, Parser, Rejected, RequestId, error_answer};
 use crate::opening::{INITIALIZE, INITIALIZED, Opening, Replay};
+use crate::throttle::Throttle;
 
 /// Longest part of a name or URI that is kept or logged with a refusal, in bytes.
 const MAX_SUBJECT: usize = 256;
+/// How many messages of a server's that cannot be understood, or answer nothing, are logged
+/// in a second: its output is its own affair, and our log is not.
+const REFUSALS_LOGGED: usize = 20;
 
 /// Whoever made a request no longer waits for it (MCP 2025-11-25, Cancellation).
 const CANCELLED: &str = "notifications/cancelled";
@@ -72,6 +76,8 @@ pub(crate) struct Conversation {
     /// What the latest request called.
     latest: Arc<Target>,
     draining: bool,
+    /// For refusals of what the server writes.
+    throttle: Throttle,
     /// Where another process may have to take the server's place.
     opening: Option<Opening>,
 }
@@ -95,6 +101,7 @@ impl Conversation {
             to_client: InFlight::default(),
             latest: Arc::default(),
             draining: false,
+            throttle: Throttle::new(REFUSALS_LOGGED),
             opening: None,
         }
     }
@@ -298,7 +305,7 @@ impl Conversation {
         let Some((id, call)) = id.and_then(|id| Some((id, waiting.answered(id)?))) else {
             let reason = "no request waits for this answer";
             let refusal = Refusal::new(RefusalCode::ResponseUnexpected, reason);
-            self.log_refusal(direction, id, "", None, &refusal);
+            self.log_malformed(direction, id, &refusal, now);
             return Verdict::Drop;
         };
         if call.is_orphaned() {
@@ -312,7 +319,7 @@ impl Conversation {
 
     fn reject(&mut self, direction: Direction, rejected: &Rejected, now: Instant) -> Verdict {
         let Rejected { refusal, id, is_response } = rejected;
-        self.log_refusal(direction, id.as_ref(), "", None, refusal);
+        self.log_malformed(direction, id.as_ref(), refusal, now);
         if !is_response {
             // A server's stray output is logged only: servers print banners, and an
             // answer without an id would mean nothing to them.
@@ -364,6 +371,27 @@ impl Conversation {
         self.recorded(&event);
     }
 
+    /// Logs the refusal of a message for its form, as long as it is not one of too many.
+    fn log_malformed(
+        &mut self,
+        direction: Direction,
+        id: Option<&RequestId>,
+        refusal: &Refusal,
+        now: Instant,
+    ) {
+        if direction == Direction::ToClient {
+            let Some(suppressed) = self.throttle.admit(1, now) else { return };
+            self.log_suppressed(suppressed);
+        }
+        self.log_refusal(direction, id, "", None, refusal);
+    }
+
+    fn log_suppressed(&self, refusals: u64) {
+        if refusals > 0 {
+            tracing::warn!(server = %self.server, "{refusals} refusals of the server's messages suppressed");
+        }
+    }
+
     fn record_outcome(
         &self,
         direction: Direction,
@@ -401,6 +429,13 @@ impl Conversation {
         if let Err(error) = self.audit.record(event) {
             tracing::error!(%error, "the audit log failed");
         }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        let suppressed = self.throttle.suppressed();
+        self.log_suppressed(suppressed);
     }
 }
 

@@ -42,6 +42,7 @@ mod reopen;
 mod serve;
 #[cfg(unix)]
 mod stdio;
+mod throttle;
 mod trial;
 
 pub use child::ChildConfig;

@@ -2,6 +2,7 @@
 
 mod accept;
 mod conversations;
+mod descriptors;
 mod limits;
 mod offer;
 mod session;
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::child::ChildConfig;
 use accept::{Acceptor, Shared};
 use conversations::Conversations;
+use descriptors::connections_for;
 pub use limits::Limits;
 use limits::Places;
 use offer::{ListenerKey, Offer, Offered};
@@ -102,7 +104,7 @@ impl Server {
         }
         let drain_timeout = config.limits.drain_timeout;
         let shared = Arc::new(Shared {
-            places: Arc::new(Places::new(config.limits.max_connections)),
+            places: Arc::new(Places::new(connections_for(config.limits.max_connections))),
             conversations: Arc::new(Conversations::new()),
             offered: Offered::new(Offer::new(config)),
             draining,
@@ -145,7 +147,7 @@ impl Server {
             }
         }
         self.drain_timeout = self.drain_timeout.max(config.limits.drain_timeout);
-        self.shared.places.resize(config.limits.max_connections);
+        self.shared.places.resize(connections_for(config.limits.max_connections));
         let offer = Offer::new(config);
         self.listeners.retain(|listener| offer.has(&listener.key));
         self.shared.offered.replace(offer);
