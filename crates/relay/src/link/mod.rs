@@ -106,7 +106,9 @@ impl LinkError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Interrupted { .. } | Self::Timeout { .. } => true,
-            Self::Declined(word) => word == RefusalCode::Draining.as_str(),
+            Self::Declined(word) => [RefusalCode::Draining, RefusalCode::ConnectionLimit]
+                .map(RefusalCode::as_str)
+                .contains(&&**word),
             _ => false,
         }
     }

@@ -290,7 +290,7 @@ impl Acceptor {
         let started = Server::start(&service.child, &server_name, limits.max_message);
         let (server, endpoint) = started.map_err(|error| {
             let reason = format!("cannot start {:?}: {error}", service.child.command);
-            Refusal::new(RefusalCode::ServerStart, reason)
+            Refusal::new(start_refusal(&error), reason)
         })?;
         let (registered, attach, attachments) = self.shared.conversations.open(
             peer.id.clone(),
@@ -364,6 +364,18 @@ impl Session {
     }
 }
 
+/// What keeps a server from being started: itself, or a system that has no more files,
+/// processes or memory at this moment, which passes.
+fn start_refusal(error: &io::Error) -> RefusalCode {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM) => {
+            RefusalCode::ConnectionLimit
+        }
+        _ => RefusalCode::ServerStart,
+    }
+}
+
 async fn read_hello(wire: &mut Wire<TlsStream<Tcp>>, server_name: &str) -> Result<Wanted, Refusal> {
     let hello = read_frame(wire, |frame| match frame {
         Frame::Hello(hello) if hello.server_name == server_name => Ok(Wanted {
@@ -408,4 +420,19 @@ async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     };
     // However this ends, the connection is closed.
     let _closed = timeout(LINGER, reading).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_resources_is_told_from_a_server_that_cannot_start() {
+        for errno in [24, 23, 11, 12] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(start_refusal(&error), RefusalCode::ConnectionLimit, "{error}");
+        }
+        let missing = io::ErrorKind::NotFound.into();
+        assert_eq!(start_refusal(&missing), RefusalCode::ServerStart);
+    }
 }
