@@ -158,6 +158,9 @@ fn requests_of_a_dead_server_are_cancelled_and_their_answers_kept_from_the_next(
     client.send(request(1).to_string());
     assert_eq!(client.receive_json(), request(1));
     assert!(!fs::read_to_string(record).unwrap().contains("the dead"));
+    // Not that the serving side had to keep it from its server: it never got there.
+    let refused = |line: &String| line.contains("response_unexpected");
+    assert!(!serving.serve().log().lines().iter().any(refused));
 }
 
 /// A client that floods while nobody is there has to wait; it does not fill our memory.

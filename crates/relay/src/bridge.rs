@@ -244,3 +244,90 @@ impl Flow {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lines::Lines;
+    use sealwire_audit::LogSink;
+    use sealwire_guard::AllowAuthenticated;
+    use std::sync::Arc;
+    use tokio::io::{AsyncWriteExt, duplex, split};
+
+    /// Has room from the moment on at which an acknowledgement has been read and taken.
+    #[derive(Default)]
+    struct Acknowledged {
+        read: bool,
+        room: bool,
+        sent: Vec<Vec<u8>>,
+    }
+
+    impl Endpoint for Acknowledged {
+        fn poll_fill(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+            if std::mem::replace(&mut self.read, true) {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn next(&mut self) -> Option<Incoming<'_>> {
+            self.room = self.read;
+            None
+        }
+
+        fn limits_itself(&self) -> bool {
+            true
+        }
+
+        fn has_room(&self) -> bool {
+            self.room
+        }
+
+        fn send(&mut self, message: &[u8]) {
+            self.sent.push(message.to_vec());
+        }
+
+        fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+            Poll::Pending
+        }
+
+        fn consumed(&mut self, _position: u64) {}
+
+        fn position(&self) -> u64 {
+            0
+        }
+
+        fn is_overfull(&self) -> bool {
+            false
+        }
+
+        fn finish(&mut self, _ending: Ending) {}
+
+        fn accepted(&self) -> u64 {
+            0
+        }
+
+        fn handed_over(&self) -> u64 {
+            0
+        }
+
+        fn is_settled(&self) -> bool {
+            false
+        }
+    }
+
+    /// What makes the room wakes nobody once more: it has to be used at once.
+    #[tokio::test]
+    async fn room_that_an_acknowledgement_makes_is_used_at_once() {
+        let (ours, mut theirs) = duplex(1024);
+        let (input, output) = split(ours);
+        let (gate, audit) = (Arc::new(AllowAuthenticated), Arc::new(LogSink));
+        let conversation = Conversation::new(None, "s".into(), gate, audit);
+        let server = Acknowledged::default();
+        let mut bridge = Bridge::new(Lines::new(input, output, 1024), server, conversation);
+        let message = br#"{"jsonrpc":"2.0","method":"n"}"#;
+        theirs.write_all(&[&message[..], b"\n"].concat()).await.unwrap();
+        poll_fn(|cx| Poll::Ready(bridge.poll(cx).is_pending())).await;
+        assert_eq!(bridge.server.sent, [message]);
+    }
+}
