@@ -50,6 +50,8 @@ pub(crate) fn check(
     let admin = admin::check(&typed.admin, &listeners(listen.as_ref(), servers.values()), problems);
     Some(SecureMcpConfig {
         home: home.root().to_owned(),
+        file: typed.file.clone(),
+        include: typed.include.as_ref().map(|given| given.value.clone()).unwrap_or_default(),
         trust_domain: trust_domain?,
         ca_cert,
         client_cert,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use sealwire_identity::{Credential, Error, PeerVerifier, Role, TrustAnchors};
-use sealwire_names::{AgentId, Kind, PeerId, RefusalCode, Timestamp};
+use sealwire_names::{AgentId, Fingerprint, Kind, PeerId, RefusalCode, Timestamp};
 
 use super::{ConfigError, Problem, SecureMcpConfig, ServerEntry, ServerRole};
 use crate::config::error::Problems;
@@ -29,7 +29,9 @@ pub struct CheckedServer {
     pub name: String,
     /// The name in the certificate that it presents.
     pub presents: PeerId,
-    /// When that certificate expires.
+    /// That certificate.
+    pub fingerprint: Fingerprint,
+    /// When it expires.
     pub not_after: Timestamp,
     /// When the first of that certificate and those that vouch for it expires, as far as
     /// they are known here.
@@ -96,6 +98,7 @@ impl Check<'_> {
                 servers.push(CheckedServer {
                     name: entry.name.clone(),
                     presents: credential.id().clone(),
+                    fingerprint: credential.fingerprint(),
                     not_after: credential.not_after(),
                     valid_until,
                 });

@@ -11,6 +11,9 @@ use crate::home::Home;
 /// Largest configuration file, in bytes: far above any real one, far below what hurts.
 const MAX_FILE: u64 = 4 << 20;
 
+/// What makes a pattern of a name.
+const WILDCARDS: [char; 3] = ['*', '?', '['];
+
 /// Reads the main file.
 pub(crate) fn read_main(file: &Path) -> Result<Source, ConfigError> {
     read(file).map_err(|error| {
@@ -57,17 +60,21 @@ pub(crate) fn matches(
     pattern: &str,
     problems: &mut Problems,
 ) -> Vec<PathBuf> {
-    let mut complain = |what: String, remedy: &str| {
+    files(home, pattern).unwrap_or_else(|(what, remedy)| {
         problems.push(patterns.at.problem(what, remedy));
         Vec::new()
-    };
-    let full = match home.resolve(pattern) {
-        Ok(full) => full,
-        Err(error) => return complain(format!("{pattern:?}: {error}"), "use an absolute path"),
-    };
+    })
+}
+
+/// The files that a name or pattern stands for now, in order; or what is wrong with it,
+/// and what to do.
+pub(crate) fn files(home: &Home, pattern: &str) -> Result<Vec<PathBuf>, (String, &'static str)> {
+    let full = home
+        .resolve(pattern)
+        .map_err(|error| (format!("{pattern:?}: {error}"), "use an absolute path"))?;
     // Without a wildcard a file is named, and must be there.
-    if !pattern.contains(['*', '?', '[']) {
-        return vec![full];
+    if !pattern.contains(WILDCARDS) {
+        return Ok(vec![full]);
     }
     // The home's own path is not part of the pattern, whatever characters it holds.
     let full = match full.strip_prefix(home.root()) {
@@ -77,18 +84,24 @@ pub(crate) fn matches(
         }
         Err(_) => full.to_string_lossy().into_owned(),
     };
-    match glob::glob(&full) {
-        Ok(paths) => {
-            let mut found: Vec<PathBuf> =
-                paths.filter_map(Result::ok).filter(|path| path.is_file()).collect();
-            found.sort();
-            found
-        }
-        Err(error) => complain(
-            format!("{pattern:?} is not a pattern: {}", error.msg),
-            "use * for any part of a file name, as in servers.d/*.toml",
-        ),
-    }
+    let paths = glob::glob(&full).map_err(|error| {
+        let remedy = "use * for any part of a file name, as in servers.d/*.toml";
+        (format!("{pattern:?} is not a pattern: {}", error.msg), remedy)
+    })?;
+    let mut found: Vec<PathBuf> =
+        paths.filter_map(Result::ok).filter(|path| path.is_file()).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The directory below which every file is that a pattern may stand for.
+pub(crate) fn directory(home: &Home, pattern: &str) -> Option<PathBuf> {
+    let fixed = match pattern.find(WILDCARDS) {
+        Some(wildcard) => &pattern[..wildcard],
+        None => pattern,
+    };
+    let directory = &fixed[..fixed.rfind('/').map_or(0, |slash| slash + 1)];
+    home.resolve(directory).ok()
 }
 
 fn read(file: &Path) -> std::io::Result<Source> {

@@ -18,6 +18,7 @@ mod include;
 mod log;
 mod schema;
 mod server;
+mod sources;
 mod typed;
 mod value;
 
@@ -54,6 +55,10 @@ const MAX_MESSAGE_SIZE: usize = 64 << 20;
 pub struct SecureMcpConfig {
     /// The home directory.
     pub home: PathBuf,
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// The further files it names, and patterns of such, as written.
+    pub include: Vec<String>,
     /// The trust domain of every peer of this home.
     pub trust_domain: TrustDomain,
     /// The trust anchors.

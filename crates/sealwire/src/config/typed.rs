@@ -1,6 +1,7 @@
 //! The configuration as typed: every value of the right type, nothing decided yet.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -17,6 +18,8 @@ const MAX_CONNECTIONS: u64 = 100_000;
 /// What the files say.
 #[derive(Debug, Default)]
 pub(crate) struct Typed {
+    /// The main file.
+    pub(crate) file: PathBuf,
     pub(crate) include: Option<Located<Vec<String>>>,
     pub(crate) trust_domain: Option<Located<String>>,
     pub(crate) tls_version: Option<Located<String>>,
@@ -90,6 +93,7 @@ impl Typed {
         let document = parse(source, problems)?;
         let top = Section::open(source, String::new(), &document, &schema::TOP, problems);
         let mut typed = Self {
+            file: source.file.clone(),
             include: top.string_or_strings("include", problems),
             servers: servers(&top, problems),
             ..Self::default()
