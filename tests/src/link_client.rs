@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 use sealwire_identity::{Credential, TrustAnchors, client_config};
 use sealwire_relay::link::frame::{ALPN, Frame, Handle, Hello, InstanceId, Resume};
 use sealwire_testkit::openssl::Pair;
@@ -71,13 +71,22 @@ impl fmt::Debug for Raw {
 impl LinkClient {
     /// Connects to `server_name` with this certificate, trusting the home's authority.
     pub fn dial(home: &Home, pair: &Pair, server_name: &str, address: SocketAddr) -> Self {
+        Self::dial_with(&Self::tls(home, pair), server_name, address)
+    }
+
+    /// What such a client needs for TLS, the sessions that it may resume included.
+    pub fn tls(home: &Home, pair: &Pair) -> Arc<ClientConfig> {
         let credential = Credential::load(&pair.cert, &pair.key).expect("a credential");
         let trust_domain = credential.id().trust_domain().clone();
         let anchors = TrustAnchors::load(&home.file("certs/ca/ca-cert.pem"), trust_domain);
         let anchors = Arc::new(anchors.expect("trust anchors"));
-        let config = client_config(&credential, anchors, None, &[ALPN]).expect("TLS");
+        client_config(&credential, anchors, None, &[ALPN]).expect("TLS")
+    }
+
+    /// Connects to `server_name` with TLS as it is.
+    pub fn dial_with(tls: &Arc<ClientConfig>, server_name: &str, address: SocketAddr) -> Self {
         let name = ServerName::try_from(server_name.to_owned()).expect("a DNS name");
-        let mut tls = ClientConnection::new(config, name).expect("TLS");
+        let mut tls = ClientConnection::new(Arc::clone(tls), name).expect("TLS");
         let mut tcp = TcpStream::connect(address).expect("somebody listens");
         tcp.set_nodelay(true).expect("nodelay");
         tcp.set_read_timeout(Some(GUARD)).expect("a timeout");
@@ -86,6 +95,11 @@ impl LinkClient {
         }
         let stream = StreamOwned::new(tls, tcp);
         Self { stream, received: Vec::new(), server_name: server_name.to_owned() }
+    }
+
+    /// Whether the handshake went on with an earlier session.
+    pub fn has_resumed(&self) -> bool {
+        self.stream.conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Sends these bytes. What happens if the connection is gone shows when reading.

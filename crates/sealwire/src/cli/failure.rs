@@ -69,6 +69,26 @@ impl Failure {
         self
     }
 
+    /// All of it for the log, where an event is a line.
+    pub(crate) fn one_line(&self) -> String {
+        let mut line = match &self.place {
+            Some(place) => format!("{} ({place})", self.what),
+            None => self.what.clone(),
+        };
+        let mut mark = ": ";
+        for Detail { reason, remedy } in &self.details {
+            if let Some(reason) = reason {
+                line.push_str(mark);
+                line.push_str(reason);
+            }
+            if let Some(remedy) = remedy {
+                line.push_str(&format!(" (to fix: {remedy})"));
+            }
+            mark = "; ";
+        }
+        line
+    }
+
     /// Prints the failure to standard error and yields the exit code. That nobody reads
     /// standard error any more is no reason to fail in another way, or to wait.
     pub(crate) fn report(self) -> ExitCode {
@@ -159,6 +179,11 @@ mod tests {
             failure.to_string(),
             "error: no certificate (/h/a.pem)\n  it expired\n  to fix: issue it\n  and more\n"
         );
+        assert_eq!(
+            failure.one_line(),
+            "no certificate (/h/a.pem): it expired (to fix: issue it); and more"
+        );
         assert_eq!(Failure::new("a").fix("b").to_string(), "error: a\n  to fix: b\n");
+        assert_eq!(Failure::new("a").fix("b").one_line(), "a (to fix: b)");
     }
 }

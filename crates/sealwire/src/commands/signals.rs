@@ -1,4 +1,4 @@
-//! When to stop.
+//! When to stop, and when to read everything again.
 
 use std::future::Future;
 
@@ -18,4 +18,12 @@ pub(crate) fn stop() -> Result<impl Future<Output = ()>, Failure> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// SIGHUP, which from now on does not end the process.
+#[cfg(unix)]
+pub(crate) fn hangup() -> Result<tokio::signal::unix::Signal, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let cannot = |error| Failure::new("cannot listen for signals").because(error);
+    signal(SignalKind::hangup()).map_err(cannot)
 }

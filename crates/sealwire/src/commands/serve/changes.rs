@@ -1,0 +1,128 @@
+//! What a reload changes, for the log. What is not found here to have changed is not
+//! replaced, so everything that `serve` goes by must be.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use sealwire::config::{CheckedServer, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole};
+
+use super::reload::Loaded;
+
+/// Each change in a few words; empty if nothing changed that `serve` goes by. `names` are
+/// the servers it is restricted to, if it is.
+pub(super) fn changes(old: &Loaded, new: &Loaded, names: &[String]) -> Vec<String> {
+    let (before, after) = (&old.config, &new.config);
+    let mut changes = listen(before, after);
+    let touched = new.identity.changed_since(&old.identity);
+    let all: BTreeSet<&String> = before.servers.keys().chain(after.servers.keys()).collect();
+    for name in all.into_iter().filter(|name| names.is_empty() || names.contains(name)) {
+        match (served(before, name), served(after, name)) {
+            (None, Some(_)) => changes.push(format!("{name}: added")),
+            (Some(_), None) => changes.push(format!("{name}: removed")),
+            (Some(was), Some(is)) => {
+                let what = server(was, is, &touched);
+                if !what.is_empty() {
+                    changes.push(format!("{name}: {}", what.join(", ")));
+                }
+                let certificates = (certificate(old, name), certificate(new, name));
+                if let (Some(was), Some(is)) = certificates
+                    && was.fingerprint != is.fingerprint
+                {
+                    changes.push(format!(
+                        "{name}: certificate {} until {} -> {} until {}",
+                        was.fingerprint, was.not_after, is.fingerprint, is.not_after
+                    ));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    changes
+}
+
+fn served<'c>(config: &'c SecureMcpConfig, name: &str) -> Option<&'c ServerEntry> {
+    config.servers.get(name).filter(|entry| matches!(entry.role, ServerRole::Serve { .. }))
+}
+
+fn certificate<'l>(loaded: &'l Loaded, name: &str) -> Option<&'l CheckedServer> {
+    loaded.checked.servers.iter().find(|server| server.name == name)
+}
+
+/// What differs between two states of a served server, by the names of its keys.
+fn server(was: &ServerEntry, is: &ServerEntry, touched: &[&Path]) -> Vec<&'static str> {
+    let mut what = Vec::new();
+    let mut note = |differs: bool, key| {
+        if differs {
+            what.push(key);
+        }
+    };
+    let (
+        ServerRole::Serve { command, args, env, cwd, bind_address, tls_cert, tls_key },
+        ServerRole::Serve {
+            command: new_command,
+            args: new_args,
+            env: new_env,
+            cwd: new_cwd,
+            bind_address: new_bind_address,
+            tls_cert: new_cert,
+            tls_key: new_key,
+        },
+    ) = (&was.role, &is.role)
+    else {
+        return what;
+    };
+    note(was.server_name != is.server_name, "server_name");
+    note(command != new_command, "command");
+    note(args != new_args, "args");
+    note(env != new_env, "env");
+    note(cwd != new_cwd, "cwd");
+    note(bind_address != new_bind_address, "bind_address");
+    let other = |old: &Path, new: &Path| old != new || touched.contains(&new);
+    note(other(tls_cert, new_cert), "tls_cert");
+    note(other(tls_key, new_key), "tls_key");
+    note(other(&was.trusted_ca, &is.trusted_ca), "trust anchors");
+    what
+}
+
+/// What differs in what all servers share.
+fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
+    let mut changes = Vec::new();
+    let mut note = |key: &str, was: String, is: String| {
+        if was != is {
+            changes.push(format!("{key} {was} -> {is}"));
+        }
+    };
+    note("trust_domain", before.trust_domain.to_string(), after.trust_domain.to_string());
+    let ListenConfig {
+        address,
+        max_connections,
+        max_connections_per_peer,
+        max_detached_per_peer,
+        handshake_timeout,
+        idle_timeout,
+        max_message_size,
+        // Of those who connect.
+        reconnect_timeout: _,
+        resume_window,
+        drain_timeout,
+    } = &before.listen;
+    let now = &after.listen;
+    note("address", address.to_string(), now.address.to_string());
+    for (key, was, is) in [
+        ("max_connections", max_connections, now.max_connections),
+        ("max_connections_per_peer", max_connections_per_peer, now.max_connections_per_peer),
+        ("max_detached_per_peer", max_detached_per_peer, now.max_detached_per_peer),
+        ("max_message_size", max_message_size, now.max_message_size),
+    ] {
+        note(key, was.to_string(), is.to_string());
+    }
+    for (key, was, is) in [
+        ("handshake_timeout", handshake_timeout, now.handshake_timeout),
+        ("idle_timeout", idle_timeout, now.idle_timeout),
+        ("resume_window", resume_window, now.resume_window),
+        ("drain_timeout", drain_timeout, now.drain_timeout),
+    ] {
+        note(key, format!("{was:?}"), format!("{is:?}"));
+    }
+    changes
+}

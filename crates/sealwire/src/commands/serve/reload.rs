@@ -1,0 +1,233 @@
+//! Reading the configuration, certificates and trust anchors again while serving.
+//!
+//! SIGHUP asks for it, and so does any file that changes. All is read and checked as at
+//! the start; only if all of it holds does it replace what is served, in one step.
+//! Otherwise what is served stays as it is, and the log tells why.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sealwire::Snapshot;
+use sealwire::config::{CheckedFiles, SecureMcpConfig};
+use sealwire::serving::serve_config;
+use sealwire_relay::{ServeConfig, Server};
+use tokio::signal::unix::Signal;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
+
+use super::changes::changes;
+use super::watch::FileWatch;
+use crate::cli::{Context, Failure};
+
+/// Time from the first sign of a change to looking at it: files are replaced together.
+const SETTLE: Duration = Duration::from_millis(300);
+/// How long files that do not fit each other may be half replaced, and no fault.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Time between two looks meanwhile.
+const AGAIN: Duration = Duration::from_millis(200);
+/// Files are looked at this often whether a change was announced or not: network file
+/// systems announce none.
+pub(super) const SLOW: Duration = Duration::from_secs(30);
+
+/// A configuration in which everything holds, with its files.
+pub(super) struct Loaded {
+    pub(super) config: SecureMcpConfig,
+    pub(super) checked: CheckedFiles,
+    /// Certificates, keys and trust anchors, no younger than what was checked.
+    pub(super) identity: Snapshot,
+}
+
+/// Why the configuration is to be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// SIGHUP.
+    Signal,
+    /// A file has changed.
+    Files,
+}
+
+/// How that ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The new configuration is served; what it changed.
+    Replaced(Vec<String>),
+    /// Nothing has changed that `serve` goes by.
+    Unchanged,
+    /// The old configuration stays.
+    Refused(Failure),
+}
+
+/// Follows the files of a running `serve`.
+pub(super) struct Reloader<'a> {
+    context: &'a Context,
+    names: &'a [String],
+    hangup: Signal,
+    watch: FileWatch,
+    look: Interval,
+    /// What is served.
+    active: Loaded,
+    /// What was read last and is not served, because files it names are not in order.
+    rejected: Option<SecureMcpConfig>,
+    /// Files in which faults were found.
+    faulty: Vec<PathBuf>,
+    /// The files when they were last read.
+    seen: Snapshot,
+    /// What was last said about a refusal.
+    told: Option<String>,
+}
+
+/// Reads and checks everything, as at the start.
+pub(super) fn load(context: &Context, names: &[String]) -> Result<(Loaded, ServeConfig), Failure> {
+    prepare(context.load_config()?, context, names)
+}
+
+/// Checks everything that a configuration names.
+fn prepare(
+    config: SecureMcpConfig,
+    context: &Context,
+    names: &[String],
+) -> Result<(Loaded, ServeConfig), Failure> {
+    let identity = Snapshot::take(config.identity_files());
+    let checked = config.check_files()?;
+    let serving = serve_config(&config, names)?;
+    if serving.listeners.is_empty() {
+        return Err(Failure::config("there is nothing to serve")
+            .at(context.config_file.display())
+            .because("no [mcp_servers.<name>] table has a command")
+            .fix(
+                "add one: [mcp_servers.demo] with command = \"sealwire\", args = [\"demo-server\"]",
+            ));
+    }
+    Ok((Loaded { config, checked, identity }, serving))
+}
+
+impl<'a> Reloader<'a> {
+    /// Begins to watch the files of what is served. Must be called within a tokio runtime.
+    pub(super) fn new(
+        context: &'a Context,
+        names: &'a [String],
+        hangup: Signal,
+        active: Loaded,
+    ) -> Self {
+        let mut look = interval(SLOW);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reloader = Self {
+            context,
+            names,
+            hangup,
+            watch: FileWatch::new(),
+            look,
+            active,
+            rejected: None,
+            faulty: Vec::new(),
+            // Differs from what is there: the first tick, at once, finds what has changed
+            // since it was read.
+            seen: Snapshot::default(),
+            told: None,
+        };
+        reloader.follow();
+        reloader
+    }
+
+    /// Waits until there is a reason to read everything again.
+    pub(super) async fn wanted(&mut self) -> Cause {
+        loop {
+            let is_told = tokio::select! {
+                _ = self.hangup.recv() => return Cause::Signal,
+                () = self.watch.stirred() => true,
+                _ = self.look.tick() => false,
+            };
+            if is_told && timeout(SETTLE, self.hangup.recv()).await.is_ok() {
+                return Cause::Signal;
+            }
+            self.follow();
+            if Snapshot::take(self.files()) != self.seen {
+                return Cause::Files;
+            }
+            if is_told {
+                tracing::debug!("files were touched, and none has changed");
+            }
+        }
+    }
+
+    /// Reads everything again, and serves it if it holds.
+    ///
+    /// Files that are being replaced one after the other do not fit each other for a
+    /// moment. That is waited for, unless a signal says that all is there.
+    pub(super) async fn reload(&mut self, mut cause: Cause, server: &mut Server) -> Outcome {
+        let began = Instant::now();
+        loop {
+            let failure = match self.attempt(server).await {
+                Ok(changes) if changes.is_empty() => return Outcome::Unchanged,
+                Ok(changes) => return Outcome::Replaced(changes),
+                Err(failure) => failure,
+            };
+            if cause == Cause::Signal || began.elapsed() >= PATIENCE {
+                return Outcome::Refused(failure);
+            }
+            tracing::debug!(reason = %failure.one_line(), "not in order, or not yet");
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                _ = self.hangup.recv() => cause = Cause::Signal,
+            }
+        }
+    }
+
+    /// Whether a refusal says anything new. A file that stays bad is told of once, unless
+    /// somebody asks.
+    pub(super) fn is_news(&mut self, cause: Cause, refusal: Option<&str>) -> bool {
+        let again = self.told.as_deref() == refusal;
+        self.told = refusal.map(str::to_owned);
+        cause == Cause::Signal || !again
+    }
+
+    async fn attempt(&mut self, server: &mut Server) -> Result<Vec<String>, Failure> {
+        // Looked at before they are read: what changes meanwhile is found next time.
+        self.seen = Snapshot::take(self.files());
+        let attempted = self.replace(server).await;
+        self.follow();
+        attempted
+    }
+
+    async fn replace(&mut self, server: &mut Server) -> Result<Vec<String>, Failure> {
+        let Context { home, config_file, .. } = self.context;
+        let config = SecureMcpConfig::load_file(home.root(), config_file).map_err(|error| {
+            self.faulty = error.problems().iter().map(|problem| problem.file.clone()).collect();
+            Failure::from(error)
+        })?;
+        self.rejected = Some(config.clone());
+        let (loaded, serving) = prepare(config, self.context, self.names)?;
+        let changes = changes(&self.active, &loaded, self.names);
+        if !changes.is_empty() {
+            server.replace(serving).await.map_err(|error| {
+                Failure::new(error.to_string()).fix("choose another address, or restart `serve`")
+            })?;
+        }
+        for warning in &loaded.checked.warnings {
+            if !self.active.checked.warnings.contains(warning) {
+                tracing::warn!("{warning}");
+            }
+        }
+        (self.rejected, self.faulty) = (None, Vec::new());
+        self.active = loaded;
+        Ok(changes)
+    }
+
+    /// Every file that may decide.
+    fn files(&self) -> Vec<PathBuf> {
+        let configs = std::iter::once(&self.active.config).chain(&self.rejected);
+        let named = configs.flat_map(|config| {
+            let mut files = config.source_files();
+            files.extend(config.identity_files());
+            files
+        });
+        let files = named.chain(self.faulty.iter().cloned());
+        files.filter_map(|file| std::path::absolute(file).ok()).collect()
+    }
+
+    fn follow(&mut self) {
+        let configs = std::iter::once(&self.active.config).chain(&self.rejected);
+        let directories: Vec<PathBuf> = configs.flat_map(SecureMcpConfig::include_dirs).collect();
+        let files = self.files();
+        self.watch.follow(&files, &directories);
+    }
+}
