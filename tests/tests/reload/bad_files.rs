@@ -122,9 +122,8 @@ fn a_touch_is_no_change() {
 #[test]
 fn an_address_that_is_taken() {
     let table = echo_table();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap();
-    let _holder = std::net::TcpListener::bind(taken).unwrap();
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
     let (home, mut serve) = serving(&table);
     let mark = serve.log().mark();
     let other = table.replace("echo", "other");

@@ -193,3 +193,26 @@ fn files_behind_links_that_are_swapped() {
         honest_session(&home, serve.address());
     }
 }
+
+/// SIGHUP is also what a terminal says that is closed, and that means the end.
+#[test]
+fn a_closed_terminal_ends_serve() {
+    let home = Home::with_config(&echo_table());
+    let log = home.file("serve.log");
+    let script = "import os, pty, sys\n\
+        pid, terminal = pty.fork()\n\
+        if pid == 0: os.execv(sys.argv[1], sys.argv[1:])\n\
+        sys.stdin.readline()\n\
+        os.close(terminal)\n\
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", script]).arg(sealwire_testkit::bin("sealwire"));
+    command.arg("--home").arg(home.path()).arg("--log-file").arg(&log).arg("serve");
+    command.stdin(std::process::Stdio::piped());
+    let mut python = sealwire_testkit::Process::spawn(command);
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    sealwire_testkit::wait_until("it listens", || said().contains("listening"));
+    python.child().stdin = None;
+    assert_eq!(python.wait().code(), Some(0), "{}", said());
+    assert!(said().contains("stopped"), "{}", said());
+}

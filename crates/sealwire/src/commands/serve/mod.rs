@@ -6,6 +6,7 @@ use clap::Args;
 use sealwire_relay::Server;
 
 use self::reload::{Cause, Outcome, Reloader, load};
+use self::watch::FileWatch;
 use super::signals;
 use crate::cli::{Context, Failure};
 
@@ -40,15 +41,18 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         .map_err(|error| Failure::new("cannot start").because(error))?;
     runtime.block_on(async {
         let stop = signals::stop()?;
+        let terminal_lost = signals::terminal_lost()?;
         let hangup = signals::hangup()?;
         let mut server = Server::bind(serving)
             .await
             .map_err(|error| Failure::new(error.to_string()).fix("choose another address"))?;
         log_addresses(&server);
         server.start();
-        let reloader = Reloader::new(context, &arguments.names, hangup, loaded);
+        let watch = FileWatch::new();
+        let reloader = Reloader::new(context, &arguments.names, hangup, watch, loaded);
         tokio::select! {
             () = stop => {}
+            () = terminal_lost => {}
             () = reload_for_ever(reloader, &mut server) => {}
         }
         server.drain().await;
@@ -61,9 +65,9 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
 /// is, old or new.
 async fn reload_for_ever(mut reloader: Reloader<'_>, server: &mut Server) {
     loop {
-        let cause = reloader.wanted().await;
+        let mut cause = reloader.wanted().await;
         let before = server.addresses();
-        let outcome = reloader.reload(cause, server).await;
+        let outcome = reloader.reload(&mut cause, server).await;
         let refusal = match &outcome {
             Outcome::Refused(failure) => Some(failure.one_line()),
             _ => None,

@@ -106,6 +106,7 @@ impl<'a> Reloader<'a> {
         context: &'a Context,
         names: &'a [String],
         hangup: Signal,
+        watch: FileWatch,
         active: Loaded,
     ) -> Self {
         let mut look = interval(SLOW);
@@ -114,7 +115,7 @@ impl<'a> Reloader<'a> {
             context,
             names,
             hangup,
-            watch: FileWatch::new(),
+            watch,
             look,
             active,
             rejected: None,
@@ -152,8 +153,9 @@ impl<'a> Reloader<'a> {
     /// Reads everything again, and serves it if it holds.
     ///
     /// Files that are being replaced one after the other do not fit each other for a
-    /// moment. That is waited for, unless a signal says that all is there.
-    pub(super) async fn reload(&mut self, mut cause: Cause, server: &mut Server) -> Outcome {
+    /// moment. That is waited for, unless a signal says that all is there, which is the
+    /// cause from then on.
+    pub(super) async fn reload(&mut self, cause: &mut Cause, server: &mut Server) -> Outcome {
         let began = Instant::now();
         loop {
             let failure = match self.attempt(server).await {
@@ -161,13 +163,13 @@ impl<'a> Reloader<'a> {
                 Ok(changes) => return Outcome::Replaced(changes),
                 Err(failure) => failure,
             };
-            if cause == Cause::Signal || began.elapsed() >= PATIENCE {
+            if *cause == Cause::Signal || began.elapsed() >= PATIENCE {
                 return Outcome::Refused(failure);
             }
             tracing::debug!(reason = %failure.one_line(), "not in order, or not yet");
             tokio::select! {
                 () = sleep(AGAIN) => {}
-                _ = self.hangup.recv() => cause = Cause::Signal,
+                _ = self.hangup.recv() => *cause = Cause::Signal,
             }
         }
     }
@@ -229,5 +231,58 @@ impl<'a> Reloader<'a> {
         let directories: Vec<PathBuf> = configs.flat_map(SecureMcpConfig::include_dirs).collect();
         let files = self.files();
         self.watch.follow(&files, &directories);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use sealwire::home::Home;
+    use sealwire_identity::{CertificateAuthority, KeyAlgorithm, LeafRequest};
+
+    use super::*;
+
+    const TABLE: &str = "[mcp_servers.a]\ncommand = \"true\"\n";
+
+    fn context(root: &std::path::Path) -> Context {
+        let home = Home::at(root).unwrap();
+        fs::write(home.config_file(), TABLE).unwrap();
+        let validity = Duration::from_secs(86_400);
+        let trust_domain = sealwire::config::DEFAULT_TRUST_DOMAIN.parse().unwrap();
+        let ca = CertificateAuthority::create(&home.ca_dir(), &trust_domain, validity).unwrap();
+        let id = "spiffe://sealwire.internal/mcp-server/a".parse().unwrap();
+        let pair = home.pair_of(&id);
+        let (dns, ip, key_algorithm) = (vec!["a".into()], vec![], KeyAlgorithm::EcdsaP256);
+        let leaf = ca.issue(&LeafRequest { id, dns, ip, validity, key_algorithm }).unwrap();
+        sealwire_identity::files::create_private_dir(pair.cert.parent().unwrap()).unwrap();
+        leaf.write(&pair.cert, &pair.key).unwrap();
+        let config_file = home.config_file();
+        Context { home, config_file, invocation: "sealwire".into() }
+    }
+
+    /// Where nothing announces changes, on a network file system perhaps.
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_nobody_announces_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let context = context(dir.path());
+        let text = |rest: &str| format!("[listen]\naddress = \"127.0.0.1:0\"\n{rest}{TABLE}");
+        fs::write(&context.config_file, text("")).unwrap();
+        let (loaded, serving) = load(&context, &[]).unwrap();
+        let mut server = Server::bind(serving).await.unwrap();
+        let hangup = crate::commands::signals::hangup().unwrap();
+        let mut reloader = Reloader::new(&context, &[], hangup, FileWatch::blind(), loaded);
+        let mut cause = reloader.wanted().await;
+        let outcome = reloader.reload(&mut cause, &mut server).await;
+        assert!(matches!(outcome, Outcome::Unchanged), "{outcome:?}");
+
+        let unheard = timeout(SLOW * 3, reloader.wanted()).await;
+        assert!(unheard.is_err(), "nothing has changed, and yet {unheard:?}");
+        fs::write(&context.config_file, text("max_connections = 7\n")).unwrap();
+        let mut cause = timeout(SLOW * 2, reloader.wanted()).await.expect("it is noticed");
+        assert_eq!(cause, Cause::Files);
+        let outcome = reloader.reload(&mut cause, &mut server).await;
+        let Outcome::Replaced(changes) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(changes, ["max_connections 1024 -> 7", "max_connections_per_peer 256 -> 7"]);
     }
 }

@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use notify::event::{EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
@@ -22,10 +22,18 @@ pub(super) struct FileWatch {
     watcher: Option<RecommendedWatcher>,
     directories: BTreeMap<PathBuf, Identity>,
     stirred: Arc<Notify>,
-    /// Every file and link whose content counts.
-    places: Arc<RwLock<BTreeSet<PathBuf>>>,
+    heard: Arc<Mutex<Heard>>,
     /// Directories about which a warning was logged.
     blind: BTreeSet<PathBuf>,
+}
+
+/// What is shared with the watcher's own thread.
+#[derive(Default)]
+struct Heard {
+    /// Every file and link whose content counts.
+    places: BTreeSet<PathBuf>,
+    /// What was removed or renamed; a watched directory, perhaps.
+    gone: BTreeSet<PathBuf>,
 }
 
 /// Which directory it is that has a path.
@@ -35,12 +43,12 @@ impl FileWatch {
     /// Watches nothing yet.
     pub(super) fn new() -> Self {
         let stirred = Arc::new(Notify::new());
-        let places = Arc::new(RwLock::new(BTreeSet::new()));
+        let heard = Arc::new(Mutex::new(Heard::default()));
         let watcher = {
-            let (stirred, places) = (Arc::clone(&stirred), Arc::clone(&places));
+            let (stirred, heard) = (Arc::clone(&stirred), Arc::clone(&heard));
             notify::recommended_watcher(move |event: notify::Result<Event>| {
-                let places = places.read().unwrap_or_else(PoisonError::into_inner);
-                if event.is_ok_and(|event| matters(&event, &places)) {
+                let Ok(event) = event else { return };
+                if lock(&heard).hear(event) {
                     stirred.notify_one();
                 }
             })
@@ -51,7 +59,13 @@ impl FileWatch {
             })
             .ok();
         let (directories, blind) = (BTreeMap::new(), BTreeSet::new());
-        Self { watcher, directories, stirred, places, blind }
+        Self { watcher, directories, stirred, heard, blind }
+    }
+
+    /// As where the system offers none.
+    #[cfg(test)]
+    pub(super) fn blind() -> Self {
+        Self { watcher: None, ..Self::new() }
     }
 
     /// Resolves when a watched file may have changed since the last time it did.
@@ -72,15 +86,21 @@ impl FileWatch {
             let links = places_of(directory);
             wanted.extend(links.iter().map(|link| existing(self::directory(link))));
         }
-        *self.places.write().unwrap_or_else(PoisonError::into_inner) = places;
-        self.watch(&wanted);
+        let gone = {
+            let mut heard = lock(&self.heard);
+            heard.places = places;
+            std::mem::take(&mut heard.gone)
+        };
+        self.watch(&wanted, &gone);
     }
 
-    fn watch(&mut self, wanted: &BTreeSet<PathBuf>) {
+    fn watch(&mut self, wanted: &BTreeSet<PathBuf>, gone: &BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
         self.directories.retain(|directory, identity| {
-            // One that was removed and made again is another one.
+            // One that was removed and made again is another one, though it may have the
+            // number of the old.
             let keep = wanted.contains(directory)
+                && !gone.contains(directory)
                 && identity_of(directory).is_ok_and(|now| now == *identity);
             if !keep {
                 // The system may have forgotten it already.
@@ -110,21 +130,28 @@ impl FileWatch {
     }
 }
 
-/// Whether an event can mean that one of our files is another now. Names come and go by
-/// links and renames; but that others write into their own files, a log perhaps, is
-/// nothing to us.
-fn matters(event: &Event, places: &BTreeSet<PathBuf>) -> bool {
-    match event.kind {
-        EventKind::Access(access) => {
-            use notify::event::{AccessKind, AccessMode};
-            access == AccessKind::Close(AccessMode::Write)
-                && event.paths.iter().any(|path| places.contains(path))
+impl Heard {
+    /// Whether an event can mean that one of our files is another now. Names come and go
+    /// by links and renames; but that others write into their own files, a log perhaps, is
+    /// nothing to us.
+    fn hear(&mut self, event: Event) -> bool {
+        let is_ours = || event.paths.iter().any(|path| self.places.contains(path));
+        match event.kind {
+            EventKind::Access(access) => {
+                access == AccessKind::Close(AccessMode::Write) && is_ours()
+            }
+            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => is_ours(),
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => {
+                self.gone.extend(event.paths);
+                true
+            }
+            _ => true,
         }
-        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => {
-            event.paths.iter().any(|path| places.contains(path))
-        }
-        _ => true,
     }
+}
+
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The path itself and every symbolic link on the way to what it leads to, each by a path
