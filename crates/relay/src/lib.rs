@@ -21,6 +21,12 @@
 //! is answered with an error that says what is known; none is ever sent twice. The client's
 //! session goes on with the process that takes its place, if there is one in time.
 //!
+//! # What can change meanwhile
+//!
+//! [`Server::replace`] changes what is served, to whom and within which limits, in one
+//! step and without touching a conversation. A connecting side asks for its identity at
+//! each dial ([`link::DialConfig`]).
+//!
 //! # Defaults
 //!
 //! Every bound has one place: [`Limits`] for peers, [`message::MAX_DEPTH`] for messages,

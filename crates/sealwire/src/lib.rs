@@ -21,13 +21,15 @@
 //!
 //! The server is reached over TLS 1.3 with certificates on both ends, and its
 //! certificate must carry the name `spiffe://<trust-domain>/mcp-server/<server_name>`.
-//! A network cut is redialled behind the stream.
+//! A network cut is redialled behind the stream, with the certificate and trust anchors
+//! that are in their files at that time.
 //!
 //! # Where things are
 //!
 //! [`config`] reads `sealwire.toml`; [`home`] knows the directory it lives in;
 //! [`SecureMcpConnectionManager`] connects; [`serving`] turns a configuration into what
-//! the serving side runs. The crates below this one do the work: `sealwire-identity`
+//! the serving side runs; [`Snapshot`] tells whether files have changed since, for a
+//! program that serves and reloads as `sealwire serve` does. The crates below this one do the work: `sealwire-identity`
 //! (certificates, TLS), `sealwire-relay` (messages, the link), `sealwire-guard` (may it
 //! pass), `sealwire-audit` (what happened), `sealwire-names` (who).
 
