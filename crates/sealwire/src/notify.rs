@@ -20,7 +20,6 @@ pub(crate) fn ready(status: &str) {
 }
 
 /// A reload begins; [`ready`] ends it.
-#[allow(dead_code, reason = "for the reload, which is yet to call it")]
 pub(crate) fn reloading() {
     // What systemd compares with the time at which it asked, from version 253 on.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

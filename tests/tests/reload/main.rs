@@ -4,6 +4,7 @@
 mod bad_files;
 mod changes;
 mod connecting;
+mod operations;
 mod peers;
 mod under_load;
 
@@ -32,8 +33,7 @@ fn serving(config: &str) -> (Home, Serve) {
 /// `serve NAMES`. Returns once it watches its files.
 fn start(home: &Home, names: &[&str]) -> Serve {
     let serve = Serve::start_with(home, &["--log-level", "debug"], names);
-    // Said of the first look, right after the start.
-    serve.log().wait_for(&["nothing has changed that matters here"]);
+    serve.log().wait_for(&["following the files"]);
     serve
 }
 

@@ -158,6 +158,11 @@ impl Server {
         Ok(())
     }
 
+    /// How long requests under way may take once [`Self::drain`] is called, at the most.
+    pub fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
+    }
+
     /// Stops: nothing new is accepted, requests under way are answered for as long as the
     /// drain timeout allows, and every server started is put away.
     pub async fn drain(self) {

@@ -68,7 +68,6 @@ impl Readiness {
 
     /// A reload was refused; what was served before is served on. That is no reason to send
     /// clients away, but one to look.
-    #[allow(dead_code, reason = "for the reload, which is yet to call it")]
     pub(crate) fn reload_refused(&self, reason: String) {
         self.lock().refused = Some((SystemTime::now().into(), reason));
     }

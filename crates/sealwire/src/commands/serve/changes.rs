@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sealwire::config::{CheckedServer, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole};
+use sealwire::config::{
+    CheckedServer, ListenConfig, LogConfig, SecureMcpConfig, ServerEntry, ServerRole,
+};
 
 use super::reload::Loaded;
 
@@ -107,6 +109,10 @@ fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
         drain_timeout,
     } = &before.listen;
     let now = &after.listen;
+    let admin = |of: &SecureMcpConfig| {
+        of.admin.address.map_or_else(|| "none".to_owned(), |address| address.to_string())
+    };
+    note("[admin] address", admin(before), admin(after));
     note("address", address.to_string(), now.address.to_string());
     for (key, was, is) in [
         ("max_connections", max_connections, now.max_connections),
@@ -125,4 +131,16 @@ fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
         note(key, format!("{was:?}"), format!("{is:?}"));
     }
     changes
+}
+
+/// The keys whose values differ from what the process was started with, and that it cannot
+/// go by while it runs.
+pub(super) fn later(started: &LogConfig, now: &LogConfig) -> Vec<&'static str> {
+    let LogConfig { level, format, file } = started;
+    let keys = [
+        ("[log] level", *level != now.level),
+        ("[log] format", *format != now.format),
+        ("[log] file", *file != now.file),
+    ];
+    keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
 }

@@ -2,13 +2,17 @@ mod changes;
 mod reload;
 mod watch;
 
+use std::sync::Arc;
+
 use clap::Args;
 use sealwire_relay::Server;
 
-use self::reload::{Cause, Outcome, Reloader, load};
+use self::reload::{Cause, Loaded, Outcome, Reloader, Running, Start, load};
 use self::watch::FileWatch;
 use super::signals;
+use crate::admin::{Admin, Readiness};
 use crate::cli::{Context, Failure};
+use crate::notify;
 
 /// Serve MCP servers over mutual TLS
 ///
@@ -31,7 +35,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let (loaded, serving) = load(context, &arguments.names)?;
+    let Start { loaded, serving, seen } = load(context, &arguments.names)?;
     for warning in &loaded.checked.warnings {
         tracing::warn!("{warning}");
     }
@@ -43,52 +47,74 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let stop = signals::stop()?;
         let terminal_lost = signals::terminal_lost()?;
         let hangup = signals::hangup()?;
+        let readiness = Arc::new(Readiness::default());
+        let admin = match loaded.config.admin.address {
+            Some(address) => Some(Admin::start(address, Arc::clone(&readiness)).await?),
+            None => None,
+        };
         let mut server = Server::bind(serving)
             .await
             .map_err(|error| Failure::new(error.to_string()).fix("choose another address"))?;
-        log_addresses(&server);
+        let names = &arguments.names;
         server.start();
-        let watch = FileWatch::new();
-        let reloader = Reloader::new(context, &arguments.names, hangup, watch, loaded);
+        readiness.serving(&loaded.config, &loaded.checked, names);
+        let reloader = Reloader::new(context, names, hangup, FileWatch::new(), (loaded, seen));
+        log_addresses(&server);
+        let mut running = Running { server, admin, readiness };
+        notify::ready("Serving");
+        notify::keep_watchdog_fed();
         tokio::select! {
             () = stop => {}
             () = terminal_lost => {}
-            () = reload_for_ever(reloader, &mut server) => {}
+            () = reload_for_ever(reloader, names, &mut running) => {}
         }
-        server.drain().await;
+        running.readiness.draining();
+        notify::stopping(running.server.drain_timeout());
+        running.server.drain().await;
         tracing::info!("stopped");
         Ok(())
     })
 }
 
-/// Serves what the files say, whenever they change. Cancelling it leaves the server as it
-/// is, old or new.
-async fn reload_for_ever(mut reloader: Reloader<'_>, server: &mut Server) {
+/// Serves what the files say, whenever they change. Cancelling it leaves what runs as it
+/// is, by the old configuration or by the new one.
+async fn reload_for_ever(mut reloader: Reloader<'_>, names: &[String], running: &mut Running) {
     loop {
         let mut cause = reloader.wanted().await;
-        let before = server.addresses();
-        let outcome = reloader.reload(&mut cause, server).await;
+        notify::reloading();
+        let before = running.server.addresses();
+        let outcome = reloader.reload(&mut cause, running).await;
         let refusal = match &outcome {
-            Outcome::Refused(failure) => Some(failure.one_line()),
+            Outcome::Refused(reason) => Some(reason.as_str()),
             _ => None,
         };
-        let is_news = reloader.is_news(cause, refusal.as_deref());
-        match outcome {
+        let is_news = reloader.is_news(cause, refusal);
+        match &outcome {
             Outcome::Replaced(changes) => {
                 tracing::info!(changes = changes.join("; "), "configuration reloaded");
-                if server.addresses() != before {
-                    log_addresses(server);
+                if running.server.addresses() != before {
+                    log_addresses(&running.server);
                 }
             }
             Outcome::Unchanged if cause == Cause::Signal => {
                 tracing::info!("configuration read again: nothing has changed");
             }
             Outcome::Unchanged => tracing::debug!("nothing has changed that matters here"),
-            Outcome::Refused(failure) if is_news => {
-                let reason = failure.one_line();
+            Outcome::Refused(reason) if is_news => {
                 tracing::error!(reason, "reload refused, the old configuration stays");
             }
             Outcome::Refused(_) => tracing::debug!("the files are as bad as before"),
+        }
+        match outcome {
+            Outcome::Refused(reason) => {
+                running.readiness.reload_refused(reason);
+                notify::ready("Serving; the last reload was refused");
+            }
+            Outcome::Replaced(_) | Outcome::Unchanged => {
+                let Loaded { config, checked, .. } = reloader.active();
+                running.readiness.serving(config, checked, names);
+                notify::ready("Serving");
+            }
         }
     }
 }

@@ -5,17 +5,19 @@
 //! Otherwise what is served stays as it is, and the log tells why.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire::Snapshot;
-use sealwire::config::{CheckedFiles, SecureMcpConfig};
+use sealwire::config::{CheckedFiles, LogConfig, SecureMcpConfig};
 use sealwire::serving::serve_config;
 use sealwire_relay::{ServeConfig, Server};
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
-use super::changes::changes;
+use super::changes::{changes, later};
 use super::watch::FileWatch;
+use crate::admin::{Admin, Readiness};
 use crate::cli::{Context, Failure};
 
 /// Time from the first sign of a change to looking at it: files are replaced together.
@@ -36,6 +38,14 @@ pub(super) struct Loaded {
     pub(super) identity: Snapshot,
 }
 
+/// What runs by it.
+pub(super) struct Running {
+    pub(super) server: Server,
+    /// For health checks, if they are to be answered.
+    pub(super) admin: Option<Admin>,
+    pub(super) readiness: Arc<Readiness>,
+}
+
 /// Why the configuration is to be read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
@@ -52,8 +62,8 @@ pub(super) enum Outcome {
     Replaced(Vec<String>),
     /// Nothing has changed that `serve` goes by.
     Unchanged,
-    /// The old configuration stays.
-    Refused(Failure),
+    /// The old configuration stays; why, in one line.
+    Refused(String),
 }
 
 /// Follows the files of a running `serve`.
@@ -65,6 +75,8 @@ pub(super) struct Reloader<'a> {
     look: Interval,
     /// What is served.
     active: Loaded,
+    /// The log as it was set up at the start, and stays.
+    log: LogConfig,
     /// What was read last and is not served, because files it names are not in order.
     rejected: Option<SecureMcpConfig>,
     /// Files in which faults were found.
@@ -75,9 +87,21 @@ pub(super) struct Reloader<'a> {
     told: Option<String>,
 }
 
-/// Reads and checks everything, as at the start.
-pub(super) fn load(context: &Context, names: &[String]) -> Result<(Loaded, ServeConfig), Failure> {
-    prepare(context.load_config()?, context, names)
+/// Reads and checks everything, at the start.
+pub(super) fn load(context: &Context, names: &[String]) -> Result<Start, Failure> {
+    // Read twice: once to know which files count, and once after looking at those, so that
+    // no change in between goes unnoticed.
+    let seen = Snapshot::take(files(&context.load_config()?));
+    let (loaded, serving) = prepare(context.load_config()?, context, names)?;
+    Ok(Start { loaded, serving, seen })
+}
+
+/// What `serve` begins with.
+pub(super) struct Start {
+    pub(super) loaded: Loaded,
+    pub(super) serving: ServeConfig,
+    /// All files, no younger than what was loaded.
+    pub(super) seen: Snapshot,
 }
 
 /// Checks everything that a configuration names.
@@ -107,7 +131,7 @@ impl<'a> Reloader<'a> {
         names: &'a [String],
         hangup: Signal,
         watch: FileWatch,
-        active: Loaded,
+        (active, seen): (Loaded, Snapshot),
     ) -> Self {
         let mut look = interval(SLOW);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -117,16 +141,21 @@ impl<'a> Reloader<'a> {
             hangup,
             watch,
             look,
+            log: active.config.log.clone(),
             active,
             rejected: None,
             faulty: Vec::new(),
-            // Differs from what is there: the first tick, at once, finds what has changed
-            // since it was read.
-            seen: Snapshot::default(),
+            seen,
             told: None,
         };
         reloader.follow();
+        tracing::debug!("following the files");
         reloader
+    }
+
+    /// What is served.
+    pub(super) fn active(&self) -> &Loaded {
+        &self.active
     }
 
     /// Waits until there is a reason to read everything again.
@@ -155,16 +184,16 @@ impl<'a> Reloader<'a> {
     /// Files that are being replaced one after the other do not fit each other for a
     /// moment. That is waited for, unless a signal says that all is there, which is the
     /// cause from then on.
-    pub(super) async fn reload(&mut self, cause: &mut Cause, server: &mut Server) -> Outcome {
+    pub(super) async fn reload(&mut self, cause: &mut Cause, running: &mut Running) -> Outcome {
         let began = Instant::now();
         loop {
-            let failure = match self.attempt(server).await {
+            let failure = match self.attempt(running).await {
                 Ok(changes) if changes.is_empty() => return Outcome::Unchanged,
                 Ok(changes) => return Outcome::Replaced(changes),
                 Err(failure) => failure,
             };
             if *cause == Cause::Signal || began.elapsed() >= PATIENCE {
-                return Outcome::Refused(failure);
+                return Outcome::Refused(failure.one_line());
             }
             tracing::debug!(reason = %failure.one_line(), "not in order, or not yet");
             tokio::select! {
@@ -182,15 +211,15 @@ impl<'a> Reloader<'a> {
         cause == Cause::Signal || !again
     }
 
-    async fn attempt(&mut self, server: &mut Server) -> Result<Vec<String>, Failure> {
+    async fn attempt(&mut self, running: &mut Running) -> Result<Vec<String>, Failure> {
         // Looked at before they are read: what changes meanwhile is found next time.
         self.seen = Snapshot::take(self.files());
-        let attempted = self.replace(server).await;
+        let attempted = self.replace(running).await;
         self.follow();
         attempted
     }
 
-    async fn replace(&mut self, server: &mut Server) -> Result<Vec<String>, Failure> {
+    async fn replace(&mut self, running: &mut Running) -> Result<Vec<String>, Failure> {
         let Context { home, config_file, .. } = self.context;
         let config = SecureMcpConfig::load_file(home.root(), config_file).map_err(|error| {
             self.faulty = error.problems().iter().map(|problem| problem.file.clone()).collect();
@@ -200,9 +229,24 @@ impl<'a> Reloader<'a> {
         let (loaded, serving) = prepare(config, self.context, self.names)?;
         let changes = changes(&self.active, &loaded, self.names);
         if !changes.is_empty() {
-            server.replace(serving).await.map_err(|error| {
+            let address = loaded.config.admin.address;
+            let admin = match address {
+                Some(address) if self.active.config.admin.address != Some(address) => {
+                    Some(Admin::start(address, Arc::clone(&running.readiness)).await?)
+                }
+                _ => None,
+            };
+            running.server.replace(serving).await.map_err(|error| {
                 Failure::new(error.to_string()).fix("choose another address, or restart `serve`")
             })?;
+            if admin.is_some() || address.is_none() {
+                running.admin = admin;
+            }
+        }
+        let later = later(&self.log, &loaded.config.log);
+        if !later.is_empty() && loaded.config.log != self.active.config.log {
+            let keys = later.join(", ");
+            tracing::warn!(keys, "these take effect only when serve is started anew");
         }
         for warning in &loaded.checked.warnings {
             if !self.active.checked.warnings.contains(warning) {
@@ -217,13 +261,7 @@ impl<'a> Reloader<'a> {
     /// Every file that may decide.
     fn files(&self) -> Vec<PathBuf> {
         let configs = std::iter::once(&self.active.config).chain(&self.rejected);
-        let named = configs.flat_map(|config| {
-            let mut files = config.source_files();
-            files.extend(config.identity_files());
-            files
-        });
-        let files = named.chain(self.faulty.iter().cloned());
-        files.filter_map(|file| std::path::absolute(file).ok()).collect()
+        configs.flat_map(files).chain(self.faulty.iter().filter_map(absolute)).collect()
     }
 
     fn follow(&mut self) {
@@ -232,6 +270,16 @@ impl<'a> Reloader<'a> {
         let files = self.files();
         self.watch.follow(&files, &directories);
     }
+}
+
+/// Every file of a configuration.
+fn files(config: &SecureMcpConfig) -> Vec<PathBuf> {
+    let files = config.source_files().into_iter().chain(config.identity_files());
+    files.filter_map(|file| absolute(&file)).collect()
+}
+
+fn absolute(file: &PathBuf) -> Option<PathBuf> {
+    std::path::absolute(file).ok()
 }
 
 #[cfg(test)]
@@ -268,20 +316,17 @@ mod tests {
         let context = context(dir.path());
         let text = |rest: &str| format!("[listen]\naddress = \"127.0.0.1:0\"\n{rest}{TABLE}");
         fs::write(&context.config_file, text("")).unwrap();
-        let (loaded, serving) = load(&context, &[]).unwrap();
-        let mut server = Server::bind(serving).await.unwrap();
+        let Start { loaded, serving, seen } = load(&context, &[]).unwrap();
+        let server = Server::bind(serving).await.unwrap();
+        let mut running = Running { server, admin: None, readiness: Arc::default() };
         let hangup = crate::commands::signals::hangup().unwrap();
-        let mut reloader = Reloader::new(&context, &[], hangup, FileWatch::blind(), loaded);
-        let mut cause = reloader.wanted().await;
-        let outcome = reloader.reload(&mut cause, &mut server).await;
-        assert!(matches!(outcome, Outcome::Unchanged), "{outcome:?}");
-
+        let mut reloader = Reloader::new(&context, &[], hangup, FileWatch::blind(), (loaded, seen));
         let unheard = timeout(SLOW * 3, reloader.wanted()).await;
         assert!(unheard.is_err(), "nothing has changed, and yet {unheard:?}");
         fs::write(&context.config_file, text("max_connections = 7\n")).unwrap();
         let mut cause = timeout(SLOW * 2, reloader.wanted()).await.expect("it is noticed");
         assert_eq!(cause, Cause::Files);
-        let outcome = reloader.reload(&mut cause, &mut server).await;
+        let outcome = reloader.reload(&mut cause, &mut running).await;
         let Outcome::Replaced(changes) = outcome else { panic!("{outcome:?}") };
         assert_eq!(changes, ["max_connections 1024 -> 7", "max_connections_per_peer 256 -> 7"]);
     }

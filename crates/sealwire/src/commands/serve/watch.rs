@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use ::notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use ::notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 /// Most symbolic links followed on the way to one file, as the kernel has it.
@@ -46,7 +46,7 @@ impl FileWatch {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let watcher = {
             let (stirred, heard) = (Arc::clone(&stirred), Arc::clone(&heard));
-            notify::recommended_watcher(move |event: notify::Result<Event>| {
+            ::notify::recommended_watcher(move |event: ::notify::Result<Event>| {
                 let Ok(event) = event else { return };
                 if lock(&heard).hear(event) {
                     stirred.notify_one();
@@ -112,9 +112,10 @@ impl FileWatch {
             if self.directories.contains_key(directory) {
                 continue;
             }
-            let watched = identity_of(directory).map_err(notify::Error::io).and_then(|identity| {
-                watcher.watch(directory, RecursiveMode::NonRecursive).map(|()| identity)
-            });
+            let watched =
+                identity_of(directory).map_err(::notify::Error::io).and_then(|identity| {
+                    watcher.watch(directory, RecursiveMode::NonRecursive).map(|()| identity)
+                });
             match watched {
                 Ok(identity) => {
                     self.blind.remove(directory);
