@@ -9,6 +9,7 @@ mod place;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use sealwire_testkit::{Home, Serve, quoted, server_table, wait_until};
@@ -27,6 +28,8 @@ struct Setting {
     place: Place,
     serve: Serve,
     names: Vec<&'static str>,
+    /// Bytes of the longest answer that was compared.
+    longest: AtomicUsize,
 }
 
 #[test]
@@ -38,7 +41,7 @@ fn servers_people_use() {
     home.run(&["cert", "issue", "--all"]).ok();
     let serve = Serve::start(&home);
     let names = servers.iter().map(|server| server.name).collect();
-    let setting = Setting { home, place, serve, names };
+    let setting = Setting { home, place, serve, names, longest: AtomicUsize::new(0) };
 
     let failed = Mutex::new(Vec::new());
     let next = Mutex::new(servers.iter());
@@ -56,6 +59,9 @@ fn servers_people_use() {
     });
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "these servers failed, see above: {failed:?}");
+    // One that travels in several pieces is among them.
+    let longest = setting.longest.into_inner();
+    assert!(longest > 100_000, "the longest list has {longest} bytes");
 
     assert!(setting.serve.stop().success());
     let env = setting.place.env();
@@ -89,6 +95,7 @@ impl Setting {
             assert_eq!(count, direct_count, "{what}");
             for (page, direct_page) in pages.iter().zip(&direct_pages) {
                 assert_same(what, page, direct_page);
+                self.longest.fetch_max(page.len(), Ordering::Relaxed);
             }
             counts.insert(what, count);
         }
