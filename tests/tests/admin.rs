@@ -213,7 +213,8 @@ fn draining_is_not_ready() {
          echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}'\ncat >/dev/null",
     );
     let table = server_table("scripted", "sh", &[script.to_str().unwrap()]);
-    home.configure(&format!("{table}cwd = \".\"\n{ADMIN}"));
+    let listen = "[listen]\naddress = \"127.0.0.1:0\"\ndrain_timeout = \"60s\"\n";
+    home.configure(&format!("{listen}{table}cwd = \".\"\n{ADMIN}"));
     home.run(&["cert", "issue", "--all"]).ok();
     let mut serve = Serve::start(&home);
     let admin = admin_address(&serve);
@@ -274,19 +275,28 @@ fn health_knows_a_stranger() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let stranger = thread::spawn(move || {
-        for answer in ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", "SSH-2.0-x\r\n"] {
+        let escapes = r#"{"problems":[{"code":"x","what":"\u001b[2K\nerror: forged"}]}"#;
+        let length = escapes.len();
+        for answer in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+            "SSH-2.0-x\r\n",
+            &format!("HTTP/1.1 503 No\r\ncontent-length: {length}\r\n\r\n{escapes}"),
+        ] {
             let (mut tcp, _) = listener.accept().unwrap();
             let mut request = [0; 4096];
             let _ = tcp.read(&mut request);
             tcp.write_all(answer.as_bytes()).unwrap();
         }
     });
-    for _ in 0..2 {
+    for _ in 0..3 {
         let mut command = home.sealwire();
         command.args(["health", "--address", &address.to_string()]);
         let output = run(command, b"");
         assert_eq!(output.code, Some(1), "{output}");
         assert!(output.stderr.contains("to fix:"), "{output}");
+        // Anybody may listen there while no serve does: a terminal must not obey him.
+        assert!(!output.stderr.contains('\u{1b}'), "{output}");
+        assert!(!output.stderr.contains("\nerror:"), "{output}");
     }
     stranger.join().unwrap();
 }

@@ -88,7 +88,7 @@ fn is_local(authority: &Authority, local: SocketAddr) -> bool {
     let host = authority.host();
     let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let is_loopback = host.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
     let port_fits = match authority.port() {
         Some(port) => port.as_u16() == local.port(),
         // Without a port it is HTTP's own; a colon without one is nothing.
@@ -125,6 +125,8 @@ mod tests {
             assert!(answer("/healthz", &[host]), "{host}");
         }
         assert!(answer("/healthz", &["localhost"]));
+        // As `address` may be written, and `sealwire health` then has it.
+        assert!(answer("/healthz", &["[::ffff:127.0.0.1]:9443"]));
         assert!(answer("http://localhost:9443/healthz", &["localhost:9443"]));
         for host in [
             "",
@@ -139,6 +141,7 @@ mod tests {
             "0.0.0.0:9443",
             "2130706433:9443",
             "[::]:9443",
+            "[::ffff:10.0.0.1]:9443",
             "a@localhost:9443",
             "localhost:9443@evil.example",
         ] {

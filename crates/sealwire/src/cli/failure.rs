@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sealwire::config::{ConfigError, Problem};
 
+use super::printable;
+
 /// How long standard error may take to take a failure.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Exit code when the command failed.
@@ -107,16 +109,18 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = printable(&self.what);
         match &self.place {
-            Some(place) => writeln!(f, "error: {} ({place})", self.what)?,
-            None => writeln!(f, "error: {}", self.what)?,
+            Some(place) => writeln!(f, "error: {what} ({})", printable(place))?,
+            None => writeln!(f, "error: {what}")?,
         }
         for Detail { reason, remedy } in &self.details {
-            if let Some(reason) = reason {
-                writeln!(f, "  {reason}")?;
+            // Indented, no line of it looks like the beginning of another error.
+            for line in reason.iter().flat_map(|reason| reason.lines()) {
+                writeln!(f, "  {}", printable(line))?;
             }
             if let Some(remedy) = remedy {
-                writeln!(f, "  to fix: {remedy}")?;
+                writeln!(f, "  to fix: {}", printable(remedy))?;
             }
         }
         Ok(())
@@ -185,5 +189,14 @@ mod tests {
         );
         assert_eq!(Failure::new("a").fix("b").to_string(), "error: a\n  to fix: b\n");
         assert_eq!(Failure::new("a").fix("b").one_line(), "a (to fix: b)");
+    }
+
+    #[test]
+    fn what_others_say_neither_moves_the_cursor_nor_looks_like_ours() {
+        let failure = Failure::new("not well").because("x\u{1b}[2K\u{202e}\nerror: forged");
+        assert_eq!(
+            failure.to_string(),
+            "error: not well\n  x\u{fffd}[2K\u{fffd}\n  error: forged\n"
+        );
     }
 }

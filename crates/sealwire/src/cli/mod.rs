@@ -17,7 +17,7 @@ use sealwire::config::{LogConfig, LogFormat, LogLevel};
 pub(crate) use context::Context;
 pub(crate) use failure::Failure;
 pub(crate) use logging::{LogSettings, lost as lost_log_lines};
-pub(crate) use output::{print, print_json, shell_word};
+pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
     cert, completions, config, connect, demo, demo_server, doctor, health, init, serve,

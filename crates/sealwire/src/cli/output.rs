@@ -35,3 +35,17 @@ pub(crate) fn shell_word(text: &str) -> String {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
+
+/// What a peer, a server or a certificate says may hold anything; a terminal must not obey it.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Control characters (C0, DEL, C1), Unicode's own line ends, and what makes a terminal
+/// show characters in another order than they are in.
+pub(super) fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}'
+            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

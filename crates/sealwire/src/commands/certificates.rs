@@ -9,7 +9,7 @@ use sealwire_identity::{CertificateSummary, describe, files};
 use sealwire_names::{Kind, Timestamp};
 use serde::Serialize;
 
-use crate::cli::{Context, Failure, print, print_json};
+use crate::cli::{Context, Failure, print, print_json, printable};
 
 /// From how long before its end a certificate is shown as about to expire.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -212,9 +212,4 @@ fn status(summary: &CertificateSummary, now: Timestamp) -> &'static str {
         Some(left) if left < SOON => "expiring",
         Some(_) => "valid",
     }
-}
-
-/// A certificate from elsewhere may hold anything; a terminal must not obey it.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

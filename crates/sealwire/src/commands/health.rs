@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::cli::{Context, Failure, print, print_json};
+use crate::cli::{Context, Failure, print, print_json, printable};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     }
     if is_well {
         let status = answer["status"].as_str().unwrap_or("well");
-        return if arguments.json { Ok(()) } else { print(&format!("{status}\n")) };
+        return if arguments.json { Ok(()) } else { print(&format!("{}\n", printable(status))) };
     }
     let mut failure = Failure::new(if arguments.ready { "not ready" } else { "not well" });
     failure = failure.at(format!("http://{address}{path}"));

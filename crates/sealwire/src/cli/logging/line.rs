@@ -3,6 +3,8 @@
 
 use sealwire::config::LogFormat;
 
+use crate::cli::output::is_unsafe;
+
 /// Appends `event`, as formatted, to `lines` as exactly one line.
 ///
 /// Whatever a reader might take for the end of a line or a command to a terminal is
@@ -27,15 +29,6 @@ pub(super) fn append(lines: &mut Vec<u8>, event: &[u8], format: LogFormat, colou
         rest = &rest[length..];
     }
     lines.push(b'\n');
-}
-
-/// Control characters (C0, DEL, C1), Unicode's own line ends, and what makes a terminal
-/// show characters in another order than they are in.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}'
-            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn escaped(character: char, format: LogFormat) -> String {

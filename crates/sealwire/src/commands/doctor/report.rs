@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Severity};
-use crate::commands::certificates::printable;
+use crate::cli::printable;
 
 /// The name of the JSON form. Members may be added; none is renamed or removed without
 /// another number.
@@ -101,8 +101,9 @@ impl Report {
             "schema": SCHEMA,
             "version": env!("CARGO_PKG_VERSION"),
             "time": time,
-            "home": home,
-            "config": config,
+            // JSON has no bytes that are no text; a path may.
+            "home": home.to_string_lossy(),
+            "config": config.to_string_lossy(),
             "summary": {
                 "ok": self.count(Severity::Error) == 0,
                 "errors": self.count(Severity::Error),
