@@ -352,6 +352,29 @@ fn no_configuration() {
     doctor(&home, &["--offline"]).content();
 }
 
+#[test]
+fn a_configuration_that_is_a_named_pipe() {
+    let home = healthy();
+    fs::remove_file(home.file("sealwire.toml")).unwrap();
+    let mut mkfifo = Command::new("mkfifo");
+    mkfifo.arg(home.file("sealwire.toml"));
+    run(mkfifo, b"").ok();
+    let examination = doctor(&home, &["--offline"]);
+    examination.one("error", "config_missing", &["sealwire.toml", "text file"]);
+}
+
+/// What is no text in a path is no reason to fail, or to print what is no JSON.
+#[test]
+fn a_home_whose_name_is_no_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let home = healthy();
+    let odd = home.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
+    std::os::unix::fs::symlink(".", &odd).unwrap();
+    let mut command = Command::new(sealwire_testkit::bin("sealwire"));
+    command.arg("--home").arg(&odd).args(["doctor", "--offline", "--json"]);
+    super::examined(run(command, b"")).content();
+}
+
 /// A fault never hides another, whatever is broken.
 #[test]
 fn everything_else_is_looked_at_too() {

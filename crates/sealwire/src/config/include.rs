@@ -105,6 +105,11 @@ pub(crate) fn directory(home: &Home, pattern: &str) -> Option<PathBuf> {
 }
 
 fn read(file: &Path) -> std::io::Result<Source> {
+    // Opening a named pipe would wait for somebody to write to it.
+    let metadata = file.metadata()?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
     let mut text = String::new();
     let read = std::fs::File::open(file)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
     if u64::try_from(read).is_ok_and(|read| read > MAX_FILE) {
