@@ -55,7 +55,9 @@ pub use child::ChildConfig;
 pub use connect::{ConnectConfig, Connection, RelayError};
 pub use endpoint::{Endpoint, EndpointError, Incoming};
 pub use lines::Lines;
-pub use serve::{Limits, ListenerConfig, ServeConfig, Server, Service};
+pub use serve::{
+    Limits, ListenerConfig, ServeConfig, Server, Service, connections_within, open_files_for,
+};
 #[cfg(unix)]
 pub use stdio::stdio;
 pub use trial::{Trial, TrialEnd};

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use sealwire_testkit::openssl::Leaf;
-use sealwire_testkit::{Home, Serve};
+use sealwire_testkit::{Home, Serve, wait_until};
 use sealwire_tests::{ECHO, echo_table, serving_echo};
 
 use super::{Examination, doctor, doctor_with};
@@ -114,4 +114,16 @@ fn the_address_of_admin() {
     let config = home.file("admin.toml");
     let examination = doctor_with(&home, &["--config", config.to_str().unwrap()], &[]);
     examination.content().passed(&["is ready", address]);
+
+    // Ready it is still, and by other files than are there.
+    let mark = serve.log().mark();
+    home.write("sealwire.toml", "[listne]\n");
+    serve.log().wait_after(mark, &["reload refused"]);
+    let mut examination = examination;
+    wait_until("the refusal is told", || {
+        examination = doctor_with(&home, &["--config", config.to_str().unwrap()], &[]);
+        !examination.grave().is_empty()
+    });
+    examination.one("warning", "serve_outdated", &[address, "put right"]);
+    examination.passed(&["is ready", address]);
 }

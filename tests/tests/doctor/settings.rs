@@ -119,6 +119,19 @@ fn fewer_files_than_connections() {
     examination.one("warning", "file_limit_low", &["ulimit -n", "LimitNOFILE"]);
 }
 
+/// `serve` raises its own limit as far as it may: the usual 1024 of a shell is no finding.
+#[test]
+fn a_limit_of_files_that_serve_raises() {
+    let limits = "[listen]\naddress = \"127.0.0.1:0\"\nmax_connections = 100\n";
+    let home = Home::with_config(&format!("{limits}{}", echo_table()));
+    let mut command = Command::new("sh");
+    let script =
+        "ulimit -Sn 300 && ulimit -Hn 600; exec \"$0\" --home \"$1\" doctor --json --offline";
+    command.args(["-c", script]).arg(bin("sealwire")).arg(home.path());
+    let examination = examined(run(command, b""));
+    assert!(!examination.content().notes().contains(&"file_limit_low"), "{}", examination.output);
+}
+
 /// The superuser may write anywhere, so a missing directory stands for all that is in the way.
 #[test]
 fn a_log_that_cannot_be_written() {

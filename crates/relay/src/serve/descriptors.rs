@@ -14,7 +14,7 @@ const RESERVE: u64 = 64;
 /// Without this a flood of connections would use up the descriptors, and a server could no
 /// longer be started for those that are welcome.
 pub(super) fn connections_for(wanted: usize) -> usize {
-    let needed = (wanted as u64).saturating_mul(PER_CONNECTION).saturating_add(RESERVE);
+    let needed = open_files_for(wanted);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let Some(mut allowed) = current else { return wanted };
     if allowed < needed {
@@ -24,7 +24,7 @@ pub(super) fn connections_for(wanted: usize) -> usize {
             allowed = raised;
         }
     }
-    let fitting = fitting(allowed).min(wanted);
+    let fitting = connections_within(allowed).min(wanted);
     if fitting < wanted {
         tracing::warn!(
             open_files = allowed,
@@ -36,8 +36,14 @@ pub(super) fn connections_for(wanted: usize) -> usize {
     fitting
 }
 
-fn fitting(allowed: u64) -> usize {
-    let fitting = (allowed.saturating_sub(RESERVE) / PER_CONNECTION).max(1);
+/// How many open files the serving side needs for so many connections.
+pub fn open_files_for(connections: usize) -> u64 {
+    (connections as u64).saturating_mul(PER_CONNECTION).saturating_add(RESERVE)
+}
+
+/// How many connections the serving side takes where so many files may be open.
+pub fn connections_within(open_files: u64) -> usize {
+    let fitting = (open_files.saturating_sub(RESERVE) / PER_CONNECTION).max(1);
     usize::try_from(fitting).unwrap_or(usize::MAX)
 }
 
@@ -47,8 +53,9 @@ mod tests {
 
     #[test]
     fn a_few_are_kept_for_other_things() {
-        assert_eq!(fitting(256), 38);
-        assert_eq!(fitting(10), 1);
+        assert_eq!(connections_within(256), 38);
+        assert_eq!(connections_within(open_files_for(38)), 38);
+        assert_eq!(connections_within(10), 1);
         assert_eq!(connections_for(1), 1);
         assert_eq!(connections_for(100), 100, "the limit can be raised to so many");
     }

@@ -25,6 +25,7 @@ use crate::child::ChildConfig;
 use accept::{Acceptor, Shared};
 use conversations::Conversations;
 use descriptors::connections_for;
+pub use descriptors::{connections_within, open_files_for};
 pub use limits::Limits;
 use limits::Places;
 use offer::{ListenerKey, Offer, Offered};

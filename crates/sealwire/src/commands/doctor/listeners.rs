@@ -69,7 +69,14 @@ async fn check_admin(address: SocketAddr) -> Report {
         return report;
     }
     match timeout(ADMIN, health::ask(address, "/readyz")).await {
-        Ok(Ok((true, _))) => report.passed("the serve that runs there is ready", address),
+        Ok(Ok((true, answer))) => {
+            report.passed("the serve that runs there is ready", address);
+            if let Some(reason) = answer["reload_refused"]["reason"].as_str() {
+                let what = format!("the serve that runs there goes by older files: {reason}");
+                let found = Finding::warning(Id::ServeOutdated, what).at(address);
+                report.found(found.fix("put right what it names; serve then takes them by itself"));
+            }
+        }
         Ok(Ok((false, answer))) => {
             let problems = answer["problems"].as_array().into_iter().flatten();
             let said: Vec<&str> = problems.filter_map(|p| p["what"].as_str()).collect();

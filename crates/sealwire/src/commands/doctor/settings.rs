@@ -10,6 +10,7 @@ use rustix::fs::Access;
 use rustix::process::{Resource, getrlimit};
 use sealwire::config::{ListenConfig, SecureMcpConfig, ServerRole};
 use sealwire_names::Kind;
+use sealwire_relay::{connections_within, open_files_for};
 
 use super::Case;
 use super::finding::{Finding, Id};
@@ -18,10 +19,6 @@ use super::report::Report;
 
 /// Largest list of tools known of a real server, with room for another like it.
 const SMALL_MESSAGE: usize = 256 << 10;
-/// File descriptors of one conversation on the serving side at most (docs/operations.md).
-const FILES_PER_CONVERSATION: usize = 7;
-/// File descriptors that a process has in any case, with some to spare.
-const FILES_ANYWAY: usize = 64;
 /// What a handshake takes at most across the world, with retransmissions.
 const HANDSHAKE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// A link that is up may be silent this long, and a dead one must be noticed sometime.
@@ -199,19 +196,19 @@ fn ip(address: &SocketAddr) -> String {
 
 /// Whether as many connections as are allowed can have their file descriptors.
 fn file_limit(listen: &ListenConfig, file: &Path, report: &mut Report) {
-    let Some(limit) = getrlimit(Resource::Nofile).current else { return };
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let needed = listen.max_connections.saturating_mul(FILES_PER_CONVERSATION) + FILES_ANYWAY;
+    // `serve` raises its own limit as far as this.
+    let Some(limit) = getrlimit(Resource::Nofile).maximum else { return };
+    let needed = open_files_for(listen.max_connections);
     if limit >= needed {
         return;
     }
-    let enough_for = limit.saturating_sub(FILES_ANYWAY) / FILES_PER_CONVERSATION;
     let what = format!(
-        "a process started from here may open {limit} files, enough for some {enough_for} \
-         connections at a time; max_connections is {}",
+        "a process started from here may open {limit} files, enough for {} connections at a time; \
+         max_connections is {}",
+        connections_within(limit),
         listen.max_connections
     );
-    let found = if limit < listen.max_connections {
+    let found = if limit < listen.max_connections as u64 {
         Finding::warning(Id::FileLimitLow, what)
     } else {
         Finding::note(Id::FileLimitLow, what)
