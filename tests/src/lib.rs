@@ -7,8 +7,9 @@ pub mod compatibility;
 pub mod link_client;
 pub mod restarted;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use sealwire_testkit::{Connect, Home, Serve, bin, server_table};
 use serde_json::{Value, json};
@@ -52,6 +53,15 @@ pub fn honest_session(home: &Home, address: SocketAddr) {
 pub fn call_echo(client: &mut Connect, text: &str) {
     let answer = client.request("tools/call", &echo_params(text));
     assert_eq!(answer["result"]["content"][0]["text"], json!(text), "{answer}");
+}
+
+/// An address for a server whose log cannot tell it. It stays free until then: everybody
+/// else listens at, and dials from, 127.0.0.1 or another process's address.
+pub fn free_address() -> SocketAddr {
+    static NUMBER: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, high | 1, low, NUMBER.fetch_add(1, Ordering::Relaxed));
+    TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).expect("loopback")
 }
 
 /// The `params` of a call of the tool `echo`.

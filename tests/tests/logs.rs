@@ -2,13 +2,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, Stdio};
 
 use sealwire_testkit::{Connect, Home, Log, Process, Serve, run, wait_until};
-use sealwire_tests::{call_echo, echo_params, echo_table, honest_session};
+use sealwire_tests::{call_echo, echo_params, echo_table, free_address, honest_session};
 use serde_json::{Value, json};
 
 /// A name that, written as it is, would look like a line of its own, or hide one.
@@ -37,7 +37,7 @@ fn is_unsafe(found: char) -> bool {
 
 /// A home that serves `echo` at an address that is known beforehand: its log cannot be read.
 fn home_apart() -> (Home, SocketAddr) {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address();
     let listen = format!("[listen]\naddress = \"{address}\"\n");
     (Home::with_config(&format!("{listen}{}", echo_table())), address)
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Stdio;
 
 use sealwire_testkit::{Connect, GUARD, Home, Process, Serve, server_table, wait_until};
-use sealwire_tests::echo_table;
+use sealwire_tests::{echo_table, free_address};
 use serde_json::json;
 
 /// The receiving end of `NOTIFY_SOCKET`.
@@ -90,7 +90,7 @@ fn it_is_told_of_the_start_and_the_end() {
 /// Ready means: whoever connects now is served.
 #[test]
 fn ready_comes_after_the_listeners() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address();
     let listen = format!("[listen]\naddress = \"{address}\"\n");
     let home = Home::with_config(&format!("{listen}{}", echo_table()));
     let manager = Manager::at(&home);
