@@ -31,6 +31,13 @@ impl Restarted {
         Connect::spawn(self.home.connect_command(server, self.address, extra))
     }
 
+    /// One that also logs what is no warning.
+    pub fn talkative_client(&self, server: &str, extra: &str) -> Connect {
+        let mut command = self.home.connect_command(server, self.address, extra);
+        command.args(["--log-level", "info"]);
+        Connect::spawn(command)
+    }
+
     /// The running `serve`.
     ///
     /// # Panics

@@ -129,6 +129,45 @@ fn an_opening_under_way_is_repeated_and_its_answer_is_the_clients() {
     assert_eq!(client.receive_json()["method"], "notifications/tools/list_changed");
 }
 
+/// The first word of a client that comes while the serving side stops is for the next one, and
+/// is said to it once.
+#[test]
+fn an_opening_during_a_drain_is_the_successors() {
+    let (mut serving, _) = scripted("");
+    let mut client = serving.talkative_client("scripted", "");
+    let under_way = client.send_request("tools/call", &json!({"name": "transfer"}));
+    wait_until("the call is executed", || serving.recorded().contains("transfer"));
+    serving.serve().process().terminate();
+    client.log().wait_for(&["the serving side is shutting down"]);
+    let id = client.send_request("initialize", &json!({}));
+    serving.stop();
+    serving.start();
+    let answer = client.receive_json();
+    assert_eq!((&answer["id"], word(&answer)), (&json!(under_way), "server_ended"), "{answer}");
+    let answer = client.receive_json();
+    assert_eq!(answer["id"], json!(id), "{answer}");
+    assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
+    // Whatever else has been said to the server has been said before this.
+    assert_eq!(client.request("tools/call", &json!({"name": "later"}))["result"], json!({}));
+    assert_eq!(serving.recorded().matches("\"initialize\"").count(), 1, "{}", serving.recorded());
+}
+
+#[test]
+fn an_opening_that_waits_for_a_successor_in_vain_is_answered() {
+    let (mut serving, _) = scripted("");
+    let extra = "[listen]\nreconnect_timeout = \"1s\"";
+    let mut client = serving.talkative_client("scripted", extra);
+    client.send_request("tools/call", &json!({"name": "transfer"}));
+    wait_until("the call is executed", || serving.recorded().contains("transfer"));
+    serving.serve().process().terminate();
+    client.log().wait_for(&["the serving side is shutting down"]);
+    let id = client.send_request("initialize", &json!({}));
+    let answer = client.receive_json();
+    assert_eq!((&answer["id"], word(&answer)), (&json!(id), "not_sent"), "{answer}");
+    assert!(!serving.recorded().contains("initialize"));
+    serving.stop();
+}
+
 /// A client of revision 2026-07-28: there is nothing to repeat. Its server sends back each
 /// message, so that requests come back as requests of the server's.
 #[test]

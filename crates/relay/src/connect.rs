@@ -145,14 +145,16 @@ impl Connection {
             }
             let mut last_words = matches!(happened, Happened::ServerEnded(_));
             let result = match happened {
+                Happened::ClientEnded
+                    if bridge.server.is_reopening() && !bridge.conversation.is_client_waiting() =>
+                {
+                    Ok(())
+                }
                 Happened::ClientEnded => {
                     client_ended = true;
                     // The server is to see its input end, and may still have its say.
                     bridge.server.finish(Ending::Orderly);
                     let waiting = bridge.conversation.is_client_waiting();
-                    if bridge.server.is_reopening() && !waiting {
-                        return Ok(());
-                    }
                     if bridge.server.carrier().conversation().is_none() {
                         // Nobody is left to be served later; what is asked for may still be.
                         let patience = if waiting { drain_timeout } else { Duration::ZERO };
@@ -162,9 +164,11 @@ impl Connection {
                     continue;
                 }
                 Happened::Drain => {
-                    tracing::info!("the serving side is shutting down");
                     bridge.server.hold_requests();
-                    held_until.get_or_insert_with(|| Instant::now() + reconnect_timeout);
+                    held_until.get_or_insert_with(|| {
+                        tracing::info!("the serving side is shutting down");
+                        Instant::now() + reconnect_timeout
+                    });
                     continue;
                 }
                 Happened::ClientFailed(error) => {

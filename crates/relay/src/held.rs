@@ -18,23 +18,32 @@ pub(crate) enum Bearing {
     /// Something that only the server means anything to that caused it: an answer to a
     /// request of its own, or word of how far that has got.
     Refers,
-    /// The client's part of the opening, which is repeated by itself.
-    Opens,
+    /// The client's part of the opening, which is repeated by itself; with an id if it is
+    /// the request.
+    Opens(Option<RequestId>),
 }
 
 impl Bearing {
     /// Reads it from a message that has been judged before.
     pub(crate) fn of(message: &[u8]) -> Self {
         match Parser::default().parse(message) {
-            Ok(Head::Request { method, .. }) if method == INITIALIZE => Self::Opens,
+            Ok(Head::Request { id, method, .. }) if method == INITIALIZE => Self::Opens(Some(id)),
             Ok(Head::Request { id, .. }) => Self::Request(id),
             Ok(Head::Notification { method, params }) => match &*method {
-                INITIALIZED => Self::Opens,
+                INITIALIZED => Self::Opens(None),
                 "notifications/cancelled" => Self::Cancels(params.cancelled),
                 "notifications/progress" => Self::Refers,
                 _ => Self::Notification,
             },
             Ok(Head::Response { .. }) | Err(_) => Self::Refers,
+        }
+    }
+
+    /// The id under which the client waits for an answer to it.
+    pub(crate) fn awaited(self) -> Option<RequestId> {
+        match self {
+            Self::Request(id) | Self::Opens(Some(id)) => Some(id),
+            _ => None,
         }
     }
 }
@@ -68,35 +77,33 @@ impl Held {
 
     /// Adds a message at the end.
     pub(crate) fn push(&mut self, message: &[u8]) {
-        if let Bearing::Request(id) = Bearing::of(message) {
-            self.requests.insert(id);
-        }
+        self.requests.extend(Bearing::of(message).awaited());
         self.bytes += message.len();
         self.messages.push_back(message.into());
     }
 
     /// Puts what another server process can be given of `messages` before all others. What
-    /// is not taken has no answer to come, or none that means anything there.
+    /// is not taken has no answer to come, or none that means anything there. The client's
+    /// opening is not kept here either: whatever it has said of that is repeated by itself.
     pub(crate) fn put_first<'a>(&mut self, messages: impl Iterator<Item = &'a [u8]>) {
-        let mut first = Self::default();
-        for message in messages {
-            match Bearing::of(message) {
-                Bearing::Request(_) | Bearing::Notification => first.push(message),
-                Bearing::Cancels(Some(id)) if first.requests.contains(&id) => first.push(message),
-                Bearing::Cancels(_) | Bearing::Refers | Bearing::Opens => {}
-            }
+        let later = std::mem::take(self).messages;
+        messages.for_each(|message| self.carry_over(message));
+        later.iter().for_each(|message| self.carry_over(message));
+    }
+
+    fn carry_over(&mut self, message: &[u8]) {
+        match Bearing::of(message) {
+            Bearing::Request(_) | Bearing::Notification => self.push(message),
+            Bearing::Cancels(Some(id)) if self.requests.contains(&id) => self.push(message),
+            Bearing::Cancels(_) | Bearing::Refers | Bearing::Opens(_) => {}
         }
-        first.bytes += self.bytes;
-        first.messages.append(&mut self.messages);
-        first.requests.extend(self.requests.drain());
-        *self = first;
     }
 
     /// Takes out the first message.
     pub(crate) fn pop(&mut self) -> Option<Box<[u8]>> {
         let message = self.messages.pop_front()?;
         self.bytes -= message.len();
-        if let Bearing::Request(id) = Bearing::of(&message) {
+        if let Some(id) = Bearing::of(&message).awaited() {
             self.requests.remove(&id);
         }
         Some(message)
@@ -138,6 +145,19 @@ mod tests {
         // The same cancellation belongs to a request that is still here.
         held.put_first([CALL, ROOTS, CANCEL].into_iter());
         assert_eq!(all(held), [CALL, ROOTS, CANCEL].map(Into::into));
+    }
+
+    /// Else it would be said twice: once as the opening, and once in its place here.
+    #[test]
+    fn an_opening_that_waits_is_not_taken_along() {
+        let mut held = Held::default();
+        held.push(br#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#);
+        assert!(held.requests().contains(&RequestId::Integer(0)), "somebody waits for it");
+        held.push(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        held.push(CALL);
+        held.put_first([OTHER].into_iter());
+        assert_eq!((held.bytes(), held.requests().len()), (OTHER.len() + CALL.len(), 2));
+        assert_eq!(all(held), [OTHER, CALL].map(Into::into));
     }
 
     #[test]

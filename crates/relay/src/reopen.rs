@@ -9,7 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -41,6 +41,8 @@ pub(crate) struct ServingSide {
     link: LinkEndpoint<Redial>,
     make: Make,
     phase: Phase,
+    /// The serving side stops although its server has not even opened yet.
+    stops: bool,
     held: Held,
     /// What we say to the client in the server's name.
     own: VecDeque<Vec<u8>>,
@@ -85,6 +87,7 @@ impl ServingSide {
             link,
             make,
             phase: Phase::Open,
+            stops: false,
             held: Held::default(),
             own: VecDeque::new(),
             lent: Vec::new(),
@@ -108,14 +111,19 @@ impl ServingSide {
 
     /// From now on, requests wait for the server's successor.
     pub(crate) fn hold_requests(&mut self) {
-        if matches!(self.phase, Phase::Open) {
-            self.phase = Phase::Draining;
+        match self.phase {
+            Phase::Open => self.phase = Phase::Draining,
+            Phase::Draining => {}
+            Phase::Replaying(_) => self.stops = true,
         }
     }
 
     /// The requests that have waited for a successor in vain. They will not be sent.
     pub(crate) fn stop_holding(&mut self) -> HashSet<RequestId> {
-        self.phase = Phase::Open;
+        self.stops = false;
+        if matches!(self.phase, Phase::Draining) {
+            self.phase = Phase::Open;
+        }
         let waiting = self.held.requests().clone();
         self.held.clear();
         waiting
@@ -144,9 +152,8 @@ impl ServingSide {
     /// Takes what the lost link has not written into our keeping.
     fn keep_unsent(&mut self) {
         // During a replay there is nothing in it but what was made for that server.
-        if !matches!(self.phase, Phase::Replaying(_)) {
-            self.held.put_first(self.link.never_written());
-        }
+        let is_replaying = matches!(self.phase, Phase::Replaying(_));
+        self.held.put_first(self.link.never_written().filter(|_| !is_replaying));
     }
 
     /// Begins another conversation, with what it takes to stand where the old one stood.
@@ -176,6 +183,7 @@ impl ServingSide {
         let max_message = dialer.config().max_message;
         self.link = LinkEndpoint::new(carrier, max_message, *window, *idle_timeout);
         self.own.clear();
+        self.stops = false;
         self.phase = match replay {
             Some(replay) => {
                 self.link.send(&replay.message);
@@ -193,7 +201,7 @@ impl ServingSide {
                 let Some(message) = self.held.pop() else { break };
                 if message.len() <= self.link.send_limit() {
                     self.link.send(&message);
-                } else if let Bearing::Request(id) = Bearing::of(&message) {
+                } else if let Some(id) = Bearing::of(&message).awaited() {
                     // The old server took larger messages than the new one does.
                     let (code, word) = (ErrorCode::InvalidRequest, "message_too_large");
                     let answer = error_answer(Some(&id), code, "the message is too large", word);
@@ -226,7 +234,7 @@ impl ServingSide {
                 return false;
             }
         }
-        self.phase = Phase::Open;
+        self.phase = if self.stops { Phase::Draining } else { Phase::Open };
         self.outage = None;
         if replay.initialized && !is_error {
             self.link.send(READY);
@@ -235,6 +243,11 @@ impl ServingSide {
         tracing::info!("the conversation goes on with a new server");
         self.release();
         for_client
+    }
+
+    /// The old server is gone, and no new one has been able to say anything yet.
+    fn is_nobody_there(&self) -> bool {
+        self.outage.is_some() && !self.link.was_connected()
     }
 
     fn holds_back(&self) -> bool {
@@ -307,7 +320,11 @@ impl Endpoint for ServingSide {
                 return Poll::Ready(Err(error.into()));
             }
         }
-        Poll::Ready(ready!(filled))
+        // An answer of our own may have come to be here; nothing else would have it read.
+        if filled.is_pending() && !self.own.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        filled
     }
 
     fn next(&mut self) -> Option<Incoming<'_>> {
@@ -377,16 +394,16 @@ impl Endpoint for ServingSide {
         if !self.holds_back() {
             return self.link.send(message);
         }
-        let is_open = matches!(self.phase, Phase::Open);
-        match Bearing::of(message) {
-            // Its server, old or new, is there and waits for it.
-            Bearing::Refers if !is_open => self.link.send(message),
-            Bearing::Cancels(Some(id)) if self.held.requests().contains(&id) => {
+        match (Bearing::of(message), &self.phase) {
+            (Bearing::Cancels(Some(id)), _) if self.held.requests().contains(&id) => {
                 self.held.push(message);
             }
-            Bearing::Cancels(_) if matches!(self.phase, Phase::Draining) => self.link.send(message),
-            // Of a request that went with the old server.
-            Bearing::Cancels(_) if !is_open => {}
+            // Of what went with the old server.
+            (Bearing::Refers | Bearing::Cancels(_), _) if self.is_nobody_there() => {}
+            (Bearing::Cancels(_), Phase::Replaying(_)) => {}
+            // Its server, old or new, is there and waits for it.
+            (Bearing::Refers, Phase::Draining | Phase::Replaying(_))
+            | (Bearing::Cancels(_), Phase::Draining) => self.link.send(message),
             _ => self.held.push(message),
         }
     }
