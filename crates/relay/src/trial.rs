@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -13,15 +14,17 @@ use crate::child::{ChildConfig, Server};
 
 /// Bytes kept of the end of a server's standard error.
 const TAIL: usize = 4 * 1024;
-/// How long what a server wrote last may take to be read once it has ended. What else
-/// holds that pipe open, a helper left behind, ends with the group.
+/// How long what a server wrote last may take to be read once it has ended. A helper that
+/// has left its group may hold the pipe open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A running MCP server that belongs to no conversation. It is started and ended exactly as
 /// the serving side does it: no shell, the same environment, a process group of its own.
 pub struct Trial {
     server: Server,
-    stderr: JoinHandle<String>,
+    /// The end of what it wrote to standard error so far.
+    said: Arc<Mutex<Vec<u8>>>,
+    listening: JoinHandle<()>,
 }
 
 /// How a [`Trial`] ended.
@@ -41,8 +44,9 @@ impl Trial {
     /// What the system says when the program cannot be started.
     pub fn start(config: &ChildConfig) -> io::Result<(Self, ChildStdout, ChildStdin)> {
         let (server, streams) = Server::spawn(config)?;
-        let stderr = tokio::spawn(tail(streams.stderr));
-        Ok((Self { server, stderr }, streams.stdout, streams.stdin))
+        let said = Arc::default();
+        let listening = tokio::spawn(tail(streams.stderr, Arc::clone(&said)));
+        Ok((Self { server, said, listening }, streams.stdout, streams.stdin))
     }
 
     /// Waits `patience` for the server to end by itself, as one does whose input has been
@@ -53,20 +57,21 @@ impl Trial {
             Some(_) => self.server.bury(),
             None => self.server.stop(patience).await,
         }
-        let stderr = timeout(LAST_WORDS, self.stderr).await;
-        TrialEnd { status, stderr: stderr.ok().and_then(Result::ok).unwrap_or_default() }
+        if timeout(LAST_WORDS, &mut self.listening).await.is_err() {
+            self.listening.abort();
+        }
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        TrialEnd { status, stderr: String::from_utf8_lossy(&said).into_owned() }
     }
 }
 
 /// Reads to the end, so that a server which writes much is not held up, and keeps the end.
-async fn tail(mut stderr: ChildStderr) -> String {
-    let mut kept = Vec::with_capacity(2 * TAIL);
+async fn tail(mut stderr: ChildStderr, said: Arc<Mutex<Vec<u8>>>) {
     let mut chunk = [0; TAIL];
     while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
+        let mut kept = said.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend_from_slice(&chunk[..count]);
-        if kept.len() > TAIL {
-            kept.drain(..kept.len() - TAIL);
-        }
+        let surplus = kept.len().saturating_sub(TAIL);
+        kept.drain(..surplus);
     }
-    String::from_utf8_lossy(&kept).into_owned()
 }
