@@ -81,6 +81,20 @@ fn two_listeners_that_exclude_each_other() {
     examination.one("error", "address_overlap", &["0.0.0.0:7999", "another port"]);
 }
 
+/// One server that fails in a running `serve` does not hide another.
+#[test]
+fn two_servers_of_our_own_serve_end_at_once() {
+    let tables = "[mcp_servers.a]\ncommand = \"false\"\n[mcp_servers.b]\ncommand = \"false\"\n";
+    let home = Home::with_config(tables);
+    let serve = Serve::start(&home);
+    let listen = format!("[listen]\naddress = \"{}\"\n", serve.address());
+    let config = home.write("same.toml", format!("{listen}{tables}"));
+    let examination = doctor_with(&home, &["--config", config.to_str().unwrap()], &[]);
+    let of_serve = examination.findings().filter(|found| found["id"] == "serve_outdated");
+    let servers: Vec<_> = of_serve.map(|found| found["server"].clone()).collect();
+    assert_eq!(servers, ["a", "b"], "{}", examination.output);
+}
+
 /// `serve` and the doctor agree on what can be served.
 #[test]
 fn what_is_in_order_can_be_served() {

@@ -89,6 +89,20 @@ fn a_server_that_ends_at_once() {
     assert!(what.contains("exit status: 3") && what.contains("no API key"), "{what}");
 }
 
+/// A helper that has left the group holds standard error open; what was said before counts.
+#[test]
+fn the_last_words_of_a_server_that_leaves_a_helper_behind() {
+    let home = script(
+        "echo 'no API key' >&2; setsid sleep 1000 >/dev/null </dev/null & echo $! > \"$(dirname \"$0\")/pid\"; exit 3",
+    );
+    let examination = doctor(&home, &[]);
+    let mut kill = std::process::Command::new("kill");
+    kill.arg(fs::read_to_string(home.file("pid")).unwrap().trim());
+    run(kill, b"").ok();
+    examination.one("error", "server_ended", &["server.sh"]);
+    assert!(what(&examination).contains("no API key"), "{}", what(&examination));
+}
+
 #[test]
 fn a_server_that_never_answers_is_ended_with_all_it_started() {
     let home = script("sleep 1000 & echo $! > \"$(dirname \"$0\")/pid\"; exec sleep 1000");

@@ -166,8 +166,8 @@ impl Served {
         match &reached.answer {
             Ok(answered) => servers::answers(answered, place, report),
             Err(failed) => {
-                let what =
-                    format!("in the serve that runs there, {}", servers::fault_text(&failed.fault));
+                let (name, fault) = (&self.target.name, servers::fault_text(&failed.fault));
+                let what = format!("{name}, in the serve that runs there: {fault}");
                 report.found(self.outdated(what));
             }
         }
