@@ -404,6 +404,12 @@ fn what_is_too_large_is_refused() {
     wire.passes(large(64 << 10));
     wire.refuses(large((64 << 10) + 1), &Value::Null, "message_too_large");
     wire.refuses(large(10 << 20), &Value::Null, "message_too_large");
+    // The SDKs for Python and TypeScript write the id of a request last.
+    for size in [(64 << 10) + 1, 65 << 10, 10 << 20] {
+        let request = r#"{"method":"m","params":{"s":""},"jsonrpc":"2.0","id":"x"}"#;
+        let text = format!("\"{}\"", "x".repeat(size - request.len()));
+        wire.refuses(request.replace("\"\"", &text), &Value::from("x"), "message_too_large");
+    }
     wire.compare();
 }
 

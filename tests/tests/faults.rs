@@ -211,6 +211,29 @@ fn child_writing_garbage_to_stdout_is_served_on() {
     bounded(serve.process());
 }
 
+/// Whoever waits for it is told, wherever in it the id stands.
+#[test]
+fn child_answering_too_much_is_answered_for() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = "head -c 3000000 /dev/zero | tr '\\0' y";
+    let script = format!(
+        r#"read -r line
+printf '{{"jsonrpc":"2.0","id":1,"result":{{"x":"'; {text}; echo '"}}}}'
+read -r line
+printf '{{"result":{{"x":"'; {text}; echo '"}},"jsonrpc":"2.0","id":2}}'
+exec cat"#
+    );
+    let (home, serve) = serving(&script, "max_message_size = \"1MiB\"");
+    let mut client = Connect::start(&home, "scripted", serve.address());
+    for _ in 0..2 {
+        let answer = client.request("tools/call", &json!({}));
+        assert_eq!(answer["error"]["data"]["sealwire"], "message_too_large", "{answer}");
+    }
+    let notification = r#"{"jsonrpc":"2.0","method":"notifications/x"}"#;
+    client.send(notification);
+    assert_eq!(client.receive(), notification.as_bytes());
+}
+
 /// SIGTERM under load: what is in flight is answered, what comes later waits for the next.
 #[test]
 fn serve_stopped_under_load_loses_no_answer() {

@@ -193,8 +193,11 @@ fn pump(
                 }
                 verdict
             }
-            Incoming::Message(prefix) | Incoming::Oversized(prefix) => {
-                conversation.judge_oversized(direction, prefix, limit, now)
+            Incoming::Message(whole) => {
+                conversation.judge_oversized(direction, whole, b"", limit, now)
+            }
+            Incoming::Oversized { start, end } => {
+                conversation.judge_oversized(direction, start, end, limit, now)
             }
             Incoming::Drain => {
                 end = Some(End::Drain);

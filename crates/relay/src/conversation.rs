@@ -175,17 +175,19 @@ impl Conversation {
         }
     }
 
-    /// Judges a message over the size limit, of which only the first part is at hand.
+    /// Judges a message over the size limit, of which only the first part is at hand, and
+    /// perhaps the last bytes.
     pub(crate) fn judge_oversized(
         &mut self,
         direction: Direction,
         prefix: &[u8],
+        suffix: &[u8],
         limit: usize,
         now: Now,
     ) -> Verdict {
         let reason = format!("a message of more than {limit} bytes");
         let refusal = Refusal::new(RefusalCode::MessageTooLarge, reason);
-        self.reject(direction, &self.parser.recover(prefix, refusal), now.monotonic)
+        self.reject(direction, &self.parser.recover(prefix, suffix, refusal), now.monotonic)
     }
 
     /// Gives up the requests that the client waits for and that `which` picks, and returns

@@ -106,10 +106,10 @@ fn an_oversized_answer_is_replaced_and_an_oversized_call_is_answered() {
     let (mut conversation, _) = open();
     conversation.judge(ToServer, CALL, now());
     let prefix = br#"{"jsonrpc":"2.0","id":1,"result":{"text":"aaaaaaaaaaaaaa"#;
-    let verdict = conversation.judge_oversized(ToClient, prefix, 10, now());
+    let verdict = conversation.judge_oversized(ToClient, prefix, b"", 10, now());
     assert!(matches!(verdict, Verdict::Substitute(_)));
     assert_eq!(error_in(&verdict), (1.into(), "message_too_large".into()));
-    let verdict = conversation.judge_oversized(ToServer, &CALL[..40], 10, now());
+    let verdict = conversation.judge_oversized(ToServer, &CALL[..40], b"", 10, now());
     assert!(matches!(verdict, Verdict::Answer(_)));
     assert_eq!(error_in(&verdict).0, 1);
 }
@@ -119,7 +119,7 @@ fn an_oversized_call_is_not_mistaken_for_an_answer_with_its_id() {
     let (mut conversation, _) = open();
     let sampling = br#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#;
     conversation.judge(ToClient, sampling, now());
-    let verdict = conversation.judge_oversized(ToServer, &CALL[..45], 10, now());
+    let verdict = conversation.judge_oversized(ToServer, &CALL[..45], b"", 10, now());
     assert!(matches!(verdict, Verdict::Answer(_)), "{verdict:?}");
     assert_eq!(conversation.judge(ToServer, RESULT, now()), Verdict::Forward, "still waited for");
 }

@@ -82,8 +82,13 @@ pub trait Endpoint {
 pub enum Incoming<'a> {
     /// One message, without its line end.
     Message(&'a [u8]),
-    /// A message over the size limit: its first part. The rest was thrown away.
-    Oversized(&'a [u8]),
+    /// A message over the size limit.
+    Oversized {
+        /// Its first part, or all of it.
+        start: &'a [u8],
+        /// Its last bytes, where something between was thrown away.
+        end: &'a [u8],
+    },
     /// The peer starts nothing new and expects the same of us.
     Drain,
     /// Nothing follows.

@@ -17,6 +17,8 @@ use crate::link::Ending;
 const CHUNK: usize = 64 * 1024;
 /// Unwritten bytes beyond which no further message is taken.
 const BACKLOG: usize = 1024 * 1024;
+/// Bytes kept of the end of a line that is too long: there may be its id.
+const END: usize = 1024;
 
 /// An endpoint that reads lines from `R` and writes lines to `W`.
 pub struct Lines<R, W> {
@@ -34,7 +36,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lines<R, W> {
                 scanned: 0,
                 line: 0,
                 max_message,
-                discarding: false,
+                was_cut: false,
                 ended: false,
                 count: 0,
             },
@@ -113,8 +115,9 @@ struct Reader<R> {
     /// Length, with its line end, of the line given out last; still in the buffer.
     line: usize,
     max_message: usize,
-    /// Inside a line that was too long: drop everything up to its end.
-    discarding: bool,
+    /// The line at hand is too long: of what came behind its allowed first part, only the
+    /// last bytes are there.
+    was_cut: bool,
     ended: bool,
     count: u64,
 }
@@ -142,44 +145,57 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 return self.unfinished_line();
             };
             let end = self.scanned + found;
-            self.scanned = 0;
-            self.line = end + 1;
-            if std::mem::take(&mut self.discarding) || self.buffer[..end].trim_ascii().is_empty() {
-                // The rest of a line already refused, or an empty line, which stdio
-                // peers send now and then and which is no message.
-                self.drop_line();
+            if self.buffer[..end].trim_ascii().is_empty() {
+                // An empty line, which stdio peers send now and then, is no message.
+                self.scanned = 0;
+                self.was_cut = false;
+                self.buffer.advance(end + 1);
                 continue;
             }
-            self.count += 1;
-            if end > self.max_message {
-                return Some(Incoming::Oversized(&self.buffer[..end]));
-            }
-            return Some(Incoming::Message(&self.buffer[..end]));
+            return Some(self.give_out(end, 1));
         }
+    }
+
+    /// The line of `length` bytes at the start of the buffer.
+    fn give_out(&mut self, length: usize, line_end: usize) -> Incoming<'_> {
+        self.scanned = 0;
+        self.line = length + line_end;
+        self.count += 1;
+        let line = &self.buffer[..length];
+        if std::mem::take(&mut self.was_cut) {
+            let (start, end) = (&line[..self.max_message], &line[length - END..]);
+            return Incoming::Oversized { start, end };
+        }
+        if length > self.max_message {
+            return Incoming::Oversized { start: line, end: b"" };
+        }
+        Incoming::Message(line)
     }
 
     /// What there is to say while no line end is in sight.
     fn unfinished_line(&mut self) -> Option<Incoming<'_>> {
+        self.cut();
         self.scanned = self.buffer.len();
-        if self.discarding {
-            self.buffer.clear();
-            self.scanned = 0;
-        } else if self.scanned > self.max_message {
-            self.discarding = true;
-            self.line = std::mem::take(&mut self.scanned);
-            self.count += 1;
-            return Some(Incoming::Oversized(&self.buffer[..]));
-        }
         if !self.ended {
             return None;
         }
         if !self.buffer.trim_ascii().is_empty() {
             // The last line may lack its end.
-            self.line = std::mem::take(&mut self.scanned);
-            self.count += 1;
-            return Some(Incoming::Message(&self.buffer[..]));
+            return Some(self.give_out(self.buffer.len(), 0));
         }
         Some(Incoming::End(Ending::Orderly))
+    }
+
+    /// Throws away what stands between the first part and the last bytes of a line that is
+    /// too long already.
+    fn cut(&mut self) {
+        let kept = self.max_message.saturating_add(END);
+        let length = self.buffer.len();
+        if length > kept {
+            self.buffer.copy_within(length - END.., self.max_message);
+            self.buffer.truncate(kept);
+            self.was_cut = true;
+        }
     }
 
     fn drop_line(&mut self) {
@@ -272,7 +288,9 @@ mod tests {
         loop {
             match lines.next() {
                 Some(Incoming::Message(message)) => return ("message", message.to_vec()),
-                Some(Incoming::Oversized(prefix)) => return ("oversized", prefix.to_vec()),
+                Some(Incoming::Oversized { start, end }) => {
+                    return ("oversized", [start, end].concat());
+                }
                 Some(Incoming::End(_)) => return ("end", Vec::new()),
                 Some(Incoming::Drain) => return ("drain", Vec::new()),
                 None => poll_fn(|cx| lines.poll_fill(cx)).await.unwrap(),
@@ -298,15 +316,18 @@ mod tests {
         let writing = tokio::spawn(async move {
             theirs.write_all(&[b'a'; 100]).await.unwrap();
             theirs.write_all(b"\n").await.unwrap();
-            theirs.write_all(&[b'b'; 5000]).await.unwrap();
-            theirs.write_all(b"\nnext\n").await.unwrap();
-            theirs
+            for (text, line_end) in [(b'b', "\n"), (b' ', "\n"), (b'c', "")] {
+                theirs.write_all(&vec![text; 5 * END]).await.unwrap();
+                theirs.write_all(b"the end").await.unwrap();
+                theirs.write_all(line_end.as_bytes()).await.unwrap();
+            }
         });
         assert_eq!(receive(&mut lines).await, ("message", vec![b'a'; 100]));
-        let (what, prefix) = receive(&mut lines).await;
-        assert_eq!(what, "oversized");
-        assert!(prefix.len() > 100 && prefix.iter().all(|b| *b == b'b'));
-        assert_eq!(receive(&mut lines).await, ("message", b"next".to_vec()));
+        for text in [b'b', b' ', b'c'] {
+            let kept = [&[text; 100 + END - 7][..], b"the end"].concat();
+            assert_eq!(receive(&mut lines).await, ("oversized", kept));
+        }
+        assert_eq!(receive(&mut lines).await.0, "end");
         writing.await.unwrap();
     }
 

@@ -336,7 +336,7 @@ impl Endpoint for ServingSide {
                     self.lent.clear();
                     self.lent.extend_from_slice(message);
                 }
-                Incoming::Oversized(_) => continue,
+                Incoming::Oversized { .. } => continue,
                 Incoming::Drain => return Some(Incoming::Drain),
                 Incoming::End(ending) => return Some(Incoming::End(ending)),
             }

@@ -2,6 +2,7 @@ use sealwire_names::{Refusal, RefusalCode};
 
 use super::RequestId;
 use super::scan::{MAX_DEPTH, Scanner, SyntaxError, Text};
+use super::tail::last_id;
 
 /// Members that decide what a message is (JSON-RPC 2.0 §4, §5).
 const TOP_LEVEL: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
@@ -130,14 +131,19 @@ impl Parser {
     }
 
     /// What there is to say about a message that is refused with only its first part at
-    /// hand: its id, and whether it is an answer, if that stands there.
-    pub fn recover(&self, prefix: &[u8], refusal: Refusal) -> Box<Rejected> {
+    /// hand, and its last bytes: its id, and whether it is an answer, if that stands there.
+    pub fn recover(&self, prefix: &[u8], suffix: &[u8], refusal: Refusal) -> Box<Rejected> {
         let end = prefix.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
         // An integer may go on behind the cut, and be the id of another request.
         let digits = prefix[..end].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
         let mut draft = Draft::default();
         // The text is cut off, so an error is certain; what was read before it counts.
         let _cut_off = self.read(&prefix[..end - digits], &mut draft);
+        // Many write the id behind all else. Of what kind it is has to be known: the same id
+        // may be that of a call in the other direction.
+        if [METHOD, RESULT, ERROR].iter().any(|kind| draft.seen[*kind]) && !draft.seen[ID] {
+            draft.id = last_id(suffix);
+        }
         draft.reject(refusal)
     }
 

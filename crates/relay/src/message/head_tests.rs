@@ -148,11 +148,12 @@ fn a_refusal_carries_the_id_wherever_it_stands() {
     assert!(answer.is_response);
 
     let cut = r#"{"jsonrpc":"2.0","id":9,"method":"m","params":{"arguments":{"a":"aaaa"#;
-    let recover = |prefix: &str| {
+    let with_end = |prefix: &str, end: &str| {
         let refusal = Refusal::new(RefusalCode::MessageTooLarge, "");
-        let rejected = Parser::default().recover(prefix.as_bytes(), refusal);
+        let rejected = Parser::default().recover(prefix.as_bytes(), end.as_bytes(), refusal);
         (rejected.id, rejected.is_response)
     };
+    let recover = |prefix: &str| with_end(prefix, "");
     assert_eq!(recover(cut), (Some(RequestId::Integer(9)), false));
     assert_eq!(recover(&cut[..16]), (None, false));
     for half in
@@ -162,6 +163,15 @@ fn a_refusal_carries_the_id_wherever_it_stands() {
     }
     let cut = r#"{"jsonrpc":"2.0","id":9,"result":{"content":[{"text":"aaaa"#;
     assert_eq!(recover(cut), (Some(RequestId::Integer(9)), true));
+
+    let end = r#"aa"}},"jsonrpc":"2.0","id":4}"#;
+    assert_eq!(with_end(cut, end).0, Some(RequestId::Integer(9)), "an id that stands there");
+    let cut = r#"{"result":{"content":[{"text":"aaaa"#;
+    assert_eq!(with_end(cut, end), (Some(RequestId::Integer(4)), true));
+    let cut = r#"{"method":"tools/call","params":{"name":"aaaa"#;
+    assert_eq!(with_end(cut, end), (Some(RequestId::Integer(4)), false));
+    assert_eq!(with_end(r#"{"x":{"text":"aaaa"#, end), (None, false), "call or answer?");
+    assert_eq!(with_end(r#"{"result":{},"id":1"#, end), (None, true), "which of two?");
 }
 
 #[test]
@@ -231,7 +241,7 @@ proptest! {
     fn never_panics(message in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = Parser::default().parse(&message);
         let refusal = Refusal::new(RefusalCode::MessageTooLarge, "");
-        let _ = Parser::default().recover(&message, refusal);
+        let _ = Parser::default().recover(&message, &message, refusal);
     }
 
     /// Whatever passes is read by serde_json to the same method, id and name.

@@ -9,6 +9,7 @@ mod head;
 mod id;
 mod reply;
 mod scan;
+mod tail;
 
 pub use head::{Head, Params, Parser, Rejected};
 pub use id::RequestId;
