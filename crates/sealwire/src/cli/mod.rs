@@ -20,7 +20,7 @@ pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
-    cert, completions, config, connect, demo, demo_server, doctor, health, init, serve,
+    cert, completions, config, connect, demo, demo_server, doctor, health, init, man, serve,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -77,6 +77,7 @@ enum Command {
     Demo(demo::Arguments),
     DemoServer(demo_server::Arguments),
     Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 impl Command {
@@ -107,6 +108,7 @@ impl Command {
             Self::Demo(arguments) => demo::run(&arguments),
             Self::DemoServer(arguments) => demo_server::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::Man(arguments) => man::run(&arguments),
         }
     }
 }

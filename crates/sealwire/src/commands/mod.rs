@@ -13,5 +13,6 @@ pub(crate) mod doctor;
 pub(crate) mod health;
 pub(crate) mod init;
 mod issuing;
+pub(crate) mod man;
 pub(crate) mod serve;
 mod signals;
