@@ -27,6 +27,10 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 /// Reads a file that its owner alone may read or write (mode 0600 or narrower).
 ///
+/// Of a file that belongs to root, while we are somebody else, a group may be readers too
+/// (0640): root can read it anyway, and has chosen the group. So do systemd
+/// (`LoadCredential=`) and Kubernetes (`fsGroup`) hand a secret to a service.
+///
 /// # Errors
 /// [`Error::Mode`] if others have access, [`Error::Io`], [`Error::FileType`],
 /// [`Error::TooLarge`].
@@ -109,7 +113,7 @@ pub(crate) fn read_checked(path: &Path, allowed: Option<u32>) -> Result<Zeroizin
     let metadata = file.metadata().map_err(Error::io("read", path))?;
     check_is_file(path, &metadata)?;
     if let Some(allowed) = allowed {
-        check_mode(path, &metadata, allowed)?;
+        check_mode(path, &metadata, allowed | handed_over(&metadata))?;
     }
     let too_large = || Error::TooLarge { path: path.into(), limit: MAX_FILE };
     let size = usize::try_from(metadata.len()).map_err(|_| too_large())?;
@@ -140,6 +144,18 @@ fn check_is_file(path: &Path, metadata: &Metadata) -> Result<(), Error> {
     } else {
         Err(Error::FileType { path: path.into(), wanted: "regular file" })
     }
+}
+
+/// The access of others that a private file may have since root gives it to us.
+#[cfg(unix)]
+fn handed_over(metadata: &Metadata) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    if metadata.uid() == 0 && !rustix::process::geteuid().is_root() { 0o040 } else { 0 }
+}
+
+#[cfg(not(unix))]
+fn handed_over(_: &Metadata) -> u32 {
+    0
 }
 
 #[cfg(unix)]

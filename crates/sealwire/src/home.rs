@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use sealwire_names::{Kind, PeerId};
 
+/// The name of the configuration file.
+pub const CONFIG_FILE: &str = "sealwire.toml";
+
 /// Names of directories below `certs/` that a core's own directory must not take.
 const RESERVED: [&str; 4] = ["ca", "mcp-servers", "agents", "users"];
 
@@ -52,7 +55,7 @@ impl Home {
 
     /// The configuration, `sealwire.toml`.
     pub fn config_file(&self) -> PathBuf {
-        self.root.join("sealwire.toml")
+        self.root.join(CONFIG_FILE)
     }
 
     /// All certificates and their keys.

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use sealwire::config::SecureMcpConfig;
-use sealwire::home::Home;
+use sealwire::home::{CONFIG_FILE, Home};
 
 use super::{Failure, GlobalOptions, shell_word};
 
@@ -12,6 +12,8 @@ pub(crate) struct Context {
     pub(crate) home: Home,
     /// The configuration file.
     pub(crate) config_file: PathBuf,
+    /// Where a service manager hands over files.
+    credentials: Option<PathBuf>,
     /// `sealwire` with the options that choose this home, for commands shown to the user.
     pub(crate) invocation: String,
 }
@@ -27,16 +29,39 @@ impl Context {
                 .fix("name it with --home DIR, as an absolute path")
         })?;
         let mut invocation = "sealwire".to_owned();
-        let given = [("--home", &options.home), ("--config", &options.config)];
+        let given = [
+            ("--home", &options.home),
+            ("--config", &options.config),
+            ("--credentials", &options.credentials),
+        ];
         for (option, value) in given.into_iter().filter_map(|(o, v)| Some((o, v.as_ref()?))) {
             invocation.push_str(&format!(" {option} {}", shell_word(&value.to_string_lossy())));
         }
-        let config_file = options.config.clone().unwrap_or_else(|| home.config_file());
-        Ok(Self { home, config_file, invocation })
+        let credentials = options.credentials.as_ref().map(std::path::absolute).transpose();
+        let credentials = credentials.map_err(|error| {
+            Failure::usage(format!("the directory of --credentials is unusable: {error}"))
+                .fix("name it by an absolute path")
+        })?;
+        let handed_over = credentials.as_ref().map(|directory| directory.join(CONFIG_FILE));
+        let config_file = options
+            .config
+            .clone()
+            .or_else(|| handed_over.filter(|file| file.exists()))
+            .unwrap_or_else(|| home.config_file());
+        Ok(Self { home, config_file, credentials, invocation })
     }
 
     /// The configuration.
     pub(crate) fn load_config(&self) -> Result<SecureMcpConfig, Failure> {
-        Ok(SecureMcpConfig::load_file(self.home.root(), &self.config_file)?)
+        let config = SecureMcpConfig::load_file(self.home.root(), &self.config_file)?;
+        Ok(self.with_credentials(config))
+    }
+
+    /// `config`, with the files that were handed over.
+    pub(crate) fn with_credentials(&self, config: SecureMcpConfig) -> SecureMcpConfig {
+        match &self.credentials {
+            Some(directory) => config.with_credentials(directory),
+            None => config,
+        }
     }
 }

@@ -54,6 +54,11 @@ pub(crate) struct GlobalOptions {
     /// The configuration file [default: sealwire.toml in the home]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// A directory of files handed over by a service manager: where it has one of the
+    /// configuration's certificates or keys, under its path in the home with `_` for `/`,
+    /// or sealwire.toml, that is read in its place
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) credentials: Option<PathBuf>,
     /// What to log [default: [log] in the configuration and info for serve, else warn]
     #[arg(long, global = true, value_name = "LEVEL", value_enum)]
     pub(crate) log_level: Option<LogLevel>,

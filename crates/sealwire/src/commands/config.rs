@@ -33,6 +33,7 @@ Examples:
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let Command::Check { json } = arguments.command;
     let checked = SecureMcpConfig::load_file(context.home.root(), &context.config_file)
+        .map(|config| context.with_credentials(config))
         .and_then(|config| config.check_files().map(|files| (config, files)));
     if json {
         print_json(&match &checked {

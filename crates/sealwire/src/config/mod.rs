@@ -10,6 +10,7 @@
 
 mod admin;
 mod check;
+mod credentials;
 mod document;
 mod error;
 mod examine;

@@ -175,7 +175,7 @@ fn configuration(case: &mut Case<'_>, report: &mut Report) -> Result<(), Failure
             );
         }
     }
-    case.config = examined.config;
+    case.config = examined.config.map(|config| case.context.with_credentials(config));
     case.places = examined.places;
     Ok(())
 }
