@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn each_key_of_the_code_is_in_the_manual_and_the_reverse() {
-        let manual = include_str!("../../../../docs/config.md");
+        let manual = include_str!("../../config.md");
         let mut documented: Vec<(String, String)> = Vec::new();
         let mut table = None;
         for line in manual.lines() {
