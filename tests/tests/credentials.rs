@@ -18,6 +18,11 @@ fn handed_over() -> (Home, PathBuf) {
     let home = Home::with_config(&echo_table());
     let directory = home.file("handed-over");
     fs::create_dir(&directory).unwrap();
+    hand_over(&home, &directory);
+    (home, directory)
+}
+
+fn hand_over(home: &Home, directory: &Path) {
     for (file, name) in [
         ("sealwire.toml", "sealwire.toml"),
         ("certs/ca/ca-cert.pem", "certs_ca_ca-cert.pem"),
@@ -26,7 +31,6 @@ fn handed_over() -> (Home, PathBuf) {
     ] {
         fs::copy(home.file(file), directory.join(name)).unwrap();
     }
-    (home, directory)
 }
 
 fn sealwire(home: &Path, credentials: &Path) -> Command {
@@ -41,6 +45,11 @@ fn a_service_needs_nothing_of_the_home() {
     let mut command = sealwire(Path::new("/nonexistent"), &directory);
     command.arg("serve");
     let serve = Serve::spawn(command);
+    honest_session(&home, serve.address());
+    // And what is handed over anew is taken from there.
+    home.run(&["cert", "issue", "echo", "--force"]).ok();
+    hand_over(&home, &directory);
+    serve.log().wait_for(&["configuration reloaded"]);
     honest_session(&home, serve.address());
     assert_eq!(serve.stop().code(), Some(0));
 

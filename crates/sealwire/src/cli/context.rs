@@ -13,7 +13,7 @@ pub(crate) struct Context {
     /// The configuration file.
     pub(crate) config_file: PathBuf,
     /// Where a service manager hands over files.
-    credentials: Option<PathBuf>,
+    pub(crate) credentials: Option<PathBuf>,
     /// `sealwire` with the options that choose this home, for commands shown to the user.
     pub(crate) invocation: String,
 }

@@ -225,6 +225,7 @@ impl<'a> Reloader<'a> {
             self.faulty = error.problems().iter().map(|problem| problem.file.clone()).collect();
             Failure::from(error)
         })?;
+        let config = self.context.with_credentials(config);
         self.rejected = Some(config.clone());
         let (loaded, serving) = prepare(config, self.context, self.names)?;
         let changes = changes(&self.active, &loaded, self.names);
@@ -306,7 +307,7 @@ mod tests {
         sealwire_identity::files::create_private_dir(pair.cert.parent().unwrap()).unwrap();
         leaf.write(&pair.cert, &pair.key).unwrap();
         let config_file = home.config_file();
-        Context { home, config_file, invocation: "sealwire".into() }
+        Context { home, config_file, credentials: None, invocation: "sealwire".into() }
     }
 
     /// Where nothing announces changes, on a network file system perhaps.
