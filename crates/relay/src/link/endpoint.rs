@@ -20,6 +20,10 @@ use crate::endpoint::{Endpoint, EndpointError, Incoming};
 /// An acknowledgement travels with the next message, or alone after this long.
 const ACK_DELAY: Duration = Duration::from_millis(40);
 
+/// Most that is reserved ahead of what has arrived, in bytes: a header alone is not to cost
+/// more.
+const MOST_RESERVED: usize = 32 * CHUNK;
+
 /// Where a link gets its connections from.
 pub trait Carrier {
     /// The kind of connection it brings.
@@ -210,7 +214,9 @@ impl<C: Carrier> LinkEndpoint<C> {
             // A large message has passed: give its memory back.
             wire.buffer = BytesMut::new();
         }
-        wire.buffer.reserve(CHUNK);
+        // A large frame gets the room it needs, rather than twice that by doubling.
+        let missing = Frame::missing(&wire.buffer).clamp(CHUNK, MOST_RESERVED);
+        wire.buffer.reserve(missing);
         match ready!(poll_read_buf(Pin::new(&mut wire.stream), cx, &mut wire.buffer)) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => {

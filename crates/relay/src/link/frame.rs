@@ -167,6 +167,13 @@ impl<'a> Frame<'a> {
         Ok(Some((frame, HEADER + length)))
     }
 
+    /// How many bytes of the frame at the start of `buffer` are still to come, as far as its
+    /// header tells; whether it may be so long is for [`Self::parse`] to say.
+    pub(crate) fn missing(buffer: &[u8]) -> usize {
+        let Some((length, body)) = buffer.split_first_chunk() else { return 0 };
+        (u32::from_be_bytes(*length) as usize).saturating_sub(body.len())
+    }
+
     /// Appends the frame to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
@@ -417,6 +424,17 @@ mod tests {
             at += length;
         }
         assert_eq!(at, wire.len());
+    }
+
+    #[test]
+    fn tells_how_much_is_missing() {
+        let mut wire = Vec::new();
+        Frame::Data { seq: 1, message: &[7; 100] }.encode(&mut wire);
+        assert_eq!(Frame::missing(&wire[..3]), 0, "the header says it");
+        assert_eq!(Frame::missing(&wire[..4]), 109);
+        assert_eq!(Frame::missing(&wire[..50]), wire.len() - 50);
+        wire.extend_from_slice(&[0; 20]);
+        assert_eq!(Frame::missing(&wire), 0);
     }
 
     #[test]
