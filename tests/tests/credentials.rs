@@ -74,6 +74,17 @@ fn a_service_needs_nothing_of_the_home() {
     check("config check").ok();
 }
 
+/// The home is no substitute for a directory that is not there.
+#[test]
+fn a_misspelt_directory_is_not_passed_over() {
+    let (home, _) = handed_over();
+    let mut command = sealwire(home.path(), &home.file("handed-ovre"));
+    command.args(["config", "check"]);
+    let output = run(command, b"");
+    assert_eq!(output.code, Some(2), "{output}");
+    assert!(output.stderr.contains("handed-ovre") && output.stderr.contains("to fix:"), "{output}");
+}
+
 /// systemd's files belong to root and can be read by us: mode 0440 where an access list says
 /// so, 0400 where they are ours. So do Kubernetes' with `fsGroup`.
 #[test]

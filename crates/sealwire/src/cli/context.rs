@@ -42,6 +42,12 @@ impl Context {
             Failure::usage(format!("the directory of --credentials is unusable: {error}"))
                 .fix("name it by an absolute path")
         })?;
+        // The home's own files must not be used because of a misspelt directory.
+        if let Some(directory) = credentials.as_ref().filter(|directory| !directory.is_dir()) {
+            return Err(Failure::usage("--credentials names no directory that can be entered")
+                .at(directory.display())
+                .fix("name the directory that the service manager made, as %d in a systemd unit"));
+        }
         let handed_over = credentials.as_ref().map(|directory| directory.join(CONFIG_FILE));
         let config_file = options
             .config
