@@ -58,6 +58,9 @@ struct Flow {
     /// source is told that everything up to the second has been consumed.
     mark: Option<(u64, u64)>,
     consumed: u64,
+    /// Another source has taken the place of one whose messages fill the sink. That it
+    /// limits itself is not enough: each source would fill as much again.
+    crowded: bool,
 }
 
 impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
@@ -103,7 +106,7 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
 
     /// The server's endpoint has begun anew: nothing of the old one is to be consumed.
     pub(crate) fn server_is_new(&mut self) {
-        self.to_client = Flow::default();
+        self.to_client = Flow { crowded: true, ..Flow::default() };
     }
 
     /// Moves messages until whatever has been sent to the client is on its way.
@@ -120,7 +123,7 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
         loop {
             let mut progress = false;
-            let had_room = self.server.has_room();
+            let had_room = (self.client.has_room(), self.server.has_room());
 
             let Self { client, server, conversation, to_server, to_client } = self;
             match pump(cx, Direction::ToServer, to_server, client, server, conversation) {
@@ -139,15 +142,16 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::ServerFailed(error)),
                 Poll::Pending => {}
             }
-            // Room that an acknowledgement has just made is of use to the client's messages,
-            // which have been looked at before.
-            progress |= !had_room && self.server.has_room();
             if let Poll::Ready(Err(error)) = self.server.poll_flush(cx) {
                 return Poll::Ready(Happened::ServerFailed(error));
             }
             if let Poll::Ready(Err(error)) = self.client.poll_flush(cx) {
                 return Poll::Ready(Happened::ClientFailed(error));
             }
+            // Room that writing or an acknowledgement has just made is of use to messages that
+            // have been looked at before.
+            progress |= !had_room.0 && self.client.has_room();
+            progress |= !had_room.1 && self.server.has_room();
             progress |= self.to_server.settle(&mut self.client, &self.server);
             progress |= self.to_client.settle(&mut self.server, &self.client);
             if !progress {
@@ -175,10 +179,12 @@ fn pump(
     if flow.ended && !source.limits_itself() {
         return Poll::Pending;
     }
+    flow.crowded &= !sink.has_room();
+    let limits_itself = source.limits_itself() && !flow.crowded;
     let mut answers = Vec::new();
     let mut now = None;
     let mut end = None;
-    while sink.has_room() || source.limits_itself() {
+    while sink.has_room() || limits_itself {
         let limit = sink.send_limit();
         let Some(incoming) = source.next() else { break };
         let now = *now.get_or_insert_with(|| Now {
@@ -228,7 +234,7 @@ fn pump(
     if end.is_some() {
         return Poll::Ready(Ok(end));
     }
-    if sink.has_room() || source.limits_itself() {
+    if sink.has_room() || limits_itself {
         return source.poll_fill(cx).map_ok(|()| None);
     }
     Poll::Pending
@@ -249,88 +255,5 @@ impl Flow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lines::Lines;
-    use sealwire_audit::LogSink;
-    use sealwire_guard::AllowAuthenticated;
-    use std::sync::Arc;
-    use tokio::io::{AsyncWriteExt, duplex, split};
-
-    /// Has room from the moment on at which an acknowledgement has been read and taken.
-    #[derive(Default)]
-    struct Acknowledged {
-        read: bool,
-        room: bool,
-        sent: Vec<Vec<u8>>,
-    }
-
-    impl Endpoint for Acknowledged {
-        fn poll_fill(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
-            if std::mem::replace(&mut self.read, true) {
-                return Poll::Pending;
-            }
-            Poll::Ready(Ok(()))
-        }
-
-        fn next(&mut self) -> Option<Incoming<'_>> {
-            self.room = self.read;
-            None
-        }
-
-        fn limits_itself(&self) -> bool {
-            true
-        }
-
-        fn has_room(&self) -> bool {
-            self.room
-        }
-
-        fn send(&mut self, message: &[u8]) {
-            self.sent.push(message.to_vec());
-        }
-
-        fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
-            Poll::Pending
-        }
-
-        fn consumed(&mut self, _position: u64) {}
-
-        fn position(&self) -> u64 {
-            0
-        }
-
-        fn is_overfull(&self) -> bool {
-            false
-        }
-
-        fn finish(&mut self, _ending: Ending) {}
-
-        fn accepted(&self) -> u64 {
-            0
-        }
-
-        fn handed_over(&self) -> u64 {
-            0
-        }
-
-        fn is_settled(&self) -> bool {
-            false
-        }
-    }
-
-    /// What makes the room wakes nobody once more: it has to be used at once.
-    #[tokio::test]
-    async fn room_that_an_acknowledgement_makes_is_used_at_once() {
-        let (ours, mut theirs) = duplex(1024);
-        let (input, output) = split(ours);
-        let (gate, audit) = (Arc::new(AllowAuthenticated), Arc::new(LogSink));
-        let conversation = Conversation::new(None, "s".into(), gate, audit);
-        let server = Acknowledged::default();
-        let mut bridge = Bridge::new(Lines::new(input, output, 1024), server, conversation);
-        let message = br#"{"jsonrpc":"2.0","method":"n"}"#;
-        theirs.write_all(&[&message[..], b"\n"].concat()).await.unwrap();
-        poll_fn(|cx| Poll::Ready(bridge.poll(cx).is_pending())).await;
-        assert_eq!(bridge.server.sent, [message]);
-    }
-}
+#[path = "bridge_tests.rs"]
+mod tests;

@@ -123,6 +123,9 @@ impl Server {
     pub(crate) async fn exited(&mut self) {
         // If its status cannot be had, it is no child of ours any more.
         let _status = self.child.wait().await;
+        // Without a process left in it, the group's number may soon be that of others.
+        let is_left = |group: &_| rustix::process::test_kill_process_group(*group).is_ok();
+        self.group = self.group.filter(is_left);
     }
 
     /// Ends what is left of the group of a server whose own process has ended.

@@ -1,0 +1,123 @@
+use super::*;
+use crate::lines::Lines;
+use sealwire_audit::LogSink;
+use sealwire_guard::AllowAuthenticated;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::io::{duplex, split};
+use tokio::time::timeout;
+
+/// Has room from the moment on at which an acknowledgement has been read and taken.
+#[derive(Default)]
+struct Acknowledged {
+    read: bool,
+    room: bool,
+    sent: Vec<Vec<u8>>,
+    /// How many messages of half a mebibyte it has to say.
+    words: usize,
+    word: Vec<u8>,
+}
+
+impl Endpoint for Acknowledged {
+    fn poll_fill(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        if std::mem::replace(&mut self.read, true) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn next(&mut self) -> Option<Incoming<'_>> {
+        self.room = self.read;
+        self.words = self.words.checked_sub(1)?;
+        let text = "x".repeat(512 * 1024);
+        self.word = format!(r#"{{"jsonrpc":"2.0","method":"n","x":"{text}"}}"#).into();
+        Some(Incoming::Message(&self.word))
+    }
+
+    fn limits_itself(&self) -> bool {
+        true
+    }
+
+    fn has_room(&self) -> bool {
+        self.room
+    }
+
+    fn send(&mut self, message: &[u8]) {
+        self.sent.push(message.to_vec());
+    }
+
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        Poll::Pending
+    }
+
+    fn consumed(&mut self, _position: u64) {}
+
+    fn position(&self) -> u64 {
+        0
+    }
+
+    fn is_overfull(&self) -> bool {
+        false
+    }
+
+    fn finish(&mut self, _ending: Ending) {}
+
+    fn accepted(&self) -> u64 {
+        0
+    }
+
+    fn handed_over(&self) -> u64 {
+        0
+    }
+
+    fn is_settled(&self) -> bool {
+        false
+    }
+}
+
+type Local = Lines<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
+
+fn bridge(pipe: usize) -> (Bridge<Local, Acknowledged>, DuplexStream) {
+    let (ours, theirs) = duplex(pipe);
+    let (input, output) = split(ours);
+    let (gate, audit) = (Arc::new(AllowAuthenticated), Arc::new(LogSink));
+    let conversation = Conversation::new(None, "s".into(), gate, audit);
+    let client = Lines::new(input, output, 1024);
+    (Bridge::new(client, Acknowledged::default(), conversation), theirs)
+}
+
+/// A server that says all it may and is replaced, over and over, does not fill our
+/// memory; and whoever comes last is heard once there is room.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_not_told_more_by_each_new_server() {
+    let (mut bridge, mut theirs) = bridge(8 << 20);
+    for _ in 0..20 {
+        bridge.server = Acknowledged { words: 3, ..Acknowledged::default() };
+        bridge.server_is_new();
+        poll_fn(|cx| Poll::Ready(bridge.poll(cx).is_pending())).await;
+    }
+    let taken = bridge.client.accepted();
+    assert!(taken <= 21, "{taken} messages");
+    let all_heard = tokio::spawn(async move {
+        let (mut lines, mut chunk) = (0, vec![0; 8 << 20]);
+        while lines < taken + 3 {
+            let count = theirs.read(&mut chunk).await.unwrap();
+            lines += chunk[..count].iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
+        }
+    });
+    tokio::select! {
+        happened = bridge.run(Until::Happened) => panic!("{happened:?}"),
+        heard = timeout(Duration::from_secs(60), all_heard) => heard.unwrap().unwrap(),
+    }
+}
+
+/// What makes the room wakes nobody once more: it has to be used at once.
+#[tokio::test]
+async fn room_that_an_acknowledgement_makes_is_used_at_once() {
+    let (mut bridge, mut theirs) = bridge(1024);
+    let message = br#"{"jsonrpc":"2.0","method":"n"}"#;
+    theirs.write_all(&[&message[..], b"\n"].concat()).await.unwrap();
+    poll_fn(|cx| Poll::Ready(bridge.poll(cx).is_pending())).await;
+    assert_eq!(bridge.server.sent, [message]);
+}
