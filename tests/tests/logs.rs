@@ -185,6 +185,9 @@ fn the_log_table_is_the_default_of_serve() {
 #[test]
 fn a_full_disk_stops_nothing_and_what_is_missing_is_told() {
     let (home, address) = home_apart();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = read(&home.file("sealwire.toml"));
+    home.write("sealwire.toml", format!("[admin]\naddress = \"{admin}\"\n\n{config}"));
     let log = home.file("log");
     symlink("/dev/full", &log).unwrap();
     let options = ["--log-level", "debug", "--log-file", log.to_str().unwrap()];
@@ -193,6 +196,9 @@ fn a_full_disk_stops_nothing_and_what_is_missing_is_told() {
     flood(&home, address);
     process.log().wait_for(&["the log", log.to_str().unwrap(), "No space left on device"]);
     honest_session(&home, address);
+    let health = parsed(&home.run(&["health", "--json"]).ok().stdout);
+    assert!(health["log_lines_lost"].as_u64() > Some(0), "{health}");
+    assert!(health["audit_lines_lost"].as_u64() <= health["log_lines_lost"].as_u64());
     let room = home.file("room");
     symlink(&room, home.file("new")).unwrap();
     fs::rename(home.file("new"), &log).unwrap();
