@@ -11,6 +11,10 @@ use crate::endpoint::{Endpoint, EndpointError, Incoming};
 use crate::link::Ending;
 use crate::message::RequestId;
 
+/// Messages handed on at once. The next in line begins with them while we judge those that
+/// follow, so that a long queue is worked on by several processes at a time.
+const BURST: usize = 16;
+
 /// Something that the relay's owner has to decide about.
 #[derive(Debug)]
 pub(crate) enum Happened {
@@ -184,7 +188,9 @@ fn pump(
     let mut answers = Vec::new();
     let mut now = None;
     let mut end = None;
-    while sink.has_room() || limits_itself {
+    let mut count = 0;
+    while (sink.has_room() || limits_itself) && count < BURST {
+        count += 1;
         let limit = sink.send_limit();
         let Some(incoming) = source.next() else { break };
         let now = *now.get_or_insert_with(|| Now {
@@ -233,6 +239,9 @@ fn pump(
     }
     if end.is_some() {
         return Poll::Ready(Ok(end));
+    }
+    if count == BURST {
+        return Poll::Ready(Ok(None));
     }
     if sink.has_room() || limits_itself {
         return source.poll_fill(cx).map_ok(|()| None);
