@@ -190,9 +190,9 @@ fn pump(
     let mut end = None;
     let mut count = 0;
     while (sink.has_room() || limits_itself) && count < BURST {
-        count += 1;
         let limit = sink.send_limit();
         let Some(incoming) = source.next() else { break };
+        count += 1;
         let now = *now.get_or_insert_with(|| Now {
             wall: SystemTime::now().into(),
             monotonic: Instant::now(),
