@@ -132,6 +132,64 @@ codes! {
     ResponseUnexpected => "response_unexpected",
     /// Policy does not allow it.
     NotAuthorized => "not_authorized",
+    /// The bytes are not an agent message, or bundle, of the form there is.
+    EnvelopeMalformed => "envelope_malformed",
+    /// The encoding is not the one deterministic encoding (RFC 8949 §4.2.1).
+    EnvelopeNotDeterministic => "envelope_not_deterministic",
+    /// A header's label is missing, unknown, repeated or out of order.
+    EnvelopeHeader => "envelope_header",
+    /// A header demands that something be understood that is not.
+    EnvelopeCritical => "envelope_critical",
+    /// An algorithm other than those of the version.
+    EnvelopeAlgorithm => "envelope_algorithm",
+    /// A type or version of message that is not known here.
+    EnvelopeVersion => "envelope_version",
+    /// A field of the header has a value that it cannot have.
+    EnvelopeClaim => "envelope_claim",
+    /// The message has more or fewer recipients than its audience.
+    RecipientCount => "recipient_count",
+    /// No agent of that name is known.
+    SenderUnknown => "sender_unknown",
+    /// The agent has no signing key of that identity.
+    SenderKeyUnknown => "sender_key_unknown",
+    /// The signing key is revoked.
+    SenderKeyRevoked => "sender_key_revoked",
+    /// The signing key is not valid now.
+    SenderKeyExpired => "sender_key_expired",
+    /// A bundle of keys contradicts one that is believed already.
+    BundleConflict => "bundle_conflict",
+    /// The message is for somebody else.
+    NotAddressed => "not_addressed",
+    /// The message is sealed to no key that the receiver has.
+    RecipientKeyUnknown => "recipient_key_unknown",
+    /// The version of a group's roster is not known.
+    RosterUnknown => "roster_unknown",
+    /// The trust matrix does not let the sender send that to the receiver.
+    NotTrusted => "not_trusted",
+    /// The message has expired.
+    MessageExpired => "message_expired",
+    /// The message was issued later than clocks may differ.
+    MessageFromFuture => "message_from_future",
+    /// The message is too old for a channel without a store.
+    MessageStale => "message_stale",
+    /// The message was issued before the receiver started, which has no memory of then.
+    MessageBeforeStart => "message_before_start",
+    /// The message was received before.
+    MessageReplayed => "message_replayed",
+    /// The message comes too far behind others to tell whether it was received.
+    ReplayWindow => "replay_window",
+    /// There is no room to remember one more epoch.
+    ReplayCapacity => "replay_capacity",
+    /// The signature does not hold.
+    SignatureInvalid => "signature_invalid",
+    /// The recipients are not those the header has the digest of.
+    RecipientsDigest => "recipients_digest",
+    /// The content key was not wrapped for this receiver, sender, audience and message.
+    ContentKey => "content_key",
+    /// The content key is not the one the header commits to.
+    CekCommitment => "cek_commitment",
+    /// The content is not what was sealed under this header.
+    ContentInvalid => "content_invalid",
 }
 
 impl fmt::Display for RefusalCode {

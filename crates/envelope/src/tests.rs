@@ -1,0 +1,4 @@
+//! What the parts promise together; each part has tests of its own beside it.
+
+mod opening;
+mod support;
