@@ -9,7 +9,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::pem::parse_pem_private_key;
+use crate::pem::{encode_pem, parse_pem_private_key};
 
 /// The algorithm of a leaf's key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl PrivateKey {
             KeyAlgorithm::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&random),
         }
         .map_err(Error::crypto("generating a key"))?;
-        let pem = private_key_pem(pkcs8.as_ref())?;
+        let pem = encode_pem("PRIVATE KEY", pkcs8.as_ref())?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.as_ref().to_vec()));
         Ok((Self::from_der(&Zeroizing::new(der), "the new key")?, pem))
     }
@@ -114,11 +114,4 @@ impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey").field("algorithm", &self.signer.algorithm()).finish()
     }
-}
-
-/// PKCS#8 as PEM, encoded in constant time into one buffer that is wiped.
-pub(crate) fn private_key_pem(pkcs8: &[u8]) -> Result<Zeroizing<String>, Error> {
-    pem_rfc7468::encode_string("PRIVATE KEY", pem_rfc7468::LineEnding::LF, pkcs8)
-        .map(Zeroizing::new)
-        .map_err(Error::crypto("encoding a key"))
 }

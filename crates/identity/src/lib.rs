@@ -85,15 +85,19 @@ mod signing;
 mod summary;
 mod tls;
 mod verify;
+mod x25519;
 
 pub use anchors::TrustAnchors;
 pub use authority::{CertificateAuthority, IssuedLeaf, LeafRequest};
 pub use credential::Credential;
 pub use error::Error;
 pub use keys::KeyAlgorithm;
-pub use pem::{PemError, parse_pem_certificates, parse_pem_private_key};
+pub use pem::{
+    PemError, encode_pem, parse_pem_block, parse_pem_certificates, parse_pem_private_key,
+};
 pub use refusal::{io_refusal, is_by_peer, refusal};
 pub use signing::SigningKey;
 pub use summary::{CertificateSummary, describe};
 pub use tls::{client_config, provider, server_config};
 pub use verify::{PeerVerifier, Role, VerifiedPeer};
+pub use x25519::{parse_x25519_private, x25519_private_pem, x25519_public_pem};

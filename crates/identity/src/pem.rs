@@ -7,7 +7,7 @@ use rustls::pki_types::{
 };
 use zeroize::Zeroizing;
 
-use crate::error::shell_quote;
+use crate::error::{Error, shell_quote};
 
 /// Every certificate in a PEM text (RFC 7468), in order, leaf first.
 ///
@@ -66,6 +66,30 @@ pub fn parse_pem_private_key(pem: &[u8]) -> Result<Zeroizing<PrivateKeyDer<'stat
     key.ok_or(PemError::NoKey)
 }
 
+/// What is in the one block of a PEM text, which must have this label.
+///
+/// # Errors
+/// [`PemError`]; further blocks are refused, whatever they are.
+pub fn parse_pem_block(pem: &[u8], label: &str) -> Result<Zeroizing<Vec<u8>>, PemError> {
+    match &sections(pem)?[..] {
+        [section] if section.label == label => {
+            let (_, held) = pem_rfc7468::decode_vec(section.text).map_err(|_| PemError::Base64)?;
+            Ok(Zeroizing::new(held))
+        }
+        _ => Err(PemError::OtherBlock),
+    }
+}
+
+/// A block of PEM, encoded in constant time into one buffer that is wiped.
+///
+/// # Errors
+/// [`Error::Crypto`] if `label` is none (RFC 7468 §2).
+pub fn encode_pem(label: &'static str, bytes: &[u8]) -> Result<Zeroizing<String>, Error> {
+    pem_rfc7468::encode_string(label, pem_rfc7468::LineEnding::LF, bytes)
+        .map(Zeroizing::new)
+        .map_err(Error::crypto("encoding PEM"))
+}
+
 /// Why a text is not the PEM that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -94,6 +118,8 @@ pub enum PemError {
     OpenSsh,
     /// The OpenSSH private key is not Ed25519.
     OpenSshAlgorithm,
+    /// The blocks are not one of the kind that is needed.
+    OtherBlock,
     /// A private key stands in a certificate file.
     KeyAmongCertificates,
     /// The certificate is in OpenSSL's own "TRUSTED CERTIFICATE" form.
@@ -111,7 +137,7 @@ impl PemError {
             Self::Der => format!(
                 "convert it to PEM: openssl x509 -inform DER -in {file} (certificate) or openssl pkey -inform DER -in {file} (key)"
             ),
-            Self::NotPem | Self::NoCertificate | Self::NoKey => {
+            Self::NotPem | Self::NoCertificate | Self::NoKey | Self::OtherBlock => {
                 format!("check that {label} is the file you meant")
             }
             Self::SeveralKeys => "keep one private key in the file".into(),
@@ -140,6 +166,7 @@ impl fmt::Display for PemError {
             Self::Base64 => "a PEM block's base64 is damaged",
             Self::NoCertificate => "there is no CERTIFICATE block in it",
             Self::NoKey => "there is no private key block in it",
+            Self::OtherBlock => "it does not hold one PEM block of the kind that is needed",
             Self::SeveralKeys => "there is more than one private key in it",
             Self::Encrypted | Self::OpenSshEncrypted => {
                 "the private key is encrypted with a passphrase"

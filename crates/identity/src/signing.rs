@@ -1,14 +1,14 @@
 use std::fmt;
 use std::path::Path;
 
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsBigEndian, AsDer, Curve25519SeedBin, PublicKeyX509Der};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
+use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::files;
-use crate::keys::private_key_pem;
-use crate::pem::parse_pem_private_key;
+use crate::pem::{encode_pem, parse_pem_private_key};
 
 /// An Ed25519 key (RFC 8032) that signs messages: separate from every TLS key.
 ///
@@ -32,9 +32,16 @@ impl SigningKey {
     /// # Errors
     /// Names the file, what is wrong with it, and what to do.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let pem = files::read_private(path)?;
-        let label = path.display().to_string();
-        let der = parse_pem_private_key(&pem)
+        Self::from_pem(&files::read_private(path)?, &path.display().to_string())
+    }
+
+    /// Reads a private key from PEM; `label` names it in errors.
+    ///
+    /// # Errors
+    /// Names what is wrong with it, and what to do.
+    pub fn from_pem(pem: &[u8], label: &str) -> Result<Self, Error> {
+        let label = label.to_owned();
+        let der = parse_pem_private_key(pem)
             .map_err(|problem| Error::Pem { label: label.clone(), problem })?;
         let PrivateKeyDer::Pkcs8(pkcs8) = &*der else {
             return Err(Error::Key { label, reason: "a signing key must be Ed25519".into() });
@@ -51,12 +58,32 @@ impl SigningKey {
     /// # Errors
     /// [`Error::Exists`] if either file is there already: nothing is overwritten.
     pub fn write(&self, private: &Path, public: &Path) -> Result<(), Error> {
-        let pkcs8 = self.pair.to_pkcs8v1().map_err(Error::crypto("encoding a key"))?;
-        let pem = private_key_pem(pkcs8.as_ref())?;
+        let pem = self.private_key_pem()?;
         let public_pem = self.public_key_pem()?;
         files::refuse_existing(&[private, public])?;
         files::write_new(private, pem.as_bytes(), files::PRIVATE_FILE)?;
         files::write_new(public, public_pem.as_bytes(), files::PUBLIC_FILE)
+    }
+
+    /// The private key as PKCS#8, version 1 (RFC 8410 §7), in PEM.
+    ///
+    /// # Errors
+    /// [`Error::Crypto`] if the cryptographic library fails.
+    pub fn private_key_pem(&self) -> Result<Zeroizing<String>, Error> {
+        let pkcs8 = self.pair.to_pkcs8v1().map_err(Error::crypto("encoding a key"))?;
+        encode_pem("PRIVATE KEY", pkcs8.as_ref())
+    }
+
+    /// The private key itself, for a library that takes keys as values.
+    ///
+    /// # Errors
+    /// [`Error::Crypto`] if the cryptographic library fails.
+    pub fn seed(&self) -> Result<Zeroizing<[u8; 32]>, Error> {
+        let seed = self.pair.seed().map_err(Error::crypto("reading a key"))?;
+        let bytes: Curve25519SeedBin<'_> =
+            seed.as_be_bytes().map_err(Error::crypto("reading a key"))?;
+        let bytes: &[u8; 32] = bytes.as_ref().try_into().map_err(Error::crypto("reading a key"))?;
+        Ok(Zeroizing::new(*bytes))
     }
 
     /// Signs a message.
@@ -80,8 +107,7 @@ impl SigningKey {
     pub fn public_key_pem(&self) -> Result<String, Error> {
         let der: PublicKeyX509Der<'_> =
             self.pair.public_key().as_der().map_err(Error::crypto("encoding a key"))?;
-        pem_rfc7468::encode_string("PUBLIC KEY", pem_rfc7468::LineEnding::LF, der.as_ref())
-            .map_err(Error::crypto("encoding a key"))
+        encode_pem("PUBLIC KEY", der.as_ref()).map(|mut pem| std::mem::take(&mut *pem))
     }
 }
 

@@ -25,3 +25,5 @@ mod resumption;
 mod signing;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod x25519;

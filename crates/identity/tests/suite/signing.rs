@@ -37,6 +37,25 @@ fn openssl_verifies_a_signature_with_the_public_key_file() {
     assert!(!shown.contains("pair"), "{shown}");
 }
 
+/// RFC 8032 §7.1, test 1.
+#[test]
+fn the_seed_is_the_private_key_of_the_rfc() {
+    let seed: [u8; 32] = std::array::from_fn(|i| {
+        let text = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+        u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()
+    });
+    let pem = sealwire_identity::encode_pem("PRIVATE KEY", &{
+        let mut der = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20".to_vec();
+        der.extend_from_slice(&seed);
+        der
+    });
+    let pem = pem.unwrap();
+    let key = SigningKey::from_pem(pem.as_bytes(), "rfc").unwrap();
+    assert_eq!(*key.seed().unwrap(), seed);
+    assert_eq!(key.public_key()[..4], [0xd7, 0x5a, 0x98, 0x01]);
+    assert_eq!(*key.private_key_pem().unwrap(), *pem);
+}
+
 #[test]
 fn nothing_is_overwritten() {
     let dir = TempDir::new().unwrap();
