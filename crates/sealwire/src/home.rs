@@ -119,6 +119,16 @@ impl Home {
         self.keys_dir().join("ed25519-signing.pub")
     }
 
+    /// The keys of agents, unless the configuration names another directory.
+    pub fn agent_keys_dir(&self) -> PathBuf {
+        self.keys_dir().join("agents")
+    }
+
+    /// What must outlive a process and is no file of its own: messages that wait.
+    pub fn state_file(&self) -> PathBuf {
+        self.root.join("state.db")
+    }
+
     /// The file that whoever makes keys or certificates holds locked meanwhile.
     pub fn lock_file(&self) -> PathBuf {
         self.root.join(".lock")

@@ -67,7 +67,12 @@ impl Reach {
             }
         };
         if let Some(agent) = agent {
-            let known = config.agents.iter().map(AgentId::as_str).find(|known| *known == agent);
+            let known = config
+                .agent_security
+                .agents
+                .iter()
+                .map(AgentId::as_str)
+                .find(|known| *known == agent);
             let known = known.ok_or_else(|| Error::UnknownAgent(agent.to_owned()))?;
             let files = config.layout().pair(Kind::Agent, known);
             pair = (files.cert, files.key);

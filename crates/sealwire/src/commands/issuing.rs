@@ -88,7 +88,7 @@ impl Target {
     /// One for every served server and every agent of the configuration.
     pub(crate) fn all(config: &SecureMcpConfig) -> Result<Vec<Self>, Failure> {
         let servers = served(config).map(|(name, _)| (name, Kind::McpServer));
-        let agents = config.agents.iter().map(|agent| (agent.as_str(), Kind::Agent));
+        let agents = config.agent_security.agents.iter().map(|agent| (agent.as_str(), Kind::Agent));
         servers.chain(agents).map(|(name, kind)| Self::new(config, name, Some(kind))).collect()
     }
 
@@ -213,7 +213,7 @@ fn kind_of(config: &SecureMcpConfig, name: &str) -> Result<Kind, Failure> {
         return Err(Failure::usage(format!("{name:?} is served under the name {served_as:?}"))
             .fix(format!("issue the certificate for {served_as}, or say --kind")));
     }
-    let agent = config.agents.iter().any(|agent| agent.as_str() == name);
+    let agent = config.agent_security.agents.iter().any(|agent| agent.as_str() == name);
     Ok(if agent { Kind::Agent } else { Kind::Core })
 }
 

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sealwire_names::{AgentId, Kind, TrustDomain};
+use sealwire_names::{Kind, TrustDomain};
 
 use super::document::Located;
 use super::error::Problems;
 use super::typed::{self, Typed};
 use super::{
-    DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole, admin, log,
-    server,
+    DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole, admin, agents,
+    log, mailbox, server,
 };
 use crate::home::Home;
 
@@ -24,11 +24,10 @@ pub(crate) fn check(
     typed: &Typed,
     problems: &mut Problems,
 ) -> Option<SecureMcpConfig> {
-    if let Some(version) = &typed.tls_version
-        && version.value != "1.3"
-    {
-        let what = format!("{:?} is not offered", version.value);
-        problems.push(version.at.problem(what, "write \"1.3\", the only version, or leave it out"));
+    for stated in typed.stated.iter().filter(|stated| stated.given.value != stated.only) {
+        let (value, only) = (&stated.given.value, &stated.only);
+        let remedy = format!("write {only}, the only value, or leave it out");
+        problems.push(stated.given.at.problem(format!("{value} is not offered"), remedy));
     }
     let client = client_pair(home, typed, problems);
     let ca_cert = match &typed.ca_cert {
@@ -37,7 +36,8 @@ pub(crate) fn check(
     };
     let listen = listen(&typed.listen, problems);
     let trust_domain = trust_domain(typed.trust_domain.as_ref(), problems);
-    let agents = agents(typed.agents.as_ref(), problems);
+    let agent_security = agents::check(home, typed, problems);
+    let mailbox = mailbox::check(home, &typed.mailbox, &agent_security.agents, problems);
     let (ca_cert, (client_cert, client_key)) = (ca_cert?, client?);
     let context = server::Context {
         home,
@@ -58,7 +58,8 @@ pub(crate) fn check(
         client_key,
         listen: listen?,
         servers,
-        agents,
+        agent_security,
+        mailbox,
         admin,
         log: log::check(home, &typed.log, problems),
     })
@@ -195,25 +196,4 @@ fn listeners<'a>(
         ServerRole::Connect { .. } => None,
     });
     shared.into_iter().chain(own).collect()
-}
-
-fn agents(given: Option<&Located<Vec<String>>>, problems: &mut Problems) -> Vec<AgentId> {
-    let mut agents: Vec<AgentId> = Vec::new();
-    let Some(given) = given else { return agents };
-    for name in &given.value {
-        // One file per agent: names that differ only by case collide on some file systems.
-        if agents.iter().any(|other| other.as_str().eq_ignore_ascii_case(name)) {
-            let what = format!("{name:?} is there twice, perhaps in another case");
-            problems.push(given.at.problem(what, "give each agent a name of its own"));
-            continue;
-        }
-        match name.parse() {
-            Ok(agent) => agents.push(agent),
-            Err(error) => {
-                problems
-                    .push(given.at.problem(format!("{name:?}: {error}"), "choose another name"));
-            }
-        }
-    }
-    agents
 }

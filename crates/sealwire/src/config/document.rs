@@ -109,16 +109,40 @@ impl<'a> Section<'a> {
         schema: &Table,
         problems: &mut Problems,
     ) -> Vec<(Located<String>, Section<'a>)> {
-        let Some((at, value)) = self.find(key) else { return Vec::new() };
+        let Some(parent) = self.named(key, problems) else { return Vec::new() };
+        parent.sections_but(&schema::NAMES, schema, problems)
+    }
+
+    /// The table under `key`, in which names that the user chooses stand for tables.
+    pub(crate) fn named(&self, key: &str, problems: &mut Problems) -> Option<Section<'a>> {
+        let (at, value) = self.find(key)?;
         let DeValue::Table(table) = value.get_ref() else {
             problems.push(wrong_type(&at, "a table of tables", value.get_ref()));
-            return Vec::new();
+            return None;
         };
-        let parent = Section { source: self.source, title: self.path_to(key), table };
+        Some(Section { source: self.source, title: self.path_to(key), table })
+    }
+
+    /// The tables in this one, which all have the same schema, each with its name. The keys
+    /// of `own` are not among them.
+    pub(crate) fn sections_but(
+        &self,
+        own: &Table,
+        schema: &Table,
+        problems: &mut Problems,
+    ) -> Vec<(Located<String>, Section<'a>)> {
         let mut found = Vec::new();
-        for name in table.keys() {
+        for (name, value) in self.table {
             let text = name.get_ref().to_string();
-            if let Some(section) = parent.section(&text, schema, problems) {
+            if own.keys.contains(&&*text) {
+                continue;
+            }
+            if !own.keys.is_empty() && !value.get_ref().is_table() {
+                let at = self.place(&text, name.span().start);
+                problems.push(at.problem("unknown key", schema::suggest(own, &text)));
+                continue;
+            }
+            if let Some(section) = self.section(&text, schema, problems) {
                 let at = Place {
                     file: self.source.file.clone(),
                     line: self.line(name.span().start),
@@ -128,6 +152,43 @@ impl<'a> Section<'a> {
             }
         }
         found
+    }
+
+    pub(crate) fn boolean(&self, key: &str, problems: &mut Problems) -> Option<Located<bool>> {
+        let (at, value) = self.find(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(value) => Some(Located { value: *value, at }),
+            other => {
+                problems.push(wrong_type(&at, "true or false", other));
+                None
+            }
+        }
+    }
+
+    /// A number in `range`, whole or with a fraction.
+    pub(crate) fn number(
+        &self,
+        key: &str,
+        range: RangeInclusive<f64>,
+        problems: &mut Problems,
+    ) -> Option<Located<f64>> {
+        let (at, value) = self.find(key)?;
+        let number: f64 = match value.get_ref() {
+            DeValue::Float(float) => float.as_str().parse().unwrap_or(f64::NAN),
+            DeValue::Integer(integer) if integer.radix() == 10 => {
+                integer.as_str().parse().unwrap_or(f64::NAN)
+            }
+            other => {
+                problems.push(wrong_type(&at, "a number such as 5 or 0.5", other));
+                return None;
+            }
+        };
+        if !range.contains(&number) {
+            let remedy = format!("give a number from {} to {}", range.start(), range.end());
+            problems.push(at.problem("out of range", remedy));
+            return None;
+        }
+        Some(Located { value: number, at })
     }
 
     pub(crate) fn string(&self, key: &str, problems: &mut Problems) -> Option<Located<String>> {

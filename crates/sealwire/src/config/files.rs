@@ -87,7 +87,7 @@ impl Check<'_> {
             let own = Presented { cert, key, role: Role::Client, expected: None };
             self.pair(&own, own_anchors.as_ref());
         }
-        for agent in &config.agents {
+        for agent in &config.agent_security.agents {
             self.agent(agent, own_anchors.as_ref());
         }
         let mut servers = Vec::new();

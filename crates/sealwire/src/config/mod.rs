@@ -9,6 +9,7 @@
 //! `docs/config.md` describes each key.
 
 mod admin;
+mod agents;
 mod check;
 mod credentials;
 mod document;
@@ -17,10 +18,12 @@ mod examine;
 mod files;
 mod include;
 mod log;
+mod mailbox;
 mod schema;
 mod server;
 mod sources;
 mod typed;
+mod typed_agents;
 mod value;
 
 use std::collections::BTreeMap;
@@ -29,13 +32,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sealwire_names::{AgentId, TrustDomain};
+use sealwire_names::TrustDomain;
 
 pub use admin::AdminConfig;
+pub use agents::{AgentSecurityConfig, Recipients, TrustConfig};
 pub use error::{ConfigError, Problem};
 pub use examine::Examined;
 pub use files::{CheckedFiles, CheckedServer};
 pub use log::{LogConfig, LogFormat, LogLevel};
+pub use mailbox::{GroupConfig, MailboxConfig};
 pub use server::is_endpoint;
 pub use value::duration as parse_duration;
 
@@ -52,7 +57,7 @@ const MAX_MESSAGE_SIZE: usize = 64 << 20;
 
 /// A configuration in which every rule holds. Plain data: all defaults are filled in,
 /// all paths are absolute, and no file but the configuration itself was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SecureMcpConfig {
     /// The home directory.
     pub home: PathBuf,
@@ -72,8 +77,10 @@ pub struct SecureMcpConfig {
     pub listen: ListenConfig,
     /// The MCP servers, by the name of their table.
     pub servers: BTreeMap<String, ServerEntry>,
-    /// The agents this home has, in the order given.
-    pub agents: Vec<AgentId>,
+    /// The agents of this home, and how their messages are protected.
+    pub agent_security: AgentSecurityConfig,
+    /// Where their messages wait.
+    pub mailbox: MailboxConfig,
     /// Where health is told.
     pub admin: AdminConfig,
     /// What `serve` logs, if its command line does not say.

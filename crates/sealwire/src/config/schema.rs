@@ -15,8 +15,20 @@ pub(crate) struct Table {
 pub(crate) const TOP: Table = Table {
     title: "top level",
     keys: &["include"],
-    tables: &["security", "listen", "defaults", "mcp_servers", "agent_security", "admin", "log"],
+    tables: &[
+        "security",
+        "listen",
+        "defaults",
+        "mcp_servers",
+        "agent_security",
+        "mailbox",
+        "admin",
+        "log",
+    ],
 };
+
+/// A table in which the user chooses every name.
+pub(crate) const NAMES: Table = Table { title: "a table of tables", keys: &[], tables: &[] };
 
 /// What an included file may hold.
 pub(crate) const INCLUDED: Table =
@@ -25,12 +37,27 @@ pub(crate) const INCLUDED: Table =
 pub(crate) const SECURITY: Table = Table {
     title: "[security]",
     keys: &["trust_domain", "tls_version"],
-    tables: &["certificates"],
+    tables: &["certificates", "signing", "encryption", "replay_protection"],
 };
 
 pub(crate) const CERTIFICATES: Table = Table {
     title: "[security.certificates]",
     keys: &["ca_cert", "client_cert", "client_key"],
+    tables: &[],
+};
+
+pub(crate) const SIGNING: Table =
+    Table { title: "[security.signing]", keys: &["algorithm"], tables: &[] };
+
+pub(crate) const ENCRYPTION: Table = Table {
+    title: "[security.encryption]",
+    keys: &["algorithm", "key_derivation", "key_rotation_days"],
+    tables: &[],
+};
+
+pub(crate) const REPLAY_PROTECTION: Table = Table {
+    title: "[security.replay_protection]",
+    keys: &["enabled", "nonce_store", "timestamp_tolerance_sec"],
     tables: &[],
 };
 
@@ -72,8 +99,45 @@ pub(crate) const SERVER: Table = Table {
     tables: &[],
 };
 
-pub(crate) const AGENT_SECURITY: Table =
-    Table { title: "[agent_security]", keys: &["agents"], tables: &[] };
+pub(crate) const AGENT_SECURITY: Table = Table {
+    title: "[agent_security]",
+    keys: &["agents", "encryption_enabled", "signing_enabled"],
+    tables: &["encryption", "signing", "rate_limiting", "trust"],
+};
+
+pub(crate) const AGENT_ENCRYPTION: Table = Table {
+    title: "[agent_security.encryption]",
+    keys: &["algorithm", "key_exchange"],
+    tables: &[],
+};
+
+pub(crate) const AGENT_SIGNING: Table = Table {
+    title: "[agent_security.signing]",
+    keys: &["algorithm", "keys_directory"],
+    tables: &[],
+};
+
+pub(crate) const AGENT_RATE_LIMITING: Table = Table {
+    title: "[agent_security.rate_limiting]",
+    keys: &["max_messages_per_sec", "burst_size"],
+    tables: &[],
+};
+
+/// Every other key in it is the name of an agent, and a [`TRUSTED_AGENT`].
+pub(crate) const TRUST: Table =
+    Table { title: "[agent_security.trust]", keys: &["privileged_agents"], tables: &[] };
+
+pub(crate) const TRUSTED_AGENT: Table =
+    Table { title: "[agent_security.trust.<agent>]", keys: &["can_communicate_with"], tables: &[] };
+
+pub(crate) const MAILBOX: Table = Table {
+    title: "[mailbox]",
+    keys: &["file", "retention_days", "max_messages_per_agent", "max_message_size"],
+    tables: &["groups"],
+};
+
+pub(crate) const GROUP: Table =
+    Table { title: "[mailbox.groups.<name>]", keys: &["version", "members"], tables: &[] };
 
 pub(crate) const ADMIN: Table = Table { title: "[admin]", keys: &["address"], tables: &[] };
 
@@ -81,14 +145,36 @@ pub(crate) const LOG: Table =
     Table { title: "[log]", keys: &["level", "format", "file"], tables: &[] };
 
 /// Every table of the main file.
-pub(crate) const TABLES: [&Table; 9] =
-    [&TOP, &SECURITY, &CERTIFICATES, &LISTEN, &DEFAULTS, &SERVER, &AGENT_SECURITY, &ADMIN, &LOG];
+pub(crate) const TABLES: [&Table; 19] = [
+    &TOP,
+    &SECURITY,
+    &CERTIFICATES,
+    &SIGNING,
+    &ENCRYPTION,
+    &REPLAY_PROTECTION,
+    &LISTEN,
+    &DEFAULTS,
+    &SERVER,
+    &AGENT_SECURITY,
+    &AGENT_ENCRYPTION,
+    &AGENT_SIGNING,
+    &AGENT_RATE_LIMITING,
+    &TRUST,
+    &TRUSTED_AGENT,
+    &MAILBOX,
+    &GROUP,
+    &ADMIN,
+    &LOG,
+];
 
 /// What to say about a key that `table` does not know.
 pub(crate) fn suggest(table: &Table, key: &str) -> String {
-    if let Some(home) = TABLES.iter().find(|other| {
-        other.title != table.title && (other.keys.contains(&key) || other.tables.contains(&key))
-    }) {
+    let mut homes =
+        TABLES.iter().filter(|table| table.keys.contains(&key) || table.tables.contains(&key));
+    // Words that many tables use, or might, say nothing about where they belong.
+    if let (Some(home), None, false) = (homes.next(), homes.next(), key == "enabled")
+        && home.title != table.title
+    {
         return format!("{key} belongs to {}: move it there", place(home));
     }
     let known = || table.keys.iter().chain(table.tables);

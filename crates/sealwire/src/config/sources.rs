@@ -26,7 +26,7 @@ impl SecureMcpConfig {
     pub fn identity_files(&self) -> Vec<PathBuf> {
         let mut files =
             vec![self.ca_cert.clone(), self.client_cert.clone(), self.client_key.clone()];
-        for agent in &self.agents {
+        for agent in &self.agent_security.agents {
             let pair = self.layout().pair(Kind::Agent, agent.as_str());
             files.extend([pair.cert, pair.key]);
         }

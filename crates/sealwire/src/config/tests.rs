@@ -30,7 +30,7 @@ fn an_empty_file_is_all_defaults() {
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:7443");
     assert_eq!(config.listen.max_message_size, 64 << 20);
     assert_eq!(config.listen.resume_window, Duration::from_secs(120));
-    assert!(config.servers.is_empty() && config.agents.is_empty());
+    assert!(config.servers.is_empty() && config.agent_security.agents.is_empty());
 }
 
 #[test]
@@ -67,14 +67,11 @@ fn keys_of_later_releases_are_unknown() {
         "[security]\nmtls_enabled = false",
         "[security.certificates]\nverify_peer = false",
         "[security.certificates]\ncrl = \"x\"",
-        "[security.signing]\nalgorithm = \"Ed25519\"",
-        "[security.encryption]\nalgorithm = \"AES-256-GCM\"",
-        "[security.replay_protection]\nenabled = true",
+        "[security.signing]\nsigning_key = \"x\"",
+        "[security.replay_protection]\nredis_url = \"redis://localhost\"",
         "[security.rate_limiting]\nenabled = true",
-        "[agent_security]\nencryption_enabled = true",
-        "[agent_security.trust]\nprivileged_agents = []",
+        "[agent_security.rate_limiting]\nenabled = true",
         "[audit]\nenabled = true",
-        "[mailbox]",
         "[policy]",
         "[mcp_servers.a]\ncommand = \"x\"\ntransport = \"link\"",
         "[mcp_servers.a]\ncommand = \"x\"\nmessage_security = \"seal\"",
@@ -82,6 +79,41 @@ fn keys_of_later_releases_are_unknown() {
     ] {
         assert!(problem(text).contains("unknown key"), "{text}");
     }
+}
+
+#[test]
+fn what_messages_between_agents_are_held_to() {
+    let config = parse(
+        "[security.encryption]\nkey_rotation_days = 7\n\
+         [security.replay_protection]\nenabled = true\nnonce_store = \"sqlite\"\n\
+         timestamp_tolerance_sec = 60\n\
+         [agent_security]\nagents = [\"A\", \"B\"]\nencryption_enabled = true\n\
+         [agent_security.signing]\nkeys_directory = \"k\"\n\
+         [agent_security.rate_limiting]\nmax_messages_per_sec = 0.5\nburst_size = 3\n\
+         [agent_security.trust]\nprivileged_agents = [\"A\"]\n\
+         [agent_security.trust.A]\ncan_communicate_with = [\"*\"]\n\
+         [agent_security.trust.B]\ncan_communicate_with = [\"A\", \"Elsewhere\"]\n\
+         [mailbox]\nfile = \"mail.db\"\nretention_days = 2\nmax_message_size = \"2KiB\"\n\
+         [mailbox.groups.all]\nversion = 4\nmembers = [\"A\", \"B\"]\n",
+    );
+    let config = config.unwrap();
+    let agent = |name: &str| name.parse::<sealwire_names::AgentId>().unwrap();
+    let (agents, mailbox) = (&config.agent_security, &config.mailbox);
+    assert_eq!(agents.agents, [agent("A"), agent("B")]);
+    assert_eq!(agents.key_rotation, Duration::from_secs(7 * 86_400));
+    assert_eq!(agents.timestamp_tolerance, Duration::from_secs(60));
+    assert_eq!(agents.keys_directory, Path::new("/home/x/.sealwire/k"));
+    assert_eq!((agents.max_messages_per_sec, agents.burst_size), (0.5, 3));
+    assert_eq!(agents.trust.privileged, [agent("A")]);
+    assert_eq!(agents.trust.can_communicate_with[&agent("A")], Recipients::Everybody);
+    let these = Recipients::These(vec![agent("A"), agent("Elsewhere")]);
+    assert_eq!(agents.trust.can_communicate_with[&agent("B")], these);
+    assert_eq!(mailbox.file, Path::new("/home/x/.sealwire/mail.db"));
+    assert_eq!(mailbox.retention, Duration::from_secs(2 * 86_400));
+    assert_eq!((mailbox.max_message_size, mailbox.max_messages_per_agent), (2048, 10_000));
+    let group = &mailbox.groups[&agent("all")];
+    assert_eq!(group.version, 4);
+    assert_eq!(group.members, [agent("A"), agent("B")]);
 }
 
 #[test]
@@ -141,6 +173,48 @@ fn each_rule_refuses_with_its_reason() {
         ("[listen]\nmax_message_size = \"64MB\"", "not a size"),
         ("[agent_security]\nagents = [\"a b\"]", "name must be"),
         ("[agent_security]\nagents = [\"a\", \"A\"]", "twice"),
+        ("[agent_security]\nencryption_enabled = false", "false is not offered"),
+        ("[agent_security]\nsigning_enabled = false", "false is not offered"),
+        ("[agent_security]\nsigning_enabled = \"no\"", "is a string"),
+        ("[agent_security.encryption]\nalgorithm = \"AES-128-GCM\"", "is not offered"),
+        ("[agent_security.encryption]\nkey_exchange = \"none\"", "is not offered"),
+        ("[agent_security.signing]\nalgorithm = \"none\"", "is not offered"),
+        ("[agent_security.signing]\nkeys_directory = \"\"", "is empty"),
+        ("[security.signing]\nalgorithm = \"RSA\"", "is not offered"),
+        ("[security.encryption]\nalgorithm = \"none\"", "is not offered"),
+        ("[security.encryption]\nkey_derivation = \"MD5\"", "is not offered"),
+        ("[security.encryption]\nkey_rotation_days = 0", "out of range"),
+        ("[security.replay_protection]\nenabled = false", "false is not offered"),
+        ("[security.replay_protection]\nnonce_store = \"memory\"", "would forget"),
+        ("[security.replay_protection]\nnonce_store = \"redis\"", "kept in a SQLite file"),
+        ("[security.replay_protection]\nnonce_store = \"disk\"", "is not offered"),
+        ("[security.replay_protection]\ntimestamp_tolerance_sec = 3601", "out of range"),
+        ("[agent_security.rate_limiting]\nmax_messages_per_sec = 0", "out of range"),
+        ("[agent_security.rate_limiting]\nmax_messages_per_sec = nan", "out of range"),
+        ("[agent_security.rate_limiting]\nmax_messages_per_sec = inf", "out of range"),
+        ("[agent_security.rate_limiting]\nmax_messages_per_sec = -0.5", "out of range"),
+        ("[agent_security.rate_limiting]\nmax_messages_per_sec = \"5\"", "is a string"),
+        ("[agent_security.rate_limiting]\nburst_size = 0", "out of range"),
+        ("[agent_security.trust]\nprivileged = []", "unknown key"),
+        ("[agent_security.trust]\nprivileged_agents = [\"*\"]", "name must be"),
+        ("[agent_security.trust.\"a b\"]\ncan_communicate_with = []", "name must be"),
+        ("[agent_security.trust.a]", "says nothing"),
+        ("[agent_security.trust.a]\ncan_comunicate_with = []", "the only known key"),
+        ("[agent_security.trust.a]\ncan_communicate_with = [\"*\", \"b\"]", "is everybody"),
+        ("[agent_security.trust.a]\ncan_communicate_with = [\"b\", \"B\"]", "twice"),
+        ("[agent_security.trust]\na = [\"b\"]", "unknown key"),
+        ("[mailbox]\nretention_days = 0", "out of range"),
+        ("[mailbox]\nmax_message_size = \"17MiB\"", "out of range"),
+        ("[mailbox]\nfile = \"\"", "is empty"),
+        ("[mailbox.groups.g]\nmembers = [\"a\"]", "lacks version"),
+        ("[mailbox.groups.g]\nversion = 1", "lacks version or members"),
+        ("[mailbox.groups.g]\nversion = 1\nmembers = []", "is empty"),
+        ("[mailbox.groups.g]\nversion = 0\nmembers = [\"a\"]", "out of range"),
+        ("[mailbox.groups.g]\nversion = 1\nmembers = [\"a\", \"a\"]", "twice"),
+        (
+            "[agent_security]\nagents = [\"G\"]\n[mailbox.groups.g]\nversion = 1\nmembers = [\"G\"]",
+            "is an agent",
+        ),
         ("[admin]\naddress = \"0.0.0.0:9\"", "not a loopback address"),
         ("[admin]\naddress = \"[::ffff:10.0.0.1]:9\"", "not a loopback address"),
         ("[admin]\naddress = \"localhost:9\"", "not an IP address"),
@@ -234,6 +308,64 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ("[mcp_servers.<name>]", "trusted_ca", CONNECTED, "trusted_ca = \"c\""),
     ("[mcp_servers.<name>]", "expected_cn", CONNECTED, "expected_cn = \"far\""),
     ("[agent_security]", "agents", "[agent_security]\n", "agents = [\"A\"]"),
+    (
+        "[security.encryption]",
+        "key_rotation_days",
+        "[security.encryption]\n",
+        "key_rotation_days = 9",
+    ),
+    (
+        "[security.replay_protection]",
+        "timestamp_tolerance_sec",
+        "[security.replay_protection]\n",
+        "timestamp_tolerance_sec = 9",
+    ),
+    (
+        "[agent_security.signing]",
+        "keys_directory",
+        "[agent_security.signing]\n",
+        "keys_directory = \"k\"",
+    ),
+    (
+        "[agent_security.rate_limiting]",
+        "max_messages_per_sec",
+        "[agent_security.rate_limiting]\n",
+        "max_messages_per_sec = 0.1",
+    ),
+    (
+        "[agent_security.rate_limiting]",
+        "burst_size",
+        "[agent_security.rate_limiting]\n",
+        "burst_size = 1",
+    ),
+    (
+        "[agent_security.trust]",
+        "privileged_agents",
+        "[agent_security.trust]\n",
+        "privileged_agents = [\"a\"]",
+    ),
+    (
+        "[agent_security.trust.<agent>]",
+        "can_communicate_with",
+        "[agent_security.trust.a]\ncan_communicate_with = [\"b\"]\n",
+        "[agent_security.trust.c]\ncan_communicate_with = [\"b\"]",
+    ),
+    ("[mailbox]", "file", "[mailbox]\n", "file = \"m.db\""),
+    ("[mailbox]", "retention_days", "[mailbox]\n", "retention_days = 1"),
+    ("[mailbox]", "max_messages_per_agent", "[mailbox]\n", "max_messages_per_agent = 1"),
+    ("[mailbox]", "max_message_size", "[mailbox]\n", "max_message_size = 1024"),
+    (
+        "[mailbox.groups.<name>]",
+        "version",
+        "[mailbox.groups.g]\nmembers = [\"a\"]\nversion = 1",
+        "2",
+    ),
+    (
+        "[mailbox.groups.<name>]",
+        "members",
+        "[mailbox.groups.g]\nversion = 1\nmembers = [\"a\"]\n",
+        "[mailbox.groups.h]\nversion = 1\nmembers = [\"b\"]\n",
+    ),
     ("[admin]", "address", "[admin]\n", "address = \"127.0.0.1:9\""),
     ("[log]", "level", "[log]\n", "level = \"debug\""),
     ("[log]", "format", "[log]\n", "format = \"json\""),
@@ -251,9 +383,22 @@ fn each_key_acts() {
         let (before, after) = (parse(before).expect(before), parse(&after).expect(&after));
         assert_ne!(before, after, "{table} {key} has no effect");
     }
-    // Proven elsewhere: tls_version has one value and refuses any other
+    // Proven elsewhere: these have one value and refuse any other
     // (`each_rule_refuses_with_its_reason`); include reads files (`included_files…`).
-    let elsewhere = [("[security]", "tls_version"), ("top level", "include")];
+    let elsewhere = [
+        ("[security]", "tls_version"),
+        ("[security.signing]", "algorithm"),
+        ("[security.encryption]", "algorithm"),
+        ("[security.encryption]", "key_derivation"),
+        ("[security.replay_protection]", "enabled"),
+        ("[security.replay_protection]", "nonce_store"),
+        ("[agent_security]", "encryption_enabled"),
+        ("[agent_security]", "signing_enabled"),
+        ("[agent_security.encryption]", "algorithm"),
+        ("[agent_security.encryption]", "key_exchange"),
+        ("[agent_security.signing]", "algorithm"),
+        ("top level", "include"),
+    ];
     for table in schema::TABLES {
         for key in table.keys {
             let shown = ACTS.iter().any(|(t, k, ..)| (t, k) == (&table.title, key));

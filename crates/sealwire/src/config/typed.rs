@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use super::document::{Located, Section, Source, line_of};
 use super::error::{Problem, Problems};
+use super::typed_agents::{AgentSecurity, Mailbox, Replay};
 use super::{MAX_MESSAGE_SIZE, schema};
 
 /// Smallest limit on messages that still lets an `initialize` through, in bytes.
@@ -22,16 +23,49 @@ pub(crate) struct Typed {
     pub(crate) file: PathBuf,
     pub(crate) include: Option<Located<Vec<String>>>,
     pub(crate) trust_domain: Option<Located<String>>,
-    pub(crate) tls_version: Option<Located<String>>,
+    /// Settings that have but one value, each with it.
+    pub(crate) stated: Vec<Stated>,
+    pub(crate) replay: Replay,
+    pub(crate) key_rotation_days: Option<Located<u64>>,
     pub(crate) ca_cert: Option<Located<String>>,
     pub(crate) client_cert: Option<Located<String>>,
     pub(crate) client_key: Option<Located<String>>,
     pub(crate) listen: Listen,
     pub(crate) defaults: Defaults,
     pub(crate) servers: Vec<(Located<String>, Server)>,
-    pub(crate) agents: Option<Located<Vec<String>>>,
+    pub(crate) agent_security: AgentSecurity,
+    pub(crate) mailbox: Mailbox,
     pub(crate) admin: Admin,
     pub(crate) log: Log,
+}
+
+/// A setting that can be written, so that a reviewer finds it stated, and has one value.
+#[derive(Debug)]
+pub(crate) struct Stated {
+    pub(crate) given: Located<String>,
+    /// As it is written in TOML.
+    pub(crate) only: String,
+}
+
+impl Stated {
+    /// A string whose one value is `only`.
+    pub(crate) fn text(
+        section: &Section<'_>,
+        key: &str,
+        only: &str,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let given = section.string(key, problems)?;
+        let value = format!("{:?}", given.value);
+        Some(Self { given: Located { value, at: given.at }, only: format!("{only:?}") })
+    }
+
+    /// A switch that cannot be turned off.
+    pub(crate) fn on(section: &Section<'_>, key: &str, problems: &mut Problems) -> Option<Self> {
+        let given = section.boolean(key, problems)?;
+        let value = given.value.to_string();
+        Some(Self { given: Located { value, at: given.at }, only: true.to_string() })
+    }
 }
 
 /// `[listen]`.
@@ -100,7 +134,8 @@ impl Typed {
         };
         if let Some(security) = top.section("security", &schema::SECURITY, problems) {
             typed.trust_domain = security.string("trust_domain", problems);
-            typed.tls_version = security.string("tls_version", problems);
+            typed.stated.extend(Stated::text(&security, "tls_version", "1.3", problems));
+            typed.read_message_security(&security, problems);
             let certificates = security.section("certificates", &schema::CERTIFICATES, problems);
             if let Some(certificates) = certificates {
                 typed.ca_cert = certificates.string("ca_cert", problems);
@@ -118,8 +153,7 @@ impl Typed {
                 trusted_ca: section.string("trusted_ca", problems),
             };
         }
-        let agents = top.section("agent_security", &schema::AGENT_SECURITY, problems);
-        typed.agents = agents.and_then(|section| section.strings("agents", problems));
+        typed.read_agents(&top, problems);
         if let Some(section) = top.section("admin", &schema::ADMIN, problems) {
             typed.admin = Admin { address: section.string("address", problems) };
         }

@@ -94,7 +94,7 @@ impl Check<'_, '_> {
                 ..Presented::client(&config.client_cert, &config.client_key, &config.ca_cert)
             });
         }
-        for agent in &config.agents {
+        for agent in &config.agent_security.agents {
             let pair = config.layout().pair(Kind::Agent, agent.as_str());
             let unissued = !pair.cert.exists() && !pair.key.exists();
             wanted.push(Presented {

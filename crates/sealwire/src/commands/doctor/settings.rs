@@ -258,8 +258,13 @@ fn agents(case: &Case<'_>, config: &SecureMcpConfig, report: &mut Report) {
     let layout = config.layout();
     let has_key =
         |agent: &&sealwire_names::AgentId| layout.pair(Kind::Agent, agent.as_str()).key.exists();
-    let agents: Vec<&str> =
-        config.agents.iter().filter(has_key).map(sealwire_names::AgentId::as_str).collect();
+    let agents: Vec<&str> = config
+        .agent_security
+        .agents
+        .iter()
+        .filter(has_key)
+        .map(sealwire_names::AgentId::as_str)
+        .collect();
     if agents.len() < 2 {
         return;
     }
