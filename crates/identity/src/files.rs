@@ -79,6 +79,28 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     sync_directory(path)
 }
 
+/// Puts a file in the place of another in the same directory, durably: after a crash, one of
+/// the two is there.
+///
+/// # Errors
+/// [`Error::Io`]; nothing is changed then.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(Error::io("rename", from))?;
+    sync_directory(to)
+}
+
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("remove", path)(error)),
+        Ok(()) => sync_directory(path),
+    }
+}
+
 /// Makes a directory, and its missing parents, for private files (mode 0700).
 ///
 /// # Errors

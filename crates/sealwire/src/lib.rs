@@ -33,6 +33,7 @@
 //! (certificates, TLS), `sealwire-relay` (messages, the link), `sealwire-guard` (may it
 //! pass), `sealwire-audit` (what happened), `sealwire-names` (who).
 
+pub mod agents;
 pub mod config;
 mod error;
 pub mod home;

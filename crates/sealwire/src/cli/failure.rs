@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use sealwire::agents::KeyError;
 use sealwire::config::{ConfigError, Problem};
 
 use super::printable;
@@ -155,6 +156,12 @@ impl Failure {
 
 impl From<sealwire_identity::Error> for Failure {
     fn from(error: sealwire_identity::Error) -> Self {
+        Self::new(error.to_string()).fix(error.remedy())
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
         Self::new(error.to_string()).fix(error.remedy())
     }
 }

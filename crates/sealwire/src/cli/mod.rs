@@ -20,7 +20,7 @@ pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
-    cert, completions, config, connect, demo, demo_server, doctor, health, init, man, serve,
+    cert, completions, config, connect, demo, demo_server, doctor, health, init, key, man, serve,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -74,6 +74,7 @@ pub(crate) struct GlobalOptions {
 enum Command {
     Init(init::Arguments),
     Cert(cert::Arguments),
+    Key(key::Arguments),
     Serve(serve::Arguments),
     Connect(connect::Arguments),
     Config(config::Arguments),
@@ -105,6 +106,7 @@ impl Command {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
             Self::Cert(arguments) => cert::run(arguments, context),
+            Self::Key(arguments) => key::run(&arguments, context),
             Self::Serve(arguments) => serve::run(&arguments, context),
             Self::Connect(arguments) => connect::run(arguments, context),
             Self::Config(arguments) => config::run(&arguments, context),

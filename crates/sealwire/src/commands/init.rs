@@ -9,6 +9,7 @@ use sealwire_names::{Kind, PeerId, TrustDomain};
 use serde::Serialize;
 
 use super::bundle::{self, Bundle};
+use super::init_agents::Team;
 use super::issuing::{HomeLock, Target, Terms, open_authority};
 use crate::cli::{Context, Failure, print, print_json};
 
@@ -25,6 +26,7 @@ const DEFAULT_NAME: &str = "core";
 Examples:
   sealwire init
   sealwire init --name laptop --trust-domain example.org
+  sealwire init --agents standard              eight agents that send each other messages
   sealwire init --from-bundle laptop.sealwire-bundle")]
 pub(crate) struct Arguments {
     /// The name of this installation, in its certificate [default: core]
@@ -36,6 +38,9 @@ pub(crate) struct Arguments {
     /// Take certificates and servers from this file, made by `cert bundle` elsewhere
     #[arg(long, value_name = "FILE")]
     from_bundle: Option<PathBuf>,
+    /// Add a team of agents: their names, who of them may send to whom, their keys
+    #[arg(long, value_name = "TEAM", value_enum, conflicts_with = "from_bundle")]
+    agents: Option<Team>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -99,7 +104,10 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         Some(bundle) => bundle::unpack(&bundle, context, &mut report)?,
         None => make_home(&wanted, &arguments, context, &mut report)?,
     }
-    report.next = next_steps(context, arguments.from_bundle.is_some());
+    if let Some(team) = arguments.agents {
+        team.make(context, &mut report)?;
+    }
+    report.next = next_steps(context, &arguments);
     if arguments.json { print_json(&report) } else { print(&text(&report)) }
 }
 
@@ -272,12 +280,21 @@ fn check_same(
     Ok(())
 }
 
-fn next_steps(context: &Context, from_bundle: bool) -> Vec<Step> {
+fn next_steps(context: &Context, arguments: &Arguments) -> Vec<Step> {
     let step = |rest: &str, what| Step { command: format!("{} {rest}", context.invocation), what };
     let check = step("config check", "check the configuration and every file it names");
-    if from_bundle {
+    if arguments.from_bundle.is_some() {
         let list = step("cert list", "see which certificates are here");
         return vec![list, check, step("connect NAME", "what an MCP client starts for a server")];
+    }
+    if arguments.agents.is_some() {
+        let send = "agent send --from CodeExpert --to General --file -";
+        return vec![
+            check,
+            step("agent mcp --as General", "what the MCP client of an agent starts"),
+            step(send, "send what is typed"),
+            step("agent recv --as General", "receive it"),
+        ];
     }
     vec![
         step("cert issue --all", "after adding servers: a certificate for each"),

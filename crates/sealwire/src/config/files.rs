@@ -9,6 +9,7 @@ use sealwire_identity::{Credential, Error, PeerVerifier, Role, TrustAnchors};
 use sealwire_names::{AgentId, Fingerprint, Kind, PeerId, RefusalCode, Timestamp};
 
 use super::{ConfigError, Problem, SecureMcpConfig, ServerEntry, ServerRole};
+use crate::agents::KeyStore;
 use crate::config::error::Problems;
 
 /// What [`SecureMcpConfig::check_files`] found to be in order.
@@ -89,6 +90,7 @@ impl Check<'_> {
         }
         for agent in &config.agent_security.agents {
             self.agent(agent, own_anchors.as_ref());
+            self.agent_keys(agent);
         }
         let mut servers = Vec::new();
         for entry in config.servers.values() {
@@ -129,6 +131,17 @@ impl Check<'_> {
         let expected = self.id(Kind::Agent, agent.as_str());
         let (cert, key) = (&pair.cert, &pair.key);
         self.pair(&Presented { cert, key, role: Role::Client, expected }, anchors);
+    }
+
+    /// What an agent signs and reads messages with; an agent need not have it.
+    fn agent_keys(&mut self, agent: &AgentId) {
+        let store = KeyStore::of(self.config);
+        if store.has(agent)
+            && let Err(error) = store.look(agent)
+        {
+            let problem = Problem::with_file(store.directory(), error.to_string(), error.remedy());
+            self.problems.push(problem);
+        }
     }
 
     fn presented<'e>(&self, entry: &'e ServerEntry) -> Presented<'e> {

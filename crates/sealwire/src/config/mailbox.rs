@@ -22,8 +22,6 @@ pub struct MailboxConfig {
     pub retention: Duration,
     /// Most messages that wait for one agent.
     pub max_messages_per_agent: u64,
-    /// Largest content of a message, in bytes.
-    pub max_message_size: usize,
     /// The groups, by name.
     pub groups: BTreeMap<AgentId, GroupConfig>,
 }
@@ -48,12 +46,10 @@ pub(crate) fn check(
     let number = |given: &Option<Located<u64>>, default: u64| {
         given.as_ref().map_or(default, |given| given.value)
     };
-    let max_message_size = number(&typed.max_message_size, 1 << 20);
     MailboxConfig {
         file: file.unwrap_or_else(|| home.state_file()),
         retention: Duration::from_secs(number(&typed.retention_days, 30) * 86_400),
         max_messages_per_agent: number(&typed.max_messages_per_agent, 10_000),
-        max_message_size: usize::try_from(max_message_size).unwrap_or(usize::MAX),
         groups: groups(&typed.groups, known, problems),
     }
 }

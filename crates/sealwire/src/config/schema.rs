@@ -132,7 +132,7 @@ pub(crate) const TRUSTED_AGENT: Table =
 
 pub(crate) const MAILBOX: Table = Table {
     title: "[mailbox]",
-    keys: &["file", "retention_days", "max_messages_per_agent", "max_message_size"],
+    keys: &["file", "retention_days", "max_messages_per_agent"],
     tables: &["groups"],
 };
 

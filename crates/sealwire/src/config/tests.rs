@@ -93,7 +93,7 @@ fn what_messages_between_agents_are_held_to() {
          [agent_security.trust]\nprivileged_agents = [\"A\"]\n\
          [agent_security.trust.A]\ncan_communicate_with = [\"*\"]\n\
          [agent_security.trust.B]\ncan_communicate_with = [\"A\", \"Elsewhere\"]\n\
-         [mailbox]\nfile = \"mail.db\"\nretention_days = 2\nmax_message_size = \"2KiB\"\n\
+         [mailbox]\nfile = \"mail.db\"\nretention_days = 2\nmax_messages_per_agent = 7\n\
          [mailbox.groups.all]\nversion = 4\nmembers = [\"A\", \"B\"]\n",
     );
     let config = config.unwrap();
@@ -110,7 +110,7 @@ fn what_messages_between_agents_are_held_to() {
     assert_eq!(agents.trust.can_communicate_with[&agent("B")], these);
     assert_eq!(mailbox.file, Path::new("/home/x/.sealwire/mail.db"));
     assert_eq!(mailbox.retention, Duration::from_secs(2 * 86_400));
-    assert_eq!((mailbox.max_message_size, mailbox.max_messages_per_agent), (2048, 10_000));
+    assert_eq!(mailbox.max_messages_per_agent, 7);
     let group = &mailbox.groups[&agent("all")];
     assert_eq!(group.version, 4);
     assert_eq!(group.members, [agent("A"), agent("B")]);
@@ -204,7 +204,6 @@ fn each_rule_refuses_with_its_reason() {
         ("[agent_security.trust.a]\ncan_communicate_with = [\"b\", \"B\"]", "twice"),
         ("[agent_security.trust]\na = [\"b\"]", "unknown key"),
         ("[mailbox]\nretention_days = 0", "out of range"),
-        ("[mailbox]\nmax_message_size = \"17MiB\"", "out of range"),
         ("[mailbox]\nfile = \"\"", "is empty"),
         ("[mailbox.groups.g]\nmembers = [\"a\"]", "lacks version"),
         ("[mailbox.groups.g]\nversion = 1", "lacks version or members"),
@@ -353,7 +352,6 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ("[mailbox]", "file", "[mailbox]\n", "file = \"m.db\""),
     ("[mailbox]", "retention_days", "[mailbox]\n", "retention_days = 1"),
     ("[mailbox]", "max_messages_per_agent", "[mailbox]\n", "max_messages_per_agent = 1"),
-    ("[mailbox]", "max_message_size", "[mailbox]\n", "max_message_size = 1024"),
     (
         "[mailbox.groups.<name>]",
         "version",

@@ -9,8 +9,8 @@ use super::typed::{Stated, Typed};
 const MAX_ROTATION_DAYS: u64 = 3650;
 /// Clocks of agents differ by less; more would let captured messages live.
 const MAX_TOLERANCE_SECONDS: u64 = 3600;
-/// Longest that mail may wait.
-const MAX_RETENTION_DAYS: u64 = 365;
+/// Longest that mail may wait: a message is valid no longer.
+const MAX_RETENTION_DAYS: u64 = 30;
 /// Most mail that one agent's box may be allowed to hold.
 const MAX_QUOTA: u64 = 10_000_000;
 /// Highest rate; anything above is no limit.
@@ -42,7 +42,6 @@ pub(crate) struct Mailbox {
     pub(crate) file: Option<Located<String>>,
     pub(crate) retention_days: Option<Located<u64>>,
     pub(crate) max_messages_per_agent: Option<Located<u64>>,
-    pub(crate) max_message_size: Option<Located<u64>>,
     pub(crate) groups: Vec<(Located<String>, Group)>,
 }
 
@@ -135,7 +134,6 @@ fn mailbox(section: &Section<'_>, problems: &mut Problems) -> Mailbox {
         file: section.string("file", problems),
         retention_days: section.integer("retention_days", 1..=MAX_RETENTION_DAYS, problems),
         max_messages_per_agent: section.integer("max_messages_per_agent", 1..=MAX_QUOTA, problems),
-        max_message_size: section.size("max_message_size", 1 << 10..=16 << 20, problems),
         groups: groups.into_iter().map(|(name, table)| (name, group(&table, problems))).collect(),
     }
 }

@@ -50,6 +50,10 @@ pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     walk.directory(&keys, &signing_key);
     for dir in directories_in(&keys) {
         walk.directory(&dir, &signing_key);
+        // Whoever can write there makes others believed.
+        for dir in directories_in(&dir) {
+            walk.directory(&dir, &signing_key);
+        }
     }
     let (looked_at, newest) = (walk.looked_at, walk.newest.take());
     if let Some((modified, file)) = newest {

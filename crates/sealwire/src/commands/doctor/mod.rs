@@ -2,6 +2,7 @@
 //!
 //! Each area is a file. None stops at its first finding, and none changes anything.
 
+mod agents;
 mod authorities;
 mod certificates;
 mod endpoints;
@@ -113,6 +114,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     home::examine(&case, &mut report);
     configuration(&mut case, &mut report)?;
     certificates::examine(&case, &mut report);
+    agents::examine(&case, &mut report);
     settings::examine(&case, &mut report);
     servers::examine(&case, &mut report);
     if !arguments.offline {

@@ -1,0 +1,157 @@
+//! The files of one agent's keys: their names, and what is in them.
+//!
+//! No file of one agent has the name of another's, whatever dots and dashes are in their
+//! names: what follows the last dash says what it is, and only then may a dot follow.
+
+use std::path::{Path, PathBuf};
+
+use sealwire_envelope::{Bundle, RecipientKey};
+use sealwire_identity::{
+    SigningKey, encode_pem, files, parse_pem_block, parse_x25519_private, x25519_private_pem,
+    x25519_public_pem,
+};
+use sealwire_names::AgentId;
+
+use super::KeyError;
+use super::key_store::crypto;
+
+/// The label of a bundle in PEM.
+const BUNDLE: &str = "SEALWIRE AGENT BUNDLE";
+/// What is written before it takes the place of what is there.
+const NEXT: &str = "next";
+
+/// Where the files of one agent are.
+#[derive(Clone, Debug)]
+pub(super) struct KeyFiles {
+    directory: PathBuf,
+    agent: AgentId,
+}
+
+impl KeyFiles {
+    pub(super) fn new(directory: &Path, agent: &AgentId) -> Self {
+        Self { directory: directory.to_owned(), agent: agent.clone() }
+    }
+
+    pub(super) fn signing(&self) -> PathBuf {
+        self.path("signing", "")
+    }
+
+    pub(super) fn signing_public(&self) -> PathBuf {
+        self.path("signing", ".pub")
+    }
+
+    pub(super) fn signing_next(&self) -> PathBuf {
+        self.path("signing", &format!(".{NEXT}"))
+    }
+
+    pub(super) fn recipient(&self) -> PathBuf {
+        self.path("recipient", "")
+    }
+
+    pub(super) fn recipient_public(&self) -> PathBuf {
+        self.path("recipient", ".pub")
+    }
+
+    pub(super) fn recipient_next(&self) -> PathBuf {
+        self.path("recipient", &format!(".{NEXT}"))
+    }
+
+    /// The recipient key of an older generation.
+    pub(super) fn old_recipient(&self, number: u64) -> PathBuf {
+        self.path("recipient", &format!(".{number}"))
+    }
+
+    pub(super) fn bundle(&self) -> PathBuf {
+        self.path("bundle", "")
+    }
+
+    /// With this file, a rotation is decided upon: what is left of it is done later.
+    pub(super) fn bundle_next(&self) -> PathBuf {
+        self.path("bundle", &format!(".{NEXT}"))
+    }
+
+    /// The bundle of one generation.
+    pub(super) fn numbered_bundle(&self, number: u64) -> PathBuf {
+        self.path("bundle", &format!(".{number}"))
+    }
+
+    /// The numbers of the bundles that are kept by number, lowest first.
+    pub(super) fn bundle_numbers(&self) -> Result<Vec<u64>, KeyError> {
+        let mut numbers: Vec<u64> = numbered_bundles(&self.directory)?
+            .into_iter()
+            .filter(|(agent, _)| *agent == self.agent)
+            .map(|(_, number)| number)
+            .collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn path(&self, what: &str, rest: &str) -> PathBuf {
+        self.directory.join(format!("{}-{what}{rest}", self.agent))
+    }
+}
+
+/// The agents and numbers of all bundles in a directory that are kept by number.
+pub(super) fn numbered_bundles(directory: &Path) -> Result<Vec<(AgentId, u64)>, KeyError> {
+    let entries = match directory.read_dir() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            let path = directory.to_owned();
+            return Err(sealwire_identity::Error::Io { action: "read", path, source }.into());
+        }
+    };
+    let parsed = entries.filter_map(|entry| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let (agent, number) = name.rsplit_once("-bundle.")?;
+        Some((agent.parse().ok()?, number.parse().ok()?))
+    });
+    Ok(parsed.collect())
+}
+
+/// Reads a bundle and verifies that whoever made it has its signing key. Whose it is, is
+/// for the caller to know.
+pub(super) fn read_bundle(file: &Path) -> Result<Bundle, KeyError> {
+    parse_bundle(&files::read_public(file)?, file)
+}
+
+/// [`read_bundle`] of what is in a file.
+pub(super) fn parse_bundle(pem: &[u8], file: &Path) -> Result<Bundle, KeyError> {
+    let block = parse_pem_block(pem, BUNDLE).map_err(|problem| sealwire_identity::Error::Pem {
+        label: file.display().to_string(),
+        problem,
+    })?;
+    Bundle::decode(&block)
+        .map_err(|error| KeyError::Bundle { file: file.to_owned(), reason: error.to_string() })
+}
+
+/// Writes an encoded bundle over what is there.
+pub(super) fn write_bundle(file: &Path, bundle: &[u8]) -> Result<(), KeyError> {
+    let pem = encode_pem(BUNDLE, bundle)?;
+    Ok(files::write_atomic(file, pem.as_bytes(), files::PRIVATE_FILE)?)
+}
+
+/// Reads a recipient key that nobody else can read.
+pub(super) fn read_recipient(file: &Path) -> Result<RecipientKey, KeyError> {
+    let pem = files::read_private(file)?;
+    let key = parse_x25519_private(&pem, &file.display().to_string())?;
+    RecipientKey::from_bytes(&key).map_err(crypto)
+}
+
+/// Writes a recipient key over what is there.
+pub(super) fn write_recipient(file: &Path, key: &RecipientKey) -> Result<(), KeyError> {
+    let pem = x25519_private_pem(&key.to_bytes())?;
+    Ok(files::write_atomic(file, pem.as_bytes(), files::PRIVATE_FILE)?)
+}
+
+/// Writes the public half of a recipient key over what is there.
+pub(super) fn write_recipient_public(file: &Path, key: &RecipientKey) -> Result<(), KeyError> {
+    let pem = x25519_public_pem(key.public().as_bytes())?;
+    Ok(files::write_atomic(file, pem.as_bytes(), files::PUBLIC_FILE)?)
+}
+
+/// Writes a signing key over what is there.
+pub(super) fn write_signing(file: &Path, key: &SigningKey) -> Result<(), KeyError> {
+    let pem = key.private_key_pem()?;
+    Ok(files::write_atomic(file, pem.as_bytes(), files::PRIVATE_FILE)?)
+}
