@@ -139,7 +139,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let config = context.load_config()?;
     let keys = Keys { store: KeyStore::of(&config), config, now: SystemTime::now().into() };
     match &arguments.command {
-        Command::New(arguments) => keys.new(arguments),
+        Command::New(arguments) => keys.make(arguments),
         Command::Rotate(arguments) => keys.rotate(arguments),
         Command::List(arguments) => keys.list(arguments),
         Command::Export(arguments) => keys.export(arguments),
@@ -212,7 +212,7 @@ enum State {
 }
 
 impl Keys {
-    fn new(&self, arguments: &NewArguments) -> Result<(), Failure> {
+    fn make(&self, arguments: &NewArguments) -> Result<(), Failure> {
         let agents = match &arguments.agent {
             Some(name) => vec![own_agent(&self.config, name)?.clone()],
             None => {

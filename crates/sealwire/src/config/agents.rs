@@ -111,7 +111,7 @@ fn trust(typed: &typed_agents::AgentSecurity, problems: &mut Problems) -> TrustC
     let mut can_communicate_with = BTreeMap::new();
     for (name, recipients) in &typed.trust {
         let Some(agent) = agent(name, &name.value, problems) else { continue };
-        let Some(recipients) = recipients else {
+        let Some(recipients) = &recipients.can_communicate_with else {
             let remedy = "add can_communicate_with, or remove the table";
             problems.push(name.at.problem("says nothing", remedy));
             continue;

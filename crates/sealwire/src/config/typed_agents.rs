@@ -33,7 +33,13 @@ pub(crate) struct AgentSecurity {
     pub(crate) max_messages_per_sec: Option<Located<f64>>,
     pub(crate) burst_size: Option<Located<u64>>,
     pub(crate) privileged_agents: Option<Located<Vec<String>>>,
-    pub(crate) trust: Vec<(Located<String>, Option<Located<Vec<String>>>)>,
+    pub(crate) trust: Vec<(Located<String>, Trusted)>,
+}
+
+/// `[agent_security.trust.<agent>]`.
+#[derive(Debug, Default)]
+pub(crate) struct Trusted {
+    pub(crate) can_communicate_with: Option<Located<Vec<String>>>,
 }
 
 /// `[mailbox]`.
@@ -118,7 +124,10 @@ impl Typed {
             agents.trust = table
                 .sections_but(&schema::TRUST, &schema::TRUSTED_AGENT, problems)
                 .into_iter()
-                .map(|(name, table)| (name, table.strings("can_communicate_with", problems)))
+                .map(|(name, table)| {
+                    let can_communicate_with = table.strings("can_communicate_with", problems);
+                    (name, Trusted { can_communicate_with })
+                })
                 .collect();
         }
     }

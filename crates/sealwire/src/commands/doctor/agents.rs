@@ -15,8 +15,9 @@ use super::report::Report;
 pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     let Some(config) = &case.config else { return };
     let store = KeyStore::of(config);
+    let named = named(config);
     for agent in &config.agent_security.agents {
-        own(case, &store, agent, report);
+        own(case, &store, agent, &named, report);
     }
     let known = match store.known(case.now) {
         Ok(known) => known,
@@ -36,7 +37,7 @@ pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     }
     let everybody: BTreeSet<&AgentId> =
         config.agent_security.agents.iter().chain(known.keys()).collect();
-    for (agent, table) in named(config) {
+    for (agent, table) in named {
         if !everybody.contains(agent) {
             let what = format!("{agent} is named in {table}, and nobody knows that agent");
             let remedy = "correct the name, add it to agents in [agent_security], or import its \
@@ -47,12 +48,23 @@ pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     }
 }
 
-fn own(case: &Case<'_>, store: &KeyStore, agent: &AgentId, report: &mut Report) {
+fn own(
+    case: &Case<'_>,
+    store: &KeyStore,
+    agent: &AgentId,
+    named: &BTreeSet<(&AgentId, String)>,
+    report: &mut Report,
+) {
     let place = store.directory().join(format!("{agent}-bundle"));
     if !store.has(agent) {
-        let what = format!("agent {agent} has no keys, and can neither send nor receive");
-        let found = Finding::note(Id::AgentKeysMissing, what).at(store.directory().display());
-        return report.found(found.run(case.sealwire(&format!("key new {agent}"))));
+        // One that no rule names may be there for its certificate alone.
+        if named.iter().any(|(name, _)| *name == agent) {
+            let what = format!("agent {agent} has no keys, and can neither send nor receive");
+            let found = Finding::warning(Id::AgentKeysMissing, what);
+            let found = found.at(store.directory().display());
+            report.found(found.run(case.sealwire(&format!("key new {agent}"))));
+        }
+        return;
     }
     let bundle = match store.look(agent) {
         Ok(keys) => keys.bundle,
