@@ -42,6 +42,7 @@
 
 mod bundle;
 mod cbor;
+mod direct;
 mod directory;
 mod error;
 mod group;
@@ -59,6 +60,7 @@ mod signing;
 mod tests;
 
 pub use bundle::{Bundle, BundleRequest, MAX_BUNDLE};
+pub use direct::{DirectReceiver, Rules};
 pub use directory::Directory;
 pub use error::{CryptoError, Deferred, OpenError, SealError};
 pub use group::Group;

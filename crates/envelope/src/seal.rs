@@ -252,7 +252,7 @@ fn check_roster(group: &Group, from: &AgentId, agents: &[AgentId]) -> Result<(),
     }
 }
 
-fn encrypt(
+pub(crate) fn encrypt(
     cek: &[u8; 32],
     iv: [u8; IV_LENGTH],
     aad: &[u8],
