@@ -3,116 +3,71 @@
 //! The relay asks a [`Gate`] about every request and notification, in both
 //! directions, before a byte of it is forwarded. A gate is pure: it reads no clock
 //! and does no I/O, so that a decision can be explained and tested by its inputs
-//! alone. [`AllowAuthenticated`] is the gate in force until policy is configured: a
-//! peer that proved its name may pass, nobody else.
+//! alone.
+//!
+//! # A policy
+//!
+//! [`Policy`] is what an operator wrote; [`Table`] is the same, compiled for deciding. Each
+//! tool, prompt and resource has a [`Level`], from 0 (public) to 3 (privileged); each peer
+//! has a ceiling, the highest level that it may use. Rules allow more, or deny.
+//!
+//! A request passes if no rule denies it, and
+//!
+//! - on the way to the server: its level is within the peer's ceiling, or a rule allows it.
+//!   Level 3 takes a rule that names the peer and the tool exactly, whatever the ceiling.
+//!   What the server's [`AuthMethod`] asks for on top is never replaced by a rule;
+//! - on the way to the client: it is a notification, or a ping, or a rule allows it. So
+//!   sampling, elicitation and roots are denied unless an operator says otherwise.
+//!
+//! Deny is the default: what nothing lists has level 3.
+//!
+//! # Cost
+//!
+//! A decision that allows allocates nothing, and costs the same with ten rules or ten
+//! thousand. That is why a `*` in a pattern may stand at its end only.
+//!
+//! Another engine would implement [`Gate`] beside [`Table`]: request and decision hold
+//! nothing of the table's.
+//!
+//! ```
+//! use sealwire_guard::{Direction, Gate, Level, Policy, Principal, Request, ServerPolicy, Table};
+//!
+//! let github = ServerPolicy {
+//!     name: "github".into(),
+//!     entry: "github".into(),
+//!     default_level: Some(Level::Authorized),
+//!     ..ServerPolicy::default()
+//! };
+//! let table = Table::compile(&Policy { servers: vec![github], ..Policy::default() });
+//! let peer = "spiffe://example.org/agent/CodeExpert".parse().unwrap();
+//! let request = Request {
+//!     peer: Principal::Peer(&peer),
+//!     server: "github",
+//!     direction: Direction::ToServer,
+//!     method: "tools/call",
+//!     subject: Some("create_issue"),
+//! };
+//! // A peer that no ceiling names may use levels 0 and 1.
+//! assert!(!table.allows(&request));
+//! ```
 #![forbid(unsafe_code)]
 
-use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
+mod explain;
+mod gate;
+mod index;
+mod level;
+mod operation;
+mod pattern;
+mod policy;
+mod table;
+mod trie;
 
-/// Decides about messages. Called once for each request and each notification.
-///
-/// Responses are not asked about: one passes only if the request it answers did.
-pub trait Gate: Send + Sync {
-    /// Decides about `request` at the moment `now`.
-    fn decide(&self, request: &Request<'_>, now: Timestamp) -> Decision;
-}
-
-/// What a gate is asked about.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
-    /// Whose wire the message arrived on, or leaves by.
-    pub peer: Principal<'a>,
-    /// The MCP server's name.
-    pub server: &'a str,
-    /// Which way the message travels.
-    pub direction: Direction,
-    /// The JSON-RPC method.
-    pub method: &'a str,
-    /// `params.name` or `params.uri`, unescaped: the tool, prompt or resource.
-    pub subject: Option<&'a str>,
-}
-
-/// Who is at the other end of a wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Principal<'a> {
-    /// A name verified from a certificate.
-    Peer(&'a PeerId),
-    /// The process that started us and talks over our standard input and output.
-    Local,
-}
-
-/// Which way a message travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From the MCP client to the MCP server: tool calls and the like.
-    ToServer,
-    /// From the MCP server to the MCP client: sampling, elicitation, roots.
-    ToClient,
-}
-
-impl Direction {
-    /// The direction as logs and policies write it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ToServer => "to_server",
-            Self::ToClient => "to_client",
-        }
-    }
-}
-
-/// A gate's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Decision {
-    /// The message may pass.
-    Allow,
-    /// It may not; the code goes to the peer, the reason to the log.
-    Deny(Refusal),
-}
-
-/// Lets every verified peer pass, and the local process that started us.
-///
-/// Its own [`Gate::decide`] is total: a principal that is neither does not exist,
-/// because an unverified peer never gets as far as sending a message.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AllowAuthenticated;
-
-impl Gate for AllowAuthenticated {
-    fn decide(&self, request: &Request<'_>, _now: Timestamp) -> Decision {
-        match request.peer {
-            Principal::Peer(_) | Principal::Local => Decision::Allow,
-        }
-    }
-}
-
-/// Refuses everything: what a caller falls back to when it has no policy to apply.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DenyAll;
-
-impl Gate for DenyAll {
-    fn decide(&self, request: &Request<'_>, _now: Timestamp) -> Decision {
-        let reason = format!("no policy allows {} on {}", request.method, request.server);
-        Decision::Deny(Refusal::new(RefusalCode::NotAuthorized, reason))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_denial_names_method_and_server() {
-        let request = Request {
-            peer: Principal::Local,
-            server: "github",
-            direction: Direction::ToServer,
-            method: "tools/call",
-            subject: Some("create_issue"),
-        };
-        let now = Timestamp::from_unix_millis(0);
-        assert_eq!(AllowAuthenticated.decide(&request, now), Decision::Allow);
-        let Decision::Deny(refusal) = DenyAll.decide(&request, now) else { panic!("allowed") };
-        assert_eq!(refusal.code, RefusalCode::NotAuthorized);
-        assert!(refusal.reason.contains("tools/call on github"));
-    }
-}
+pub use explain::{Explanation, Missing};
+pub use gate::{AllowAuthenticated, Decision, DenyAll, Direction, Gate, Principal, Request};
+pub use level::{AuthMethod, Level};
+pub use operation::Space;
+pub use pattern::{NamePattern, PatternError, PeerPattern};
+pub use policy::{
+    DEFAULT_LEVEL, DEFAULT_LOCAL_CEILING, DEFAULT_PEER_CEILING, Effect, Policy, Rule, ServerPolicy,
+};
+pub use table::Table;

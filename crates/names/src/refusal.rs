@@ -132,6 +132,10 @@ codes! {
     ResponseUnexpected => "response_unexpected",
     /// Policy does not allow it.
     NotAuthorized => "not_authorized",
+    /// The call needs a token of the agent on whose behalf it is made.
+    AgentTokenRequired => "agent_token_required",
+    /// The call needs a person's approval.
+    ApprovalRequired => "approval_required",
     /// The bytes are not an agent message, or bundle, of the form there is.
     EnvelopeMalformed => "envelope_malformed",
     /// The encoding is not the one deterministic encoding (RFC 8949 §4.2.1).
