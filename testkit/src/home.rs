@@ -110,7 +110,7 @@ impl Home {
         let number = self.clients.fetch_add(1, Ordering::Relaxed);
         let config = self.write(
             &format!("client-{number}.toml"),
-            format!("[mcp_servers.{server}]\nendpoint = \"{address}\"\n{extra}\n"),
+            format!("[mcp_servers.{server}]\nendpoint = \"{address}\"\n{OPEN}{extra}\n"),
         );
         let mut command = self.sealwire();
         command.arg("--config").arg(config).args(["connect", server]);
@@ -141,11 +141,16 @@ pub fn quoted(text: impl AsRef<Path>) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A configuration table for a served MCP server.
+/// Keys of a server's table with which every peer may call its tools, and it may ask clients
+/// for anything.
+pub const OPEN: &str = "default_level = 1\n\
+                        policy.allow = [{ direction = \"to_client\", methods = [\"*\"] }]\n";
+
+/// A configuration table for a served MCP server, which is [`OPEN`].
 pub fn server_table(name: &str, command: impl AsRef<Path>, args: &[&str]) -> String {
     let args: Vec<_> = args.iter().map(quoted).collect();
     format!(
-        "[mcp_servers.{name}]\ncommand = {}\nargs = [{}]\n",
+        "[mcp_servers.{name}]\ncommand = {}\nargs = [{}]\n{OPEN}",
         quoted(command.as_ref()),
         args.join(", ")
     )

@@ -26,7 +26,7 @@ mod serve;
 
 pub use chaos::{ChaosProxy, Cut};
 pub use connect::Connect;
-pub use home::{Home, quoted, server_table};
+pub use home::{Home, OPEN, quoted, server_table};
 pub use http::HttpServer;
 pub use model::{MockModel, TOOL_SAID};
 pub use process::{GUARD, Log, Output, Process, run, wait_until};

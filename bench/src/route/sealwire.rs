@@ -25,7 +25,7 @@ pub(crate) fn sealwire(setup: &mut Setup) -> Result<Route> {
     let [command, option] = server()?;
     let table = format!(
         "[listen]\naddress = \"127.0.0.1:0\"\n\n\
-         [mcp_servers.echo]\ncommand = '{command}'\nargs = [\"{option}\"]\n"
+         [mcp_servers.echo]\ncommand = '{command}'\nargs = [\"{option}\"]\ndefault_level = 1\n"
     );
     fs::write(home.join("sealwire.toml"), table)?;
     run(&["cert", "issue", "--all"])?;
@@ -41,7 +41,10 @@ pub(crate) fn sealwire(setup: &mut Setup) -> Result<Route> {
         // One home for both ends: an entry is either served or connected to, so the
         // connecting end reads a file of its own.
         let config = home.join(format!("{name}-connect.toml"));
-        fs::write(&config, format!("[mcp_servers.echo]\nendpoint = \"{address}\"\n"))?;
+        fs::write(
+            &config,
+            format!("[mcp_servers.echo]\nendpoint = \"{address}\"\ndefault_level = 1\n"),
+        )?;
         let connect = Launch::new(&program, directory.join(format!("{name}-connect.log")))
             .args(at_home())
             .args([OsStr::new("--config"), config.as_os_str()])

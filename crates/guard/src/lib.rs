@@ -59,6 +59,7 @@ mod level;
 mod operation;
 mod pattern;
 mod policy;
+mod review;
 mod table;
 mod trie;
 
@@ -70,4 +71,5 @@ pub use pattern::{NamePattern, PatternError, PeerPattern};
 pub use policy::{
     DEFAULT_LEVEL, DEFAULT_LOCAL_CEILING, DEFAULT_PEER_CEILING, Effect, Policy, Rule, ServerPolicy,
 };
+pub use review::{Remark, RemarkKind};
 pub use table::Table;

@@ -1,6 +1,8 @@
 //! Each level, with each piece that may be missing, for each kind of operation in each
 //! direction: the decision, and what is told to be missing.
 
+#![allow(clippy::unwrap_used)] // in helpers, too
+
 use sealwire_guard::{
     AuthMethod, Decision, Direction, Effect, Explanation, Level, Missing, NamePattern, PeerPattern,
     Policy, Principal, Request, Rule, ServerPolicy, Space, Table,

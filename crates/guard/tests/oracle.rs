@@ -1,6 +1,8 @@
 //! The decision table against an oracle that goes through all rules one by one and compares
 //! texts: written apart from the table, and as slow as it likes.
 
+#![allow(clippy::unwrap_used)] // in helpers, too
+
 use proptest::prelude::*;
 use sealwire_guard::{
     AuthMethod, Decision, Direction, Effect, Gate, Level, NamePattern, PeerPattern, Policy,

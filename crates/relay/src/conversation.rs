@@ -465,6 +465,8 @@ fn answer(id: Option<&RequestId>, refusal: &Refusal) -> Vec<u8> {
         RefusalCode::RequestIdInUse => "a request with this id is still waiting",
         RefusalCode::RequestsInFlight => "too many requests are waiting for an answer",
         RefusalCode::Draining => "the server is shutting down; connect again",
+        RefusalCode::AgentTokenRequired => "not allowed: an agent token is needed",
+        RefusalCode::ApprovalRequired => "not allowed: a person's approval is needed",
         _ => "not allowed",
     };
     error_answer(id, ErrorCode::for_refusal(refusal.code), text, refusal.code.as_str())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire_audit::LogSink;
-use sealwire_guard::AllowAuthenticated;
+use sealwire_guard::{AllowAuthenticated, Gate};
 use sealwire_identity::Credential;
 use sealwire_names::{AgentId, Kind, PeerId, TrustDomain};
 use sealwire_relay::ConnectConfig;
@@ -22,6 +22,7 @@ use crate::{Error, Result};
 #[derive(Clone)]
 pub struct Reach {
     dial: DialConfig,
+    gate: Arc<dyn Gate>,
     reconnect_timeout: Duration,
     idle_timeout: Duration,
     drain_timeout: Duration,
@@ -84,7 +85,8 @@ impl Reach {
             trust_domain: config.trust_domain.clone(),
             expected_cn,
         };
-        Self::new(&config.listen, &entry.server_name, endpoint, files)
+        let gate = Arc::new(config.table(|other| other.name == entry.name));
+        Self::new(&config.listen, &entry.server_name, endpoint, files, gate)
     }
 
     /// A server that no entry describes, as the home's own identity.
@@ -103,7 +105,8 @@ impl Reach {
             trust_domain: config.trust_domain.clone(),
             expected_cn: None,
         };
-        Self::new(&config.listen, server_name, address.to_owned(), files)
+        let gate = Arc::new(AllowAuthenticated);
+        Self::new(&config.listen, server_name, address.to_owned(), files, gate)
     }
 
     /// A server described without a configuration; the trust domain is that of our own
@@ -121,7 +124,8 @@ impl Reach {
             expected_cn: target.expected_cn.clone(),
         };
         let limits = ListenConfig::default();
-        Self::new(&limits, &target.server_name, target.endpoint.clone(), files)
+        let gate = Arc::new(AllowAuthenticated);
+        Self::new(&limits, &target.server_name, target.endpoint.clone(), files, gate)
     }
 
     fn new(
@@ -129,6 +133,7 @@ impl Reach {
         server_name: &str,
         endpoint: String,
         files: IdentityFiles,
+        gate: Arc<dyn Gate>,
     ) -> Result<Self> {
         let dial = DialConfig {
             endpoint,
@@ -140,6 +145,7 @@ impl Reach {
         };
         Ok(Self {
             dial,
+            gate,
             reconnect_timeout: limits.reconnect_timeout,
             idle_timeout: limits.idle_timeout,
             drain_timeout: limits.drain_timeout,
@@ -151,15 +157,15 @@ impl Reach {
         &self.dial
     }
 
-    /// How to relay to it. The gate of this end lets the local client pass; the serving
-    /// side decides for itself.
+    /// How to relay to it. The gate of this end goes by the policy of this home, where an
+    /// entry of it describes the server; the serving side decides for itself.
     pub fn connect_config(&self) -> ConnectConfig {
         ConnectConfig {
             dial: self.dial.clone(),
             reconnect_timeout: self.reconnect_timeout,
             idle_timeout: self.idle_timeout,
             drain_timeout: self.drain_timeout,
-            gate: Arc::new(AllowAuthenticated),
+            gate: Arc::clone(&self.gate),
             audit: Arc::new(LogSink),
         }
     }

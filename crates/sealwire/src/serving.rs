@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sealwire_audit::LogSink;
-use sealwire_guard::AllowAuthenticated;
 use sealwire_identity::{Credential, PeerVerifier, Role, TrustAnchors, server_config};
 use sealwire_relay::link::ALPN;
 use sealwire_relay::{ChildConfig, Limits, ListenerConfig, ServeConfig, Service};
@@ -63,7 +62,7 @@ pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeC
             drain_timeout: limits.drain_timeout,
             max_message: limits.max_message_size,
         },
-        gate: Arc::new(AllowAuthenticated),
+        gate: Arc::new(config.table(|entry| matches!(entry.role, ServerRole::Serve { .. }))),
         audit: Arc::new(LogSink),
     })
 }

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Service;
 use super::conversations::{Attach, Conversations, Registered};
+use super::current::CurrentGate;
 use super::limits::Places;
 use super::offer::{ListenerKey, Offer, Offered};
 use super::session::Session;
@@ -37,7 +38,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What all listeners of a process have in common.
 pub(super) struct Shared {
-    pub(super) offered: Offered,
+    pub(super) offered: Arc<Offered>,
     pub(super) places: Arc<Places>,
     pub(super) conversations: Arc<Conversations>,
     pub(super) draining: watch::Receiver<bool>,
@@ -297,6 +298,8 @@ impl Acceptor {
             Arc::clone(&server_name),
             limits.max_message,
         );
+        let offered = Arc::clone(&self.shared.offered);
+        let gate = Arc::new(CurrentGate::new(offered, Arc::clone(&server_name)));
         let session = Session {
             registered,
             peer: peer.id.clone(),
@@ -305,7 +308,7 @@ impl Acceptor {
             endpoint,
             attachments: Attachments::new(attachments, limits.resume_window),
             limits: Arc::clone(limits),
-            gate: Arc::clone(&offer.gate),
+            gate,
             audit: Arc::clone(&offer.audit),
             draining: self.shared.draining.clone(),
         };

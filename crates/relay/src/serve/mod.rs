@@ -2,6 +2,7 @@
 
 mod accept;
 mod conversations;
+mod current;
 mod descriptors;
 mod limits;
 mod offer;
@@ -107,7 +108,7 @@ impl Server {
         let shared = Arc::new(Shared {
             places: Arc::new(Places::new(connections_for(config.limits.max_connections))),
             conversations: Arc::new(Conversations::new()),
-            offered: Offered::new(Offer::new(config)),
+            offered: Arc::new(Offered::new(Offer::new(config))),
             draining,
             tasks: TaskTracker::new(),
         });
@@ -132,7 +133,8 @@ impl Server {
     /// Replaces what is served, and how, in one step: a handshake goes by the old
     /// configuration or by the new one, and a peer is admitted by the new one alone.
     ///
-    /// Conversations under way go on, with the limits that they began with. A server that
+    /// Conversations under way go on, with the limits that they began with; the gate of now
+    /// decides about their next message, as long as their server is offered. A server that
     /// is no longer offered takes no connection any more, so that a conversation with it
     /// that is cut has ended. Addresses that stay keep their listeners.
     ///

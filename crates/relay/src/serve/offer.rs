@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sealwire_audit::AuditSink;
@@ -55,6 +56,12 @@ impl Offer {
         self.services.get(listener)?.get(&name.to_ascii_lowercase())
     }
 
+    /// Whether a server of exactly that name is reached anywhere.
+    pub(super) fn has_service(&self, name: &str) -> bool {
+        let mut services = self.services.values().flat_map(HashMap::values);
+        services.any(|service| service.server_name == name)
+    }
+
     /// Whether there is to be such a listener.
     pub(super) fn has(&self, listener: &ListenerKey) -> bool {
         self.services.contains_key(listener)
@@ -69,20 +76,29 @@ impl Offer {
     }
 }
 
-/// The offer that holds now. Looked at a few times for each connection, never for a
-/// message.
-pub(super) struct Offered(RwLock<Arc<Offer>>);
+/// The offer that holds now. Looked at a few times for each connection; for a message, only
+/// its number is.
+pub(super) struct Offered {
+    offer: RwLock<Arc<Offer>>,
+    number: AtomicU64,
+}
 
 impl Offered {
     pub(super) fn new(offer: Offer) -> Self {
-        Self(RwLock::new(Arc::new(offer)))
+        Self { offer: RwLock::new(Arc::new(offer)), number: AtomicU64::new(0) }
     }
 
     pub(super) fn now(&self) -> Arc<Offer> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.offer.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn replace(&self, offer: Offer) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
+        *self.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
+        self.number.fetch_add(1, Ordering::Release);
+    }
+
+    /// Another one after each replacement.
+    pub(super) fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
     }
 }

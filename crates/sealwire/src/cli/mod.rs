@@ -20,7 +20,8 @@ pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
-    cert, completions, config, connect, demo, demo_server, doctor, health, init, key, man, serve,
+    cert, completions, config, connect, demo, demo_server, doctor, health, init, key, man, policy,
+    serve,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -78,6 +79,7 @@ enum Command {
     Serve(serve::Arguments),
     Connect(connect::Arguments),
     Config(config::Arguments),
+    Policy(policy::Arguments),
     Doctor(doctor::Arguments),
     Health(health::Arguments),
     Demo(demo::Arguments),
@@ -110,6 +112,7 @@ impl Command {
             Self::Serve(arguments) => serve::run(&arguments, context),
             Self::Connect(arguments) => connect::run(arguments, context),
             Self::Config(arguments) => config::run(&arguments, context),
+            Self::Policy(arguments) => policy::run(&arguments, context),
             Self::Doctor(arguments) => doctor::run(&arguments, context),
             Self::Health(arguments) => health::run(&arguments, context),
             Self::Demo(arguments) => demo::run(&arguments),

@@ -192,7 +192,12 @@ fn connect_table(name: &str, server: &BundledServer) -> String {
     } else {
         format!("server_name = {}\n", quoted(&server.server_name))
     };
-    format!("[mcp_servers.{}]\nendpoint = {}\n{name_on_wire}", key(name), quoted(&server.endpoint))
+    format!(
+        "[mcp_servers.{}]\nendpoint = {}\n{name_on_wire}\
+         default_level = 1  # of tools that no policy here lists: they may be called\n",
+        key(name),
+        quoted(&server.endpoint)
+    )
 }
 
 fn check_no_conflict(bundle: &Bundle, home: &Home, pair: &CertificatePair) -> Result<(), Failure> {

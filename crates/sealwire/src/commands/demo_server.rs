@@ -41,7 +41,8 @@ const ANSWER: &str = "answer";
 Example, in sealwire.toml:
   [mcp_servers.demo]
   command = \"sealwire\"
-  args = [\"demo-server\"]")]
+  args = [\"demo-server\"]
+  default_level = 1")]
 pub(crate) struct Arguments {}
 
 pub(crate) fn run(_: &Arguments) -> Result<(), Failure> {

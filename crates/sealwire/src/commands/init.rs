@@ -236,7 +236,13 @@ pub(crate) fn template(trust_domain: &TrustDomain, name: &str) -> String {
 }
 
 fn new_config(id: &PeerId) -> String {
-    format!("{}{EXAMPLES}", template(id.trust_domain(), id.name()))
+    // What is not said needs no reading: other peers have ceiling 1.
+    let ceilings = format!(
+        "\n[policy.ceilings]             # how far each peer may go; others: 1, see docs/policy.md\n\
+         \"core/{}\" = 2\n",
+        id.name()
+    );
+    format!("{}{ceilings}{EXAMPLES}", template(id.trust_domain(), id.name()))
 }
 
 /// The table that names a certificate other than the default one.
@@ -254,8 +260,10 @@ pub(crate) const EXAMPLES: &str = "
 # [mcp_servers.time]            # served here, by `sealwire serve`
 # command = \"uvx\"
 # args = [\"mcp-server-time\"]
+# default_level = 1             # of tools that no policy lists: every peer may call them
 # [mcp_servers.github]          # connected to, by `sealwire connect github`
 # endpoint = \"tools.example.org:7443\"
+# default_level = 1
 ";
 
 /// An existing configuration is kept, so options that contradict it cannot be honoured.

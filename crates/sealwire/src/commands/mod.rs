@@ -16,5 +16,7 @@ mod init_agents;
 mod issuing;
 pub(crate) mod key;
 pub(crate) mod man;
+mod mcp;
+pub(crate) mod policy;
 pub(crate) mod serve;
 mod signals;

@@ -11,7 +11,7 @@ use super::error::Problems;
 use super::typed::{self, Typed};
 use super::{
     DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole, admin, agents,
-    log, mailbox, server,
+    log, mailbox, policy, server,
 };
 use crate::home::Home;
 
@@ -47,12 +47,15 @@ pub(crate) fn check(
         listen_address: listen.as_ref().map(|listen| listen.address),
     };
     let servers = server::check_all(&context, &typed.servers, problems);
+    let home_domain = trust_domain?;
+    let policy = policy::check(typed, &home_domain, &servers, problems);
     let admin = admin::check(&typed.admin, &listeners(listen.as_ref(), servers.values()), problems);
     Some(SecureMcpConfig {
         home: home.root().to_owned(),
         file: typed.file.clone(),
         include: typed.include.as_ref().map(|given| given.value.clone()).unwrap_or_default(),
-        trust_domain: trust_domain?,
+        trust_domain: home_domain,
+        zero_trust_mode: typed.zero_trust(),
         ca_cert,
         client_cert,
         client_key,
@@ -62,6 +65,7 @@ pub(crate) fn check(
         mailbox,
         admin,
         log: log::check(home, &typed.log, problems),
+        policy,
     })
 }
 

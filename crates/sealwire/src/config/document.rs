@@ -154,6 +154,71 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// The table under `key` that belongs to this one, so that complaints are of this one.
+    pub(crate) fn part(
+        &self,
+        key: &str,
+        schema: &Table,
+        problems: &mut Problems,
+    ) -> Option<Section<'a>> {
+        let (at, value) = self.find(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Self::open(self.source, at.key, table, schema, problems)),
+            other => {
+                problems.push(wrong_type(&at, "a table", other));
+                None
+            }
+        }
+    }
+
+    /// The tables of a list, `[[…]]`, which all have the same schema, each with its place.
+    pub(crate) fn list_of_sections(
+        &self,
+        key: &str,
+        schema: &Table,
+        problems: &mut Problems,
+    ) -> Vec<(Place, Section<'a>)> {
+        let Some((at, value)) = self.find(key) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            problems.push(wrong_type(&at, "a list of tables", value.get_ref()));
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for item in items {
+            let at = Place { line: self.line(item.span().start), ..at.clone() };
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    let title = at.key.clone();
+                    found.push((at, Self::open(self.source, title, table, schema, problems)));
+                }
+                other => problems.push(wrong_type(&at, "a list of tables", other)),
+            }
+        }
+        found
+    }
+
+    /// A table of whole numbers in `range`, in the order of its keys.
+    pub(crate) fn integers(
+        &self,
+        key: &str,
+        range: RangeInclusive<u64>,
+        problems: &mut Problems,
+    ) -> Vec<Located<(String, u64)>> {
+        let Some((at, value)) = self.find(key) else { return Vec::new() };
+        let DeValue::Table(table) = value.get_ref() else {
+            problems.push(wrong_type(&at, "a table of whole numbers", value.get_ref()));
+            return Vec::new();
+        };
+        let part = Section { source: self.source, title: at.key, table };
+        let names = table.keys().map(|name| name.get_ref().to_string());
+        let number = |name: String, problems: &mut Problems| {
+            let Located { value, at } = part.integer(&name, range.clone(), problems)?;
+            Some(Located { value: (name, value), at })
+        };
+        names.filter_map(|name| number(name, problems)).collect()
+    }
+
+    /// `true` or `false`.
     pub(crate) fn boolean(&self, key: &str, problems: &mut Problems) -> Option<Located<bool>> {
         let (at, value) = self.find(key)?;
         match value.get_ref() {

@@ -19,6 +19,7 @@ mod files;
 mod include;
 mod log;
 mod mailbox;
+mod policy;
 mod schema;
 mod server;
 mod sources;
@@ -32,6 +33,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sealwire_guard::Policy;
 use sealwire_names::TrustDomain;
 
 pub use admin::AdminConfig;
@@ -67,6 +69,8 @@ pub struct SecureMcpConfig {
     pub include: Vec<String>,
     /// The trust domain of every peer of this home.
     pub trust_domain: TrustDomain,
+    /// Whether nothing is taken on trust: each peer and each tool has to be named.
+    pub zero_trust_mode: bool,
     /// The trust anchors.
     pub ca_cert: PathBuf,
     /// The certificate presented when connecting.
@@ -85,6 +89,8 @@ pub struct SecureMcpConfig {
     pub admin: AdminConfig,
     /// What `serve` logs, if its command line does not say.
     pub log: LogConfig,
+    /// Who may do what. Its servers have the names of their tables.
+    pub policy: Policy,
 }
 
 /// Where to listen, and how much anybody may take.

@@ -24,6 +24,7 @@ pub(crate) const TOP: Table = Table {
         "mailbox",
         "admin",
         "log",
+        "policy",
     ],
 };
 
@@ -36,7 +37,7 @@ pub(crate) const INCLUDED: Table =
 
 pub(crate) const SECURITY: Table = Table {
     title: "[security]",
-    keys: &["trust_domain", "tls_version"],
+    keys: &["trust_domain", "tls_version", "zero_trust_mode"],
     tables: &["certificates", "signing", "encryption", "replay_protection"],
 };
 
@@ -78,8 +79,11 @@ pub(crate) const LISTEN: Table = Table {
     tables: &[],
 };
 
-pub(crate) const DEFAULTS: Table =
-    Table { title: "[defaults]", keys: &["env", "cwd", "trusted_ca"], tables: &[] };
+pub(crate) const DEFAULTS: Table = Table {
+    title: "[defaults]",
+    keys: &["env", "cwd", "trusted_ca", "default_level", "auth_method"],
+    tables: &[],
+};
 
 pub(crate) const SERVER: Table = Table {
     title: "[mcp_servers.<name>]",
@@ -95,7 +99,25 @@ pub(crate) const SERVER: Table = Table {
         "tls_key",
         "trusted_ca",
         "expected_cn",
+        "default_level",
+        "auth_method",
     ],
+    tables: &["policy"],
+};
+
+pub(crate) const POLICY: Table =
+    Table { title: "[policy]", keys: &["ceilings", "allow", "deny"], tables: &[] };
+
+pub(crate) const SERVER_POLICY: Table = Table {
+    title: "[mcp_servers.<name>.policy]",
+    keys: &["tools", "prompts", "resources", "ceilings", "allow", "deny"],
+    tables: &[],
+};
+
+/// One rule of either.
+pub(crate) const RULE: Table = Table {
+    title: "[[policy.allow]]",
+    keys: &["peers", "servers", "direction", "methods", "tools", "prompts", "resources"],
     tables: &[],
 };
 
@@ -145,7 +167,7 @@ pub(crate) const LOG: Table =
     Table { title: "[log]", keys: &["level", "format", "file"], tables: &[] };
 
 /// Every table of the main file.
-pub(crate) const TABLES: [&Table; 19] = [
+pub(crate) const TABLES: [&Table; 22] = [
     &TOP,
     &SECURITY,
     &CERTIFICATES,
@@ -165,6 +187,9 @@ pub(crate) const TABLES: [&Table; 19] = [
     &GROUP,
     &ADMIN,
     &LOG,
+    &POLICY,
+    &SERVER_POLICY,
+    &RULE,
 ];
 
 /// What to say about a key that `table` does not know.

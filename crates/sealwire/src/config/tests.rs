@@ -63,7 +63,6 @@ fn unknown_keys_name_file_line_table_and_the_nearest_key() {
 #[test]
 fn keys_of_later_releases_are_unknown() {
     for text in [
-        "[security]\nzero_trust_mode = true",
         "[security]\nmtls_enabled = false",
         "[security.certificates]\nverify_peer = false",
         "[security.certificates]\ncrl = \"x\"",
@@ -72,10 +71,10 @@ fn keys_of_later_releases_are_unknown() {
         "[security.rate_limiting]\nenabled = true",
         "[agent_security.rate_limiting]\nenabled = true",
         "[audit]\nenabled = true",
-        "[policy]",
+        "[incidents]",
         "[mcp_servers.a]\ncommand = \"x\"\ntransport = \"link\"",
         "[mcp_servers.a]\ncommand = \"x\"\nmessage_security = \"seal\"",
-        "[mcp_servers.a]\ncommand = \"x\"\n[mcp_servers.a.policy]\n",
+        "[mcp_servers.a]\ncommand = \"x\"\n[mcp_servers.a.rate_limiting]\n",
     ] {
         assert!(problem(text).contains("unknown key"), "{text}");
     }
@@ -221,6 +220,46 @@ fn each_rule_refuses_with_its_reason() {
         ("[log]\nlevel = \"verbose\"", "is not one of them"),
         ("[log]\nformat = \"JSON\"", "is not one of them"),
         ("[log]\nfile = \"\"", "is empty"),
+        ("[security]\nzero_trust_mode = 1", "is an integer"),
+        ("[defaults]\ndefault_level = 4", "out of range"),
+        ("[mcp_servers.a]\ncommand = \"x\"\nauth_method = \"password\"", "not one of them"),
+        ("[policy]\nceilings = { \"core/core\" = 4 }", "out of range"),
+        ("[policy]\nceilings = { \"core\" = 1 }", "<kind>/<name>"),
+        ("[policy]\nceilings = { \"robot/x\" = 1 }", "the kind is none of"),
+        (
+            "[policy.ceilings]\n\"core/x\" = 1\n\"spiffe://sealwire.internal/core/x\" = 2",
+            "names the same peers as line 2",
+        ),
+        ("[policy.ceilings]\n\"core/x\" = 1\n\"core/x\" = 2", "not valid TOML"),
+        ("[[policy.allow]]", "does not say what it allows"),
+        ("[[policy.allow]]\nservers = [\"x\"]\ntools = [\"a\"]", "there is no [mcp_servers.x]"),
+        ("[[policy.deny]]\ntools = []", "is empty, so the rule never applies"),
+        ("[[policy.deny]]\npeers = []", "is empty, so the rule never applies"),
+        ("[[policy.deny]]\ntools = [\"a*b\"]", "at the end only"),
+        ("[[policy.deny]]\ntools = \"a\"", "is a string"),
+        ("[[policy.deny]]\ntool = [\"a\"]", "nearest known key is tools"),
+        ("[[policy.deny]]\ndirection = \"up\"", "is not a direction"),
+        (
+            "[[policy.deny]]\ndirection = \"to_client\"\ntools = [\"a\"]",
+            "has no effect on what goes to the client",
+        ),
+        ("[policy]\ndeny = {}", "is a table"),
+        ("[policy]\ndeny = [1]", "give a list of tables"),
+        ("[policy]\ntools = { a = 1 }", "belongs to [mcp_servers.<name>.policy]"),
+        (
+            "[mcp_servers.a]\ncommand = \"x\"\n[[mcp_servers.a.policy.deny]]\nservers = [\"a\"]",
+            "has no effect here",
+        ),
+        ("[mcp_servers.a]\ncommand = \"x\"\npolicy.tools = { a = -1 }", "out of range"),
+        ("[mcp_servers.a]\ncommand = \"x\"\npolicy.tools = { \"\" = 1 }", "1 to 1024 bytes"),
+        (
+            "[security]\nzero_trust_mode = true\n[mcp_servers.a]\ncommand = \"x\"\ndefault_level = 3",
+            "not accepted by zero_trust_mode",
+        ),
+        (
+            "[security]\nzero_trust_mode = true\n[defaults]\ndefault_level = 3\n[mcp_servers.a]\ncommand = \"x\"",
+            "not accepted by zero_trust_mode",
+        ),
         ("[listen\n", "not valid TOML"),
         ("[listen]\naddress = \"127.0.0.1:1\"\naddress = \"127.0.0.1:2\"", "not valid TOML"),
     ] {
@@ -255,6 +294,9 @@ fn no_secret_is_shown() {
         assert!(!format!("{error} {error:?}").contains(secret), "{error}");
     }
 }
+
+const RULE: &str = "[[policy.allow]]\ntools = [\"a\"]\n";
+const METHOD_RULE: &str = "[[policy.allow]]\nmethods = [\"m\"]\n";
 
 /// For each key: a configuration, and the same with the key changed.
 const ACTS: &[(&str, &str, &str, &str)] = &[
@@ -368,6 +410,27 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ("[log]", "level", "[log]\n", "level = \"debug\""),
     ("[log]", "format", "[log]\n", "format = \"json\""),
     ("[log]", "file", "[log]\n", "file = \"serve.log\""),
+    ("[security]", "zero_trust_mode", "[security]\n", "zero_trust_mode = true"),
+    ("[defaults]", "default_level", SERVED, "[defaults]\ndefault_level = 0"),
+    ("[defaults]", "auth_method", SERVED, "[defaults]\nauth_method = \"approval\""),
+    ("[mcp_servers.<name>]", "default_level", SERVED, "default_level = 0"),
+    ("[mcp_servers.<name>]", "auth_method", SERVED, "auth_method = \"agent_token\""),
+    ("[policy]", "ceilings", "[policy]\n", "ceilings = { \"core/core\" = 2 }"),
+    ("[policy]", "allow", "[[policy.deny]]\n", "[[policy.allow]]\ntools = [\"a\"]"),
+    ("[policy]", "deny", "[policy]\n", "[[policy.deny]]"),
+    ("[mcp_servers.<name>.policy]", "tools", SERVED, "policy.tools = { a = 0 }"),
+    ("[mcp_servers.<name>.policy]", "prompts", SERVED, "policy.prompts = { a = 0 }"),
+    ("[mcp_servers.<name>.policy]", "resources", SERVED, "policy.resources = { \"a*\" = 0 }"),
+    ("[mcp_servers.<name>.policy]", "ceilings", SERVED, "policy.ceilings = { local = 0 }"),
+    ("[mcp_servers.<name>.policy]", "allow", SERVED, "policy.allow = [{ tools = [\"a\"] }]"),
+    ("[mcp_servers.<name>.policy]", "deny", SERVED, "policy.deny = [{}]"),
+    ("[[policy.allow]]", "peers", RULE, "peers = [\"local\"]"),
+    ("[[policy.allow]]", "servers", RULE, "servers = [\"a*\"]"),
+    ("[[policy.allow]]", "direction", METHOD_RULE, "direction = \"to_client\""),
+    ("[[policy.allow]]", "methods", RULE, "methods = [\"a\"]"),
+    ("[[policy.allow]]", "tools", METHOD_RULE, "tools = [\"b\"]"),
+    ("[[policy.allow]]", "prompts", RULE, "prompts = [\"a\"]"),
+    ("[[policy.allow]]", "resources", RULE, "resources = [\"a\"]"),
 ];
 
 #[test]

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use super::document::{Located, Section, Source, line_of};
 use super::error::{Problem, Problems};
+use super::policy::TypedPolicy;
 use super::typed_agents::{AgentSecurity, Mailbox, Replay};
 use super::{MAX_MESSAGE_SIZE, schema};
 
@@ -23,6 +24,7 @@ pub(crate) struct Typed {
     pub(crate) file: PathBuf,
     pub(crate) include: Option<Located<Vec<String>>>,
     pub(crate) trust_domain: Option<Located<String>>,
+    pub(crate) zero_trust_mode: Option<Located<bool>>,
     /// Settings that have but one value, each with it.
     pub(crate) stated: Vec<Stated>,
     pub(crate) replay: Replay,
@@ -37,6 +39,7 @@ pub(crate) struct Typed {
     pub(crate) mailbox: Mailbox,
     pub(crate) admin: Admin,
     pub(crate) log: Log,
+    pub(crate) policy: TypedPolicy,
 }
 
 /// A setting that can be written, so that a reviewer finds it stated, and has one value.
@@ -89,6 +92,8 @@ pub(crate) struct Defaults {
     pub(crate) env: Option<Located<BTreeMap<String, String>>>,
     pub(crate) cwd: Option<Located<String>>,
     pub(crate) trusted_ca: Option<Located<String>>,
+    pub(crate) default_level: Option<Located<u64>>,
+    pub(crate) auth_method: Option<Located<String>>,
 }
 
 /// `[admin]`.
@@ -119,6 +124,9 @@ pub(crate) struct Server {
     pub(crate) tls_key: Option<Located<String>>,
     pub(crate) trusted_ca: Option<Located<String>>,
     pub(crate) expected_cn: Option<Located<String>>,
+    pub(crate) default_level: Option<Located<u64>>,
+    pub(crate) auth_method: Option<Located<String>>,
+    pub(crate) policy: TypedPolicy,
 }
 
 impl Typed {
@@ -134,6 +142,7 @@ impl Typed {
         };
         if let Some(security) = top.section("security", &schema::SECURITY, problems) {
             typed.trust_domain = security.string("trust_domain", problems);
+            typed.zero_trust_mode = security.boolean("zero_trust_mode", problems);
             typed.stated.extend(Stated::text(&security, "tls_version", "1.3", problems));
             typed.read_message_security(&security, problems);
             let certificates = security.section("certificates", &schema::CERTIFICATES, problems);
@@ -151,6 +160,8 @@ impl Typed {
                 env: section.string_map("env", problems),
                 cwd: section.string("cwd", problems),
                 trusted_ca: section.string("trusted_ca", problems),
+                default_level: section.integer("default_level", 0..=3, problems),
+                auth_method: section.string("auth_method", problems),
             };
         }
         typed.read_agents(&top, problems);
@@ -164,6 +175,9 @@ impl Typed {
                 file: section.string("file", problems),
             };
         }
+        if let Some(section) = top.section("policy", &schema::POLICY, problems) {
+            typed.policy = TypedPolicy::read(&section, problems);
+        }
         Some(typed)
     }
 
@@ -172,6 +186,11 @@ impl Typed {
         let Some(document) = parse(source, problems) else { return };
         let top = Section::open(source, String::new(), &document, &schema::INCLUDED, problems);
         self.servers.extend(servers(&top, problems));
+    }
+
+    /// Whether nothing is taken on trust.
+    pub(crate) fn zero_trust(&self) -> bool {
+        self.zero_trust_mode.as_ref().is_some_and(|given| given.value)
     }
 }
 
@@ -235,5 +254,11 @@ fn server(section: &Section<'_>, problems: &mut Problems) -> Server {
         tls_key: section.string("tls_key", problems),
         trusted_ca: section.string("trusted_ca", problems),
         expected_cn: section.string("expected_cn", problems),
+        default_level: section.integer("default_level", 0..=3, problems),
+        auth_method: section.string("auth_method", problems),
+        policy: section
+            .part("policy", &schema::SERVER_POLICY, problems)
+            .map(|section| TypedPolicy::read_servers(&section, problems))
+            .unwrap_or_default(),
     }
 }

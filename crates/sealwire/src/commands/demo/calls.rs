@@ -99,7 +99,8 @@ impl Conversation {
 /// What `sealwire connect` and `sealwire serve` add to a call's median time, compared
 /// with the same server over plain pipes, in turns. Microseconds.
 pub(super) async fn added_latency(stage: &Stage) -> Result<i64, Failure> {
-    let connecting = format!("[mcp_servers.demo]\nendpoint = \"{}\"\n", stage.address);
+    let connecting =
+        format!("[mcp_servers.demo]\nendpoint = \"{}\"\ndefault_level = 1\n", stage.address);
     let config = stage.write_config("connect.toml", &connecting)?;
     let mut direct = Command::new(&stage.program);
     direct.arg("demo-server");

@@ -51,7 +51,8 @@ impl Stage {
         }
         let serving = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\n\
-             [mcp_servers.demo]\ncommand = {}\nargs = [\"demo-server\"]\n",
+             [mcp_servers.demo]\ncommand = {}\nargs = [\"demo-server\"]\n\
+             default_level = 1\n",
             toml::Value::from(&*program.to_string_lossy())
         );
         let file = home.join("sealwire.toml");
@@ -62,7 +63,8 @@ impl Stage {
         let address = listening["address"].as_str().unwrap_or_default().to_owned();
 
         let cutter = Cutter::start(&address).await.map_err(|e| cannot("listen", &e))?;
-        let connecting = format!("[mcp_servers.demo]\nendpoint = \"{}\"\n", cutter.address);
+        let connecting =
+            format!("[mcp_servers.demo]\nendpoint = \"{}\"\ndefault_level = 1\n", cutter.address);
         let config = SecureMcpConfig::parse(&home, &connecting)?;
         Ok(Self { address, cutter, config, program, directory, serving, log })
     }

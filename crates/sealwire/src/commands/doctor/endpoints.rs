@@ -15,10 +15,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::finding::{Finding, Id, Severity};
-use super::mcp::{self, Answered, Failed, Fault};
 use super::progress::Checks;
 use super::report::Report;
 use super::{Case, remedies, servers, validity};
+use crate::commands::mcp::{self, Answered, Failed, Fault};
 
 /// Bytes that may wait between us and the link.
 const BUFFER: usize = 256 * 1024;
@@ -173,7 +173,7 @@ impl Target {
                     Fault::Ended(_) => Id::ServerEnded,
                     _ => Id::ServerRefuses,
                 };
-                let found = Finding::error(id, servers::fault_text(fault)).at(place);
+                let found = Finding::error(id, fault.to_string()).at(place);
                 report.found(found.fix(format!(
                     "on that machine, run: sealwire doctor {}; or give it longer: --timeout 120s",
                     server.id.name()

@@ -166,7 +166,7 @@ impl Served {
         match &reached.answer {
             Ok(answered) => servers::answers(answered, place, report),
             Err(failed) => {
-                let (name, fault) = (&self.target.name, servers::fault_text(&failed.fault));
+                let (name, fault) = (&self.target.name, failed.fault.to_string());
                 let what = format!("{name}, in the serve that runs there: {fault}");
                 report.found(self.outdated(what));
             }

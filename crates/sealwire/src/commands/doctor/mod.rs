@@ -9,7 +9,6 @@ mod endpoints;
 mod finding;
 mod home;
 mod listeners;
-mod mcp;
 mod progress;
 mod remedies;
 mod report;
@@ -63,7 +62,7 @@ pub(crate) struct Arguments {
 
 /// What a configuration without servers needs.
 const EXAMPLE: &str = "add a table: [mcp_servers.demo] with command = \"sealwire\", \
-                       args = [\"demo-server\"]";
+                       args = [\"demo-server\"], default_level = 1";
 
 /// What is looked at, and how.
 struct Case<'a> {

@@ -11,11 +11,11 @@ use sealwire_relay::{ChildConfig, Trial, TrialEnd};
 
 use super::Case;
 use super::finding::{Finding, Id};
-use super::mcp::{self, Answered, Fault};
 use super::progress::Checks;
 use super::remedies;
 use super::report::Report;
 use crate::cli::shell_word;
+use crate::commands::mcp::{self, Answered, Fault};
 
 /// How long a server may take to end once its input has ended.
 const GRACE: Duration = Duration::from_secs(2);
@@ -193,7 +193,7 @@ impl Start {
                 })
             }
             (fault, _) => (
-                fault_text(fault),
+                fault.to_string(),
                 match fault {
                     Fault::Silent(_) => |what| Finding::error(Id::ServerSilent, what),
                     Fault::Ended(_) => |what| Finding::error(Id::ServerEnded, what),
@@ -222,7 +222,7 @@ pub(super) fn answers(answered: &Answered, place: &str, report: &mut Report) {
     if let Some(stray) = stray {
         report.found(stray_output(stray).at(place));
     }
-    let count = match tools {
+    let count = match tools.as_ref().map(Vec::len) {
         Some(0) => {
             let what = format!("{server} answers, and lists no tools");
             let remedy = "see whether it needs a setting or a key to offer some";
@@ -234,16 +234,6 @@ pub(super) fn answers(answered: &Answered, place: &str, report: &mut Report) {
         None => "offers no tools".to_owned(),
     };
     report.passed(format!("{server} answers: MCP {protocol}, {count}"), place);
-}
-
-/// A server that did not answer as it should, in words.
-pub(super) fn fault_text(fault: &Fault) -> String {
-    match fault {
-        Fault::Silent(method) => format!("the server does not answer {method}"),
-        Fault::Ended(method) => format!("the server closed its output before it answered {method}"),
-        Fault::Refuses(method, answer) => format!("the server refuses {method}: {answer}"),
-        Fault::TooLong(limit) => format!("the server's answer is larger than {limit} bytes"),
-    }
 }
 
 fn stray_output(line: &str) -> Finding {

@@ -8,6 +8,8 @@ use sealwire::config::{
     CheckedServer, ListenConfig, LogConfig, SecureMcpConfig, ServerEntry, ServerRole,
 };
 
+use sealwire_guard::{Rule, ServerPolicy};
+
 use super::reload::Loaded;
 
 /// Each change in a few words; empty if nothing changed that `serve` goes by. `names` are
@@ -22,7 +24,10 @@ pub(super) fn changes(old: &Loaded, new: &Loaded, names: &[String]) -> Vec<Strin
             (None, Some(_)) => changes.push(format!("{name}: added")),
             (Some(_), None) => changes.push(format!("{name}: removed")),
             (Some(was), Some(is)) => {
-                let what = server(was, is, &touched);
+                let mut what = server(was, is, &touched);
+                if of_server(before, name) != of_server(after, name) {
+                    what.push("policy");
+                }
                 if !what.is_empty() {
                     changes.push(format!("{name}: {}", what.join(", ")));
                 }
@@ -40,6 +45,17 @@ pub(super) fn changes(old: &Loaded, new: &Loaded, names: &[String]) -> Vec<Strin
         }
     }
     changes
+}
+
+/// What the policy says of one server alone.
+fn of_server<'c>(config: &'c SecureMcpConfig, name: &str) -> Option<&'c ServerPolicy> {
+    config.policy.servers.iter().find(|server| server.entry == name)
+}
+
+/// The rules without their labels, which tell where they stand: that is no change.
+fn rules(config: &SecureMcpConfig) -> Vec<Rule> {
+    let bare = |rule: &Rule| Rule { label: String::new(), ..rule.clone() };
+    config.policy.rules.iter().map(bare).collect()
 }
 
 fn served<'c>(config: &'c SecureMcpConfig, name: &str) -> Option<&'c ServerEntry> {
@@ -109,6 +125,7 @@ fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
         drain_timeout,
     } = &before.listen;
     let now = &after.listen;
+    note("zero_trust_mode", before.zero_trust_mode.to_string(), after.zero_trust_mode.to_string());
     let admin = |of: &SecureMcpConfig| {
         of.admin.address.map_or_else(|| "none".to_owned(), |address| address.to_string())
     };
@@ -129,6 +146,9 @@ fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
         ("drain_timeout", drain_timeout, now.drain_timeout),
     ] {
         note(key, format!("{was:?}"), format!("{is:?}"));
+    }
+    if before.policy.ceilings != after.policy.ceilings || rules(before) != rules(after) {
+        changes.push("policy".to_owned());
     }
     changes
 }

@@ -118,7 +118,8 @@ fn prepare(
             .at(context.config_file.display())
             .because("no [mcp_servers.<name>] table has a command")
             .fix(
-                "add one: [mcp_servers.demo] with command = \"sealwire\", args = [\"demo-server\"]",
+                "add one: [mcp_servers.demo] with command = \"sealwire\", \
+                 args = [\"demo-server\"], default_level = 1",
             ));
     }
     Ok((Loaded { config, checked, identity }, serving))

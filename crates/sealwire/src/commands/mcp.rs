@@ -1,6 +1,7 @@
 //! As much of an MCP client as shows whether a server answers: `initialize` and
 //! `tools/list`, or their like in the revision that has no `initialize`.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,25 +16,27 @@ const WITHOUT_INITIALIZE: &str = "2026-07-28";
 const METHOD_NOT_FOUND: i64 = -32601;
 /// Most pages of a list that are asked for.
 const MAX_PAGES: usize = 1000;
+/// Most tools that are kept.
+const MAX_TOOLS: usize = 100_000;
 /// Most characters shown of what a server wrote.
 const SHOWN: usize = 120;
 
 /// What a server said about itself.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answered {
+pub(crate) struct Answered {
     /// Its name and version.
-    pub(super) server: String,
+    pub(crate) server: String,
     /// The revision of MCP agreed on.
-    pub(super) protocol: String,
-    /// How many tools it has; `None` if it says that it offers no tools at all.
-    pub(super) tools: Option<usize>,
+    pub(crate) protocol: String,
+    /// Its tools, as it describes them; `None` if it says that it offers none at all.
+    pub(crate) tools: Option<Vec<Value>>,
     /// The first line on its output that was no JSON-RPC message.
-    pub(super) stray: Option<String>,
+    pub(crate) stray: Option<String>,
 }
 
 /// Why a server did not get that far.
 #[derive(Clone, Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It gave no answer to this method in time.
     Silent(&'static str),
     /// Its output ended before it answered this method.
@@ -44,15 +47,28 @@ pub(super) enum Fault {
     TooLong(usize),
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent(method) => write!(f, "the server does not answer {method}"),
+            Self::Ended(method) => {
+                write!(f, "the server closed its output before it answered {method}")
+            }
+            Self::Refuses(method, answer) => write!(f, "the server refuses {method}: {answer}"),
+            Self::TooLong(limit) => write!(f, "the server's answer is larger than {limit} bytes"),
+        }
+    }
+}
+
 /// A fault, and what is known of the server by then.
 #[derive(Clone, Debug)]
-pub(super) struct Failed {
-    pub(super) fault: Fault,
-    pub(super) stray: Option<String>,
+pub(crate) struct Failed {
+    pub(crate) fault: Fault,
+    pub(crate) stray: Option<String>,
 }
 
 /// Asks a server who it is and which tools it has. Each answer may take `patience`.
-pub(super) async fn ask<R, W>(
+pub(crate) async fn ask<R, W>(
     input: R,
     output: W,
     max_message: usize,
@@ -121,33 +137,36 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Client<R, W> {
         let server = format!("{} {}", text(&info["name"]), text(&info["version"]));
         let server = shortened(server.trim());
         let tools = match result["capabilities"]["tools"].is_object() {
-            true => self.count_tools(meta.as_ref()).await?,
+            true => self.list_tools(meta.as_ref()).await?,
             false => None,
         };
         Ok(Answered { server, protocol, tools, stray: None })
     }
 
-    async fn count_tools(&mut self, meta: Option<&Value>) -> Result<Option<usize>, Fault> {
+    async fn list_tools(&mut self, meta: Option<&Value>) -> Result<Option<Vec<Value>>, Fault> {
         const METHOD: &str = "tools/list";
-        let mut count = 0;
+        let mut all = Vec::new();
         let mut params = json!({});
         if let Some(meta) = meta {
             params["_meta"] = meta.clone();
         }
         for _ in 0..MAX_PAGES {
-            let result = match self.request(METHOD, params.clone()).await? {
+            let mut result = match self.request(METHOD, params.clone()).await? {
                 Ok(result) => result,
                 Err(error) if error["code"] == METHOD_NOT_FOUND => return Ok(None),
                 Err(error) => return Err(Fault::Refuses(METHOD, error_text(&error))),
             };
-            let Some(tools) = result["tools"].as_array() else {
+            let Some(tools) = result["tools"].as_array_mut() else {
                 let what = format!("no list of tools in {}", shortened(&result.to_string()));
                 return Err(Fault::Refuses(METHOD, what));
             };
-            count += tools.len();
+            all.append(tools);
+            if all.len() > MAX_TOOLS {
+                return Err(Fault::Refuses(METHOD, format!("more than {MAX_TOOLS} tools")));
+            }
             match &result["nextCursor"] {
                 Value::String(cursor) => params["cursor"] = json!(cursor),
-                _ => return Ok(Some(count)),
+                _ => return Ok(Some(all)),
             }
         }
         Err(Fault::Refuses(METHOD, format!("more than {MAX_PAGES} pages")))
@@ -230,13 +249,13 @@ fn refusal(request: &Value) -> Value {
         _ => json!({
             "jsonrpc": "2.0",
             "id": request["id"],
-            "error": {"code": METHOD_NOT_FOUND, "message": "not offered by sealwire doctor"},
+            "error": {"code": METHOD_NOT_FOUND, "message": "not offered by sealwire"},
         }),
     }
 }
 
 fn client_info() -> Value {
-    json!({"name": "sealwire-doctor", "version": env!("CARGO_PKG_VERSION")})
+    json!({"name": "sealwire", "version": env!("CARGO_PKG_VERSION")})
 }
 
 fn error_text(error: &Value) -> String {
