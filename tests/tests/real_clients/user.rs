@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use sealwire_testkit::{Home, Serve, bin, run, server_table, tool};
+use sealwire_tests::compatibility::snippet;
 use serde_json::Value;
 
 /// What keeps all that `demo` is told, in this file.
@@ -44,6 +45,9 @@ impl User {
         let mut init = Command::new("sealwire");
         init.args(["init", "--from-bundle", bundle]);
         run(user.with(init), b"").ok();
+        let config = user.file(".sealwire/sealwire.toml");
+        let made = std::fs::read_to_string(&config).expect("made by init");
+        std::fs::write(config, made + &snippet("policy")).expect("write");
         user
     }
 

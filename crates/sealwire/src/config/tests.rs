@@ -245,7 +245,7 @@ fn each_rule_refuses_with_its_reason() {
         ),
         ("[policy]\ndeny = {}", "is a table"),
         ("[policy]\ndeny = [1]", "give a list of tables"),
-        ("[policy]\ntools = { a = 1 }", "belongs to [mcp_servers.<name>.policy]"),
+        ("[policy]\ntools = { a = 1 }", "unknown key"),
         (
             "[mcp_servers.a]\ncommand = \"x\"\n[[mcp_servers.a.policy.deny]]\nservers = [\"a\"]",
             "has no effect here",

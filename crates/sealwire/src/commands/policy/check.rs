@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use clap::Args;
 use sealwire::config::{SecureMcpConfig, parse_duration};
-use sealwire_guard::{Effect, NamePattern, Policy, ServerPolicy, Space};
+use sealwire_guard::{NamePattern, Policy, ServerPolicy, Space};
 use serde_json::json;
 
 use super::tools::{self, Tool};
@@ -81,7 +81,7 @@ fn of_tools(config: &SecureMcpConfig, name: &str, tools: &[Tool]) -> Vec<Found> 
         // What matches everything names nothing.
         let by =
             |pattern: &&NamePattern| **pattern != NamePattern::any() && pattern.matches(&tool.name);
-        if !named.iter().any(|(pattern, _)| by(pattern)) {
+        if !named.iter().any(|named| by(&named.pattern)) {
             found.push(Found {
                 kind: "tool_not_named",
                 about: format!("{name} {}", printable(&tool.name)),
@@ -89,7 +89,7 @@ fn of_tools(config: &SecureMcpConfig, name: &str, tools: &[Tool]) -> Vec<Found> 
             });
         }
     }
-    for (pattern, place) in named {
+    for Named { pattern, place, .. } in named.into_iter().filter(|named| named.is_of_server) {
         if !tools.iter().any(|tool| pattern.matches(&tool.name)) {
             found.push(Found {
                 kind: "no_such_tool",
@@ -101,16 +101,30 @@ fn of_tools(config: &SecureMcpConfig, name: &str, tools: &[Tool]) -> Vec<Found> 
     found
 }
 
-/// Every pattern of tools that holds for this server, and where it stands.
-fn named<'p>(policy: &'p Policy, server: &'p ServerPolicy) -> Vec<(&'p NamePattern, String)> {
+/// A pattern of tools.
+struct Named<'p> {
+    pattern: &'p NamePattern,
+    /// Where it stands.
+    place: String,
+    /// Whether it is meant for this server; a rule for all servers need not fit each of them.
+    is_of_server: bool,
+}
+
+/// Every pattern of tools that holds for this server.
+fn named<'p>(policy: &'p Policy, server: &'p ServerPolicy) -> Vec<Named<'p>> {
     let levels = server.levels.iter().filter(|(space, _, _)| *space == Space::Tool);
     let place = format!("[mcp_servers.{}.policy] tools", server.entry);
-    let mut named: Vec<_> = levels.map(|(_, pattern, _)| (pattern, place.clone())).collect();
+    let mut named: Vec<_> = levels
+        .map(|(_, pattern, _)| Named { pattern, place: place.clone(), is_of_server: true })
+        .collect();
     for rule in policy.rules.iter().filter(|rule| rule.is_at(&server.entry)) {
-        // A rule for all servers need not fit each of them.
-        let is_for_it = !rule.is_everywhere() || rule.effect == Effect::Deny;
-        let tools = rule.objects.iter().filter(|(space, _)| *space == Space::Tool && is_for_it);
-        named.extend(tools.map(|(_, pattern)| (pattern, rule.label.clone())));
+        let is_of_server = !rule.is_everywhere();
+        let tools = rule.objects.iter().filter(|(space, _)| *space == Space::Tool);
+        named.extend(tools.map(|(_, pattern)| Named {
+            pattern,
+            place: rule.label.clone(),
+            is_of_server,
+        }));
     }
     named
 }
