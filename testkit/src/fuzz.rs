@@ -12,16 +12,18 @@ use sealwire_identity::{Credential, TrustAnchors, describe};
 use sealwire_identity::{parse_pem_certificates, parse_pem_private_key};
 use sealwire_relay::link::frame::{Frame, HEADER};
 
+mod envelope;
 mod head;
 
+pub use envelope::envelope;
 pub use head::head;
 
 /// A target: its name, which is also the folder of its corpus, and its invariant.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 4] =
-    [("head", head), ("frame", frame), ("config", config), ("pem", pem)];
+pub const TARGETS: [Target; 5] =
+    [("head", head), ("frame", frame), ("config", config), ("pem", pem), ("envelope", envelope)];
 
 /// Frames one after the other, as they stand in a receive buffer: what is parsed encodes
 /// to the same bytes, and a frame that is not all there is waited for, not guessed.
