@@ -194,6 +194,18 @@ codes! {
     CekCommitment => "cek_commitment",
     /// The content is not what was sealed under this header.
     ContentInvalid => "content_invalid",
+    /// No rate is registered for the agent.
+    AgentNotRegistered => "agent_not_registered",
+    /// The agent sends more than its rate.
+    AgentRateLimited => "agent_rate_limited",
+    /// The receiver's mailbox has no room.
+    MailboxFull => "mailbox_full",
+    /// The message is to live longer than mail is kept.
+    MessageLifetime => "message_lifetime",
+    /// The message was delivered too often without being acknowledged.
+    DeliveryLimit => "delivery_limit",
+    /// What had been delivered is not known any more, and this may have been.
+    ReplayStateLost => "replay_state_lost",
 }
 
 impl fmt::Display for RefusalCode {

@@ -1,0 +1,181 @@
+//! Messages that cannot be delivered, and how messages end.
+
+use rusqlite::OptionalExtension;
+use sealwire_names::{AgentId, Refusal, Timestamp};
+
+use super::schema::DEAD;
+use super::writer::Work;
+use super::{Fault, mail};
+use crate::{Lease, TransportError};
+
+/// A message that was not delivered, and will not be unless an operator releases it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Names it in this database.
+    pub number: i64,
+    /// Whom it was for.
+    pub agent: AgentId,
+    /// Who put it there; not verified.
+    pub from: AgentId,
+    /// Its id; not verified.
+    pub message_id: [u8; 16],
+    /// How many bytes it has.
+    pub size: u64,
+    /// Since when it is dead.
+    pub since: Timestamp,
+    /// Why: a [`RefusalCode`](sealwire_names::RefusalCode) as text.
+    pub code: String,
+    /// The whole reason.
+    pub reason: String,
+}
+
+pub(super) fn list(work: &Work<'_>, agent: Option<&AgentId>) -> Result<Vec<DeadLetter>, Fault> {
+    let mut select = work.db.prepare_cached(
+        "SELECT id, agent, sender, message_id, size, until, code, reason FROM mail_record
+         WHERE state = 2 AND (?1 IS NULL OR agent = ?1) ORDER BY id",
+    )?;
+    let letters = select.query_map([agent.map(AgentId::as_str)], |row| {
+        Ok(DeadLetter {
+            number: row.get(0)?,
+            agent: mail::agent(row, 1)?,
+            from: mail::agent(row, 2)?,
+            message_id: row.get(3)?,
+            size: row.get::<_, i64>(4)?.cast_unsigned(),
+            since: Timestamp::from_unix_millis(row.get(5)?),
+            code: row.get(6)?,
+            reason: row.get(7)?,
+        })
+    })?;
+    Ok(letters.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn bury_leased(
+    work: &Work<'_>,
+    lease: &Lease,
+    reason: &Refusal,
+) -> Result<Result<(), TransportError>, Fault> {
+    if !mail::holds(work, lease)? {
+        return Ok(Err(TransportError::LeaseLost));
+    }
+    bury(work, lease.record, reason)?;
+    Ok(Ok(()))
+}
+
+/// Makes a dead letter of a live one.
+pub(super) fn bury(work: &Work<'_>, record: i64, refusal: &Refusal) -> Result<(), Fault> {
+    let (agent, size): (String, i64) = work
+        .db
+        .prepare_cached(
+            "UPDATE mail_record
+             SET state = 2, until = ?2, holder = NULL, released = 0, code = ?3, reason = ?4
+             WHERE id = ?1 AND state <> 2 RETURNING agent, size",
+        )?
+        .query_row(
+            (record, work.now.unix_millis(), refusal.code.as_str(), &refusal.reason),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+    work.db
+        .prepare_cached(
+            "UPDATE mail_box SET messages = messages - 1, bytes = bytes - ?2,
+                 dead = dead + 1, dead_bytes = dead_bytes + ?2 WHERE agent = ?1",
+        )?
+        .execute((&agent, size))?;
+    limit(work, &agent)
+}
+
+/// Whoever sends what is refused must not fill the disk with it.
+fn limit(work: &Work<'_>, agent: &str) -> Result<(), Fault> {
+    loop {
+        let (dead, bytes): (i64, i64) = work
+            .db
+            .prepare_cached("SELECT dead, dead_bytes FROM mail_box WHERE agent = ?1")?
+            .query_row([agent], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if dead.cast_unsigned() <= work.options.max_dead
+            && bytes.cast_unsigned() <= work.options.max_bytes
+        {
+            return Ok(());
+        }
+        let oldest: Option<i64> = work
+            .db
+            .prepare_cached("SELECT min(id) FROM mail_record WHERE state = 2 AND agent = ?1")?
+            .query_row([agent], |row| row.get(0))?;
+        let Some(oldest) = oldest else { return Ok(()) };
+        erase(work, oldest)?;
+    }
+}
+
+pub(super) fn release(work: &mut Work<'_>, number: i64) -> Result<bool, Fault> {
+    let found: Option<(String, i64)> = work
+        .db
+        .prepare_cached(
+            "UPDATE mail_record SET state = 0, until = 0, deliveries = 0, released = 1,
+                 code = NULL, reason = NULL
+             WHERE id = ?1 AND state = 2 RETURNING agent, size",
+        )?
+        .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((agent, size)) = found else { return Ok(false) };
+    work.db
+        .prepare_cached(
+            "UPDATE mail_box SET messages = messages + 1, bytes = bytes + ?2,
+                 dead = dead - 1, dead_bytes = dead_bytes - ?2 WHERE agent = ?1",
+        )?
+        .execute((&agent, size))?;
+    if let Ok(agent) = agent.parse() {
+        work.after.rings.insert(agent);
+    }
+    Ok(true)
+}
+
+pub(super) fn remove(work: &Work<'_>, number: i64) -> Result<bool, Fault> {
+    let exists = work
+        .db
+        .prepare_cached("SELECT 1 FROM mail_record WHERE id = ?1 AND state = ?2")?
+        .exists((number, DEAD))?;
+    if exists {
+        erase(work, number)?;
+    }
+    Ok(exists)
+}
+
+/// Removes a message for good. If it was delivered, its id will be refused from now on.
+pub(super) fn erase(work: &Work<'_>, record: i64) -> Result<(), Fault> {
+    let (agent, key, message_id, size, state, body): (
+        String,
+        [u8; 32],
+        [u8; 16],
+        i64,
+        i64,
+        Option<i64>,
+    ) = work
+        .db
+        .prepare_cached(
+            "DELETE FROM mail_record WHERE id = ?1
+             RETURNING agent, key, message_id, size, state, body",
+        )?
+        .query_row([record], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        })?;
+    work.db
+        .prepare_cached(
+            "UPDATE mail_replay SET record = NULL
+             WHERE agent = ?1 AND key = ?2 AND message_id = ?3 AND record = ?4",
+        )?
+        .execute((&agent, &key, &message_id, record))?;
+    let count = if state == DEAD {
+        "UPDATE mail_box SET dead = dead - 1, dead_bytes = dead_bytes - ?2 WHERE agent = ?1"
+    } else {
+        "UPDATE mail_box SET messages = messages - 1, bytes = bytes - ?2 WHERE agent = ?1"
+    };
+    work.db.prepare_cached(count)?.execute((&agent, size))?;
+    if let Some(body) = body {
+        work.db
+            .prepare_cached(
+                "DELETE FROM mail_body WHERE id = ?1
+                 AND NOT EXISTS (SELECT 1 FROM mail_record WHERE body = ?1)",
+            )?
+            .execute([body])?;
+    }
+    Ok(())
+}

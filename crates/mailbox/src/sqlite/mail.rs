@@ -1,0 +1,245 @@
+//! Putting, taking and giving back.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension, Row};
+use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
+
+use super::schema::{HELD, WAITING};
+use super::writer::Work;
+use super::{Fault, dead, replay};
+use crate::clock::after;
+use crate::{Label, Lease, Letter, Round, Taken, TransportError};
+
+pub(super) fn put(
+    work: &mut Work<'_>,
+    letter: &Letter,
+) -> Result<Result<(), TransportError>, Fault> {
+    let size = letter.bytes.len() as u64;
+    if let Err(refusal) = acceptable(work, letter, size)? {
+        return Ok(Err(refusal.into()));
+    }
+    // Nothing has been written so far: a refusal leaves no trace in the transaction it shares.
+    let body = match letter.to.len() {
+        1 => None,
+        _ => {
+            work.db
+                .prepare_cached("INSERT INTO mail_body (bytes) VALUES (?1)")?
+                .execute([&*letter.bytes])?;
+            Some(work.db.last_insert_rowid())
+        }
+    };
+    let label = &letter.label;
+    for agent in &letter.to {
+        work.db
+            .prepare_cached(
+                "INSERT INTO mail_record (agent, sender, priority, state, until, takes, deliveries,
+                     released, issued, expires, size, key, message_id, body, bytes)
+                 VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute((
+                agent.as_str(),
+                label.from.as_str(),
+                label.priority,
+                label.issued.unix_millis(),
+                label.expires.unix_millis(),
+                size.cast_signed(),
+                &label.key,
+                &label.message_id,
+                body,
+                body.is_none().then_some(&*letter.bytes),
+            ))?;
+        work.db
+            .prepare_cached(
+                "INSERT INTO mail_box (agent, messages, bytes, dead, dead_bytes)
+                 VALUES (?1, 1, ?2, 0, 0)
+                 ON CONFLICT DO UPDATE SET messages = messages + 1, bytes = bytes + excluded.bytes",
+            )?
+            .execute((agent.as_str(), size.cast_signed()))?;
+        work.after.rings.insert(agent.clone());
+    }
+    Ok(Ok(()))
+}
+
+fn acceptable(work: &Work<'_>, letter: &Letter, size: u64) -> Result<Result<(), Refusal>, Fault> {
+    let options = work.options;
+    if let Err(refusal) = replay::check_lifetime(work, letter.label.expires) {
+        return Ok(Err(refusal));
+    }
+    let mut used =
+        work.db.prepare_cached("SELECT messages, bytes FROM mail_box WHERE agent = ?1")?;
+    for agent in &letter.to {
+        let (messages, bytes): (i64, i64) = used
+            .query_row([agent.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?
+            .unwrap_or_default();
+        if messages.cast_unsigned() >= options.max_messages
+            || bytes.cast_unsigned() + size > options.max_bytes
+        {
+            let reason = format!(
+                "the mailbox of {agent} is full: {messages} messages and {bytes} bytes wait, at \
+                 most {} and {} may; let it receive, or raise the limit",
+                options.max_messages, options.max_bytes
+            );
+            return Ok(Err(Refusal::new(RefusalCode::MailboxFull, reason)));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// A message waits behind an earlier one of the same sender and priority that is put off, or on
+/// lease to another process: or it could overtake it.
+const NEXT: &str = "
+    SELECT id, sender, priority, issued, expires, takes, deliveries, key, message_id,
+           coalesce(bytes, (SELECT bytes FROM mail_body WHERE mail_body.id = body))
+    FROM mail_record AS this
+    WHERE agent = ?1 AND state = 0 AND NOT EXISTS (
+        SELECT 1 FROM mail_record AS earlier
+        WHERE earlier.state = 1 AND earlier.agent = this.agent AND earlier.sender = this.sender
+          AND earlier.priority = this.priority AND earlier.id < this.id
+          AND earlier.holder IS NOT ?2)
+    ORDER BY priority DESC, id LIMIT ?3";
+
+pub(super) fn take(work: &mut Work<'_>, agent: &AgentId, most: usize) -> Result<Round, Fault> {
+    let name = agent.as_str();
+    let now = work.now.unix_millis();
+    work.db
+        .prepare_cached(
+            "UPDATE mail_record SET state = 0, until = 0, holder = NULL
+             WHERE state = 1 AND agent = ?1 AND until <= ?2",
+        )?
+        .execute((name, now))?;
+    let mut taken = Vec::new();
+    while taken.len() < most {
+        let wanted = most - taken.len();
+        let found = work
+            .db
+            .prepare_cached(NEXT)?
+            .query_map((name, work.holder, i64::try_from(wanted).unwrap_or(i64::MAX)), record)?
+            .collect::<Result<Vec<_>, _>>()?;
+        let complete = found.len() < wanted;
+        for record in found {
+            if let Some(refusal) = overdue(work, &record)? {
+                dead::bury(work, record.id, &refusal)?;
+                continue;
+            }
+            taken.push(lease(work, agent, record)?);
+        }
+        if complete {
+            break;
+        }
+    }
+    let due: Option<i64> = work
+        .db
+        .prepare_cached(
+            "SELECT min(until) FROM mail_record
+             WHERE state = 1 AND agent = ?1 AND holder IS NOT ?2",
+        )?
+        .query_row((name, work.holder), |row| row.get(0))?;
+    work.after.leases |= !taken.is_empty();
+    Ok(Round { taken, due: due.map(Timestamp::from_unix_millis) })
+}
+
+fn overdue(work: &Work<'_>, record: &Record) -> Result<Option<Refusal>, Fault> {
+    let expires = record.label.expires;
+    if expires <= work.now {
+        let reason = format!("it expired on {expires}, before it was acknowledged");
+        return Ok(Some(Refusal::new(RefusalCode::MessageExpired, reason)));
+    }
+    let most = work.options.max_deliveries;
+    if record.deliveries >= i64::from(most) {
+        let reason = format!("it was delivered {most} times, and never acknowledged");
+        return Ok(Some(Refusal::new(RefusalCode::DeliveryLimit, reason)));
+    }
+    Ok(None)
+}
+
+fn lease(work: &Work<'_>, agent: &AgentId, record: Record) -> Result<Taken, Fault> {
+    let until = after(work.now, work.options.lease).unix_millis();
+    let take = record.takes + 1;
+    work.db
+        .prepare_cached(
+            "UPDATE mail_record SET state = 1, until = ?2, holder = ?3, takes = ?4 WHERE id = ?1",
+        )?
+        .execute((record.id, until, work.holder, take))?;
+    let seen = replay::look(work, agent, &record.label, record.id)?;
+    let lease = Lease { agent: agent.clone(), record: record.id, take };
+    Ok(Taken { bytes: record.bytes, label: record.label, lease, seen })
+}
+
+pub(super) fn release(
+    work: &Work<'_>,
+    lease: &Lease,
+    due: Timestamp,
+) -> Result<Result<(), TransportError>, Fault> {
+    // Put off without a holder, or simply waiting.
+    let state = if due > work.now { HELD } else { WAITING };
+    let changed = work
+        .db
+        .prepare_cached(
+            "UPDATE mail_record SET state = ?4, until = ?5, holder = NULL
+             WHERE id = ?1 AND takes = ?2 AND holder = ?3 AND state = 1",
+        )?
+        .execute((lease.record, lease.take, work.holder, state, due.unix_millis()))?;
+    Ok(if changed == 1 { Ok(()) } else { Err(TransportError::LeaseLost) })
+}
+
+/// Whether the lease holds still.
+pub(super) fn holds(work: &Work<'_>, lease: &Lease) -> Result<bool, Fault> {
+    Ok(work
+        .db
+        .prepare_cached(
+            "SELECT 1 FROM mail_record
+             WHERE id = ?1 AND takes = ?2 AND holder = ?3 AND state = 1 AND agent = ?4",
+        )?
+        .exists((lease.record, lease.take, work.holder, lease.agent.as_str()))?)
+}
+
+/// Prolongs all leases of this process; tells whether there are any.
+pub(super) fn renew(work: &Work<'_>) -> Result<bool, Fault> {
+    let until = after(work.now, work.options.lease).unix_millis();
+    let renewed = work
+        .db
+        .prepare_cached("UPDATE mail_record SET until = ?2 WHERE state = 1 AND holder = ?1")?
+        .execute((work.holder, until))?;
+    Ok(renewed > 0)
+}
+
+pub(super) fn waiting(work: &Work<'_>, agent: &AgentId) -> Result<u64, Fault> {
+    let messages: Option<i64> = work
+        .db
+        .prepare_cached("SELECT messages FROM mail_box WHERE agent = ?1")?
+        .query_row([agent.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(messages.unwrap_or_default().cast_unsigned())
+}
+
+struct Record {
+    id: i64,
+    takes: i64,
+    deliveries: i64,
+    label: Label,
+    bytes: Arc<[u8]>,
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let label = Label {
+        from: agent(row, 1)?,
+        priority: row.get(2)?,
+        issued: Timestamp::from_unix_millis(row.get(3)?),
+        expires: Timestamp::from_unix_millis(row.get(4)?),
+        key: row.get(7)?,
+        message_id: row.get(8)?,
+    };
+    let bytes = row.get_ref(9)?.as_blob()?.into();
+    Ok(Record { id: row.get(0)?, takes: row.get(5)?, deliveries: row.get(6)?, label, bytes })
+}
+
+/// An agent's name from a column.
+pub(super) fn agent(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentId> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error| {
+        let kind = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(error))
+    })
+}

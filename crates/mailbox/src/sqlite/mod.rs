@@ -1,0 +1,195 @@
+//! Mail in one SQLite file, for several processes of one machine.
+
+mod bells;
+mod dead;
+mod files;
+mod mail;
+mod numbers;
+mod open;
+mod options;
+mod replay;
+mod schema;
+mod turnstile;
+mod upkeep;
+mod witness;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sealwire_names::{AgentId, Refusal, Timestamp};
+
+use self::bells::Bells;
+use self::writer::{Durable, Writer};
+use crate::{
+    Bell, Delivered, Label, Lease, Letter, Numbers, Round, Stream, Transport, TransportError,
+};
+
+pub use self::dead::DeadLetter;
+pub use self::options::SqliteOptions;
+
+/// Mailboxes in a SQLite database in WAL mode. Several processes may have it open, on one machine.
+///
+/// Beside `state.db` there is a directory `state.db-mail` with locks, bells and a witness of the
+/// replay state. The database may hold other components' tables.
+///
+/// - *Durability*: [`put`](Transport::put), [`deliver`](Transport::deliver) and
+///   [`acknowledge`](Transport::acknowledge) return when their transaction is on disk
+///   (`synchronous = FULL`). Concurrent calls of a process share a commit.
+/// - *Copies*: message ids are remembered until the messages expire. A database that was copied or
+///   put back from a copy has lost some of them; what waits in it then becomes dead letters
+///   (`replay_state_lost`), which an operator can [release](Self::release_dead_letter).
+/// - *Clocks*: expiry is never undone. A clock that is put back does not make a forgotten id
+///   acceptable again.
+///
+/// It must be on a local file system; SQLite's shared memory and the locks need one.
+pub struct SqliteTransport {
+    writer: Writer,
+    bells: Bells,
+}
+
+impl SqliteTransport {
+    /// Opens the mailboxes in `database`, and makes the file if it is not there. Takes a few
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// [`TransportError::Store`] if the file cannot be used, was written by another version, or
+    /// can be used by others than its owner.
+    pub fn open(database: &Path, options: SqliteOptions) -> Result<Self, TransportError> {
+        let opened = || {
+            let desk = open::desk(database, &options)?;
+            let bells = Bells::new(open::bell_directory(database), options.slowest_look);
+            Ok::<_, Fault>(Self { writer: Writer::spawn(desk)?, bells })
+        };
+        opened().map_err(|fault| fault.at(database))
+    }
+
+    /// The dead letters of an agent, the oldest first; without one, of all agents.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn dead_letters(
+        &self,
+        agent: Option<AgentId>,
+    ) -> Result<Vec<DeadLetter>, TransportError> {
+        self.writer.run(Durable::Later, move |work| dead::list(work, agent.as_ref())).await
+    }
+
+    /// Lets a dead letter be delivered after all: everything is checked again, except that it
+    /// passes in spite of lost replay state. Returns whether there was one.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub async fn release_dead_letter(&self, number: i64) -> Result<bool, TransportError> {
+        self.writer.run(Durable::Now, move |work| dead::release(work, number)).await
+    }
+
+    /// Removes a dead letter for good. Returns whether there was one.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub async fn remove_dead_letter(&self, number: i64) -> Result<bool, TransportError> {
+        self.writer.run(Durable::Now, move |work| dead::remove(work, number)).await
+    }
+
+    /// How many messages wait for an agent, on lease or not.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn waiting(&self, agent: AgentId) -> Result<u64, TransportError> {
+        self.writer.run(Durable::Later, move |work| mail::waiting(work, &agent)).await
+    }
+}
+
+impl Transport for SqliteTransport {
+    async fn put(&self, letter: Letter) -> Result<(), TransportError> {
+        self.writer.run(Durable::Now, move |work| mail::put(work, &letter)).await?
+    }
+
+    async fn take(&self, agent: &AgentId, most: usize) -> Result<Round, TransportError> {
+        let agent = agent.clone();
+        self.writer.run(Durable::Later, move |work| mail::take(work, &agent, most)).await
+    }
+
+    async fn deliver(&self, lease: &Lease, label: &Label) -> Result<Delivered, TransportError> {
+        let (lease, label) = (lease.clone(), label.clone());
+        self.writer.run(Durable::Now, move |work| replay::deliver(work, &lease, &label)).await?
+    }
+
+    async fn acknowledge(&self, lease: &Lease) -> Result<(), TransportError> {
+        let lease = lease.clone();
+        self.writer.run(Durable::Now, move |work| replay::acknowledge(work, &lease)).await?
+    }
+
+    async fn release(&self, lease: &Lease, due: Timestamp) -> Result<(), TransportError> {
+        let lease = lease.clone();
+        self.writer.run(Durable::Later, move |work| mail::release(work, &lease, due)).await?
+    }
+
+    async fn bury(&self, lease: &Lease, reason: Refusal) -> Result<(), TransportError> {
+        let lease = lease.clone();
+        self.writer.run(Durable::Now, move |work| dead::bury_leased(work, &lease, &reason)).await?
+    }
+
+    fn abandon(&self, lease: &Lease) {
+        let lease = lease.clone();
+        // Whether it was lost meanwhile is no matter now.
+        self.writer.post(move |work| mail::release(work, &lease, work.now).map(drop));
+    }
+
+    fn bell(&self, agent: &AgentId) -> Bell {
+        self.bells.of(agent)
+    }
+
+    async fn number(
+        &self,
+        stream: Stream,
+        count: u32,
+        expires: Timestamp,
+    ) -> Result<Numbers, TransportError> {
+        // Not on disk before the message that carries one of them is.
+        self.writer
+            .run(Durable::Later, move |work| numbers::lease(work, &stream, count, expires))
+            .await
+    }
+}
+
+/// What ends a transaction.
+#[derive(Debug)]
+enum Fault {
+    Sqlite(rusqlite::Error),
+    Io(std::io::Error),
+    Unusable(String),
+}
+
+impl Fault {
+    fn at(self, path: &Path) -> TransportError {
+        let problem: Arc<str> = match self {
+            Self::Sqlite(error) => match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DiskFull) => "the disk is full".into(),
+                Some(rusqlite::ErrorCode::NotADatabase) => {
+                    "this is no SQLite database; move it away, or restore it".into()
+                }
+                Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+                    "the database is damaged; restore it from a copy".into()
+                }
+                _ => error.to_string().into(),
+            },
+            Self::Io(error) => error.to_string().into(),
+            Self::Unusable(problem) => problem.into(),
+        };
+        TransportError::Store { path: path.to_owned(), problem }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}

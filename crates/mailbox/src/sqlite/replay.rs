@@ -1,0 +1,130 @@
+//! Which messages were delivered: unseen → delivered, as this record → done.
+//!
+//! Each step is in the transaction in which the message itself takes it, so a crash leaves either
+//! both or neither. The same stored record may be delivered again, a copy of it never.
+
+use rusqlite::OptionalExtension;
+use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
+
+use super::writer::Work;
+use super::{Fault, dead, mail};
+use crate::clock::after;
+use crate::{Delivered, Label, Lease, Seen, TransportError};
+
+pub(super) fn look(
+    work: &Work<'_>,
+    agent: &AgentId,
+    label: &Label,
+    record: i64,
+) -> Result<Seen, Fault> {
+    let known: Option<Option<i64>> = work
+        .db
+        .prepare_cached(
+            "SELECT record FROM mail_replay WHERE agent = ?1 AND key = ?2 AND message_id = ?3",
+        )?
+        .query_row((agent.as_str(), &label.key, &label.message_id), |row| row.get(0))
+        .optional()?;
+    Ok(match known {
+        None => Seen::Never,
+        Some(Some(by)) if by == record => Seen::ThisOne,
+        Some(_) => Seen::Another,
+    })
+}
+
+pub(super) fn deliver(
+    work: &mut Work<'_>,
+    lease: &Lease,
+    label: &Label,
+) -> Result<Result<Delivered, TransportError>, Fault> {
+    if !mail::holds(work, lease)? {
+        return Ok(Err(TransportError::LeaseLost));
+    }
+    let redelivered = match look(work, &lease.agent, label, lease.record)? {
+        Seen::ThisOne => true,
+        Seen::Another => {
+            let reason = format!("{} has had this message before", lease.agent);
+            return Ok(Err(Refusal::new(RefusalCode::MessageReplayed, reason).into()));
+        }
+        Seen::Never => {
+            if let Err(refusal) = can_be_new(work, lease, label)? {
+                return Ok(Err(refusal.into()));
+            }
+            false
+        }
+    };
+    if !redelivered {
+        work.db
+            .prepare_cached(
+                "INSERT INTO mail_replay (agent, key, message_id, expires, record)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute((
+                lease.agent.as_str(),
+                &label.key,
+                &label.message_id,
+                label.expires.unix_millis(),
+                lease.record,
+            ))?;
+        work.after.claims += 1;
+    }
+    // The verified key and id, by which it is found again.
+    work.db
+        .prepare_cached(
+            "UPDATE mail_record SET deliveries = deliveries + 1, key = ?2, message_id = ?3
+             WHERE id = ?1",
+        )?
+        .execute((lease.record, &label.key, &label.message_id))?;
+    Ok(Ok(Delivered { redelivered }))
+}
+
+/// An id that is not remembered is new only if it could not have been forgotten.
+fn can_be_new(work: &Work<'_>, lease: &Lease, label: &Label) -> Result<Result<(), Refusal>, Fault> {
+    if let Err(refusal) = check_lifetime(work, label.expires) {
+        return Ok(Err(refusal));
+    }
+    let (purged, lost): (i64, i64) = work
+        .db
+        .prepare_cached("SELECT purged, lost FROM mail_store")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if label.expires.unix_millis() <= purged {
+        let reason = format!("it expired on {}, and ids of that time are forgotten", label.expires);
+        return Ok(Err(Refusal::new(RefusalCode::MessageExpired, reason)));
+    }
+    if label.issued.unix_millis() <= lost {
+        let released: bool = work
+            .db
+            .prepare_cached("SELECT released FROM mail_record WHERE id = ?1")?
+            .query_row([lease.record], |row| row.get(0))?;
+        if !released {
+            let reason = format!(
+                "it was made on {}, and what was delivered until {} is not known any more",
+                label.issued,
+                Timestamp::from_unix_millis(lost)
+            );
+            return Ok(Err(Refusal::new(RefusalCode::ReplayStateLost, reason)));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Ids are remembered until messages expire: that must be a bounded time.
+pub(super) fn check_lifetime(work: &Work<'_>, expires: Timestamp) -> Result<(), Refusal> {
+    let options = work.options;
+    let last = after(after(work.now, options.retention), options.max_future_skew);
+    if expires <= last {
+        return Ok(());
+    }
+    let reason = format!("it expires on {expires}; mail is kept until {last} at most");
+    Err(Refusal::new(RefusalCode::MessageLifetime, reason))
+}
+
+pub(super) fn acknowledge(
+    work: &mut Work<'_>,
+    lease: &Lease,
+) -> Result<Result<(), TransportError>, Fault> {
+    if !mail::holds(work, lease)? {
+        return Ok(Err(TransportError::LeaseLost));
+    }
+    dead::erase(work, lease.record)?;
+    Ok(Ok(()))
+}

@@ -1,0 +1,107 @@
+//! Tables of the component `mail` in a database that other components share.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::Fault;
+
+/// Changed with the tables below.
+const VERSION: i64 = 1;
+const COMPONENT: &str = "mail";
+
+/// A message that waits.
+pub(super) const WAITING: i64 = 0;
+/// A message on lease, or put off.
+pub(super) const HELD: i64 = 1;
+/// A dead letter.
+pub(super) const DEAD: i64 = 2;
+
+/// `AUTOINCREMENT`: the number of a message is never given to another one, so that neither a
+/// lease nor the replay state can be about the wrong one. `bytes` come last: what looks at the
+/// other columns need not read past them.
+const TABLES: &str = "
+CREATE TABLE mail_record (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    agent TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    state INTEGER NOT NULL,       -- 0 waiting, 1 held, 2 dead
+    until INTEGER NOT NULL,       -- held: when it waits again; dead: since when
+    holder INTEGER,               -- held: on lease to whom; NULL: put off
+    takes INTEGER NOT NULL,       -- how often it was taken: names one lease
+    deliveries INTEGER NOT NULL,
+    released INTEGER NOT NULL,    -- an operator let it pass in spite of lost replay state
+    issued INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    message_id BLOB NOT NULL,
+    code TEXT,                    -- dead: why
+    reason TEXT,
+    body INTEGER,                 -- a message to several agents is kept once, in mail_body
+    bytes BLOB
+) STRICT;
+CREATE INDEX mail_waiting ON mail_record (agent, priority DESC, id) WHERE state = 0;
+CREATE INDEX mail_held ON mail_record (agent, sender, priority, id) WHERE state = 1;
+CREATE INDEX mail_dead ON mail_record (agent, id) WHERE state = 2;
+CREATE INDEX mail_shared ON mail_record (body) WHERE body IS NOT NULL;
+CREATE TABLE mail_body (id INTEGER PRIMARY KEY AUTOINCREMENT, bytes BLOB NOT NULL) STRICT;
+CREATE TABLE mail_box (
+    agent TEXT PRIMARY KEY,
+    messages INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    dead INTEGER NOT NULL, dead_bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- By key and id: an id alone is the sender's choice, and could be somebody else's.
+CREATE TABLE mail_replay (
+    agent TEXT NOT NULL, key BLOB NOT NULL, message_id BLOB NOT NULL,
+    expires INTEGER NOT NULL,
+    record INTEGER,               -- delivered, not acknowledged; NULL: done
+    PRIMARY KEY (agent, key, message_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX mail_replay_expires ON mail_replay (expires);
+CREATE TABLE mail_numbers (
+    key BLOB NOT NULL, audience BLOB NOT NULL,
+    epoch INTEGER NOT NULL, next INTEGER NOT NULL, expires INTEGER NOT NULL,
+    PRIMARY KEY (key, audience)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX mail_numbers_expires ON mail_numbers (expires);
+CREATE TABLE mail_store (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    id BLOB NOT NULL,             -- random, as in the witness
+    file INTEGER NOT NULL,        -- inode: a copy has another one
+    claims INTEGER NOT NULL,      -- messages ever delivered, as in the witness
+    purged INTEGER NOT NULL,      -- ids that expired up to then are forgotten
+    lost INTEGER NOT NULL,        -- what was issued up to then may have been delivered
+    upkeep INTEGER NOT NULL       -- when it was last done
+) STRICT;
+";
+
+/// Makes the tables unless they are there. To be called within a transaction; returns whether
+/// they are new.
+pub(super) fn prepare(db: &Connection) -> Result<bool, Fault> {
+    db.execute_batch(
+        "CREATE TABLE IF NOT EXISTS component_version (
+            component TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
+    )?;
+    let version: Option<i64> = db
+        .query_row(
+            "SELECT version FROM component_version WHERE component = ?1",
+            [COMPONENT],
+            |row| row.get(0),
+        )
+        .optional()?;
+    match version {
+        Some(VERSION) => Ok(false),
+        Some(other) => Err(Fault::Unusable(format!(
+            "its mail tables have version {other}, this program knows {VERSION}; use the program \
+             that wrote it, or move the file away"
+        ))),
+        None => {
+            db.execute_batch(TABLES)?;
+            db.execute(
+                "INSERT INTO component_version (component, version) VALUES (?1, ?2)",
+                (COMPONENT, VERSION),
+            )?;
+            Ok(true)
+        }
+    }
+}

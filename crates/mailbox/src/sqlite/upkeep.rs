@@ -1,0 +1,77 @@
+//! What is done from time to time, by whichever process writes then.
+
+use sealwire_names::{Refusal, RefusalCode};
+
+use super::writer::Work;
+use super::{Fault, dead};
+
+/// Between two times, in milliseconds.
+const EVERY: i64 = 60_000;
+/// Most rows of a kind at a time: others wait for this transaction.
+const MOST: i64 = 2_000;
+
+pub(super) fn if_due(work: &mut Work<'_>) -> Result<(), Fault> {
+    let now = work.now.unix_millis();
+    let due = work
+        .db
+        .prepare_cached(
+            // A clock that was put back must not put it off.
+            "UPDATE mail_store SET upkeep = ?1 WHERE upkeep NOT BETWEEN ?1 - ?2 AND ?1 + ?2",
+        )?
+        .execute((now, EVERY))?;
+    if due == 1 {
+        forget_expired(work, now)?;
+        bury_expired(work, now)?;
+        erase_dead(work, now)?;
+    }
+    Ok(())
+}
+
+/// Forgets the ids of expired messages, and remembers that it has: if the clock is put back,
+/// such messages stay expired.
+fn forget_expired(work: &Work<'_>, now: i64) -> Result<(), Fault> {
+    let until: i64 = work
+        .db
+        .prepare_cached(
+            "SELECT coalesce((SELECT expires FROM mail_replay WHERE expires <= ?1
+                 ORDER BY expires LIMIT 1 OFFSET ?2), ?1)",
+        )?
+        .query_row((now, MOST), |row| row.get(0))?;
+    let forgotten =
+        work.db.prepare_cached("DELETE FROM mail_replay WHERE expires <= ?1")?.execute([until])?;
+    if forgotten > 0 {
+        work.db
+            .prepare_cached("UPDATE mail_store SET purged = max(purged, ?1)")?
+            .execute([until])?;
+    }
+    work.db.prepare_cached("DELETE FROM mail_numbers WHERE expires <= ?1")?.execute([now])?;
+    Ok(())
+}
+
+fn bury_expired(work: &Work<'_>, now: i64) -> Result<(), Fault> {
+    let expired = numbers(
+        work,
+        "SELECT id FROM mail_record WHERE state <> 2 AND expires <= ?1
+             AND (state = 0 OR until <= ?1) LIMIT ?2",
+        now,
+    )?;
+    let refusal =
+        Refusal::new(RefusalCode::MessageExpired, "it expired before it was acknowledged");
+    expired.into_iter().try_for_each(|record| dead::bury(work, record, &refusal))
+}
+
+fn erase_dead(work: &Work<'_>, now: i64) -> Result<(), Fault> {
+    let retention = i64::try_from(work.options.retention.as_millis()).unwrap_or(i64::MAX);
+    let old = numbers(
+        work,
+        "SELECT id FROM mail_record WHERE state = 2 AND until <= ?1 LIMIT ?2",
+        now.saturating_sub(retention),
+    )?;
+    old.into_iter().try_for_each(|record| dead::erase(work, record))
+}
+
+fn numbers(work: &Work<'_>, select: &str, moment: i64) -> Result<Vec<i64>, Fault> {
+    let mut select = work.db.prepare_cached(select)?;
+    let found = select.query_map((moment, MOST), |row| row.get(0))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,267 @@
+//! The one thread of a process that writes, and its group commit.
+//!
+//! Jobs that arrive while the disk is busy with a commit share the next one: throughput grows
+//! with the load, and nobody waits for company. A job is told its result when the commit that
+//! holds it has succeeded, and an error if it has not.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use sealwire_names::{AgentId, Timestamp};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::bells::Ringer;
+use super::turnstile::Turnstile;
+use super::witness::Witness;
+use super::{Fault, SqliteOptions, files, mail, upkeep};
+use crate::TransportError;
+
+/// Most jobs in one transaction.
+const BATCH: usize = 256;
+/// Most jobs that wait; who has more waits for room.
+const QUEUE: usize = 1024;
+
+/// What a job may use.
+pub(super) struct Work<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) options: &'a SqliteOptions,
+    pub(super) now: Timestamp,
+    /// This process among those that take mail.
+    pub(super) holder: i64,
+    /// What is to be done once this is on disk.
+    pub(super) after: &'a mut After,
+}
+
+#[derive(Default)]
+pub(super) struct After {
+    /// Whose bells to ring.
+    pub(super) rings: BTreeSet<AgentId>,
+    /// How many messages were delivered that had not been before.
+    pub(super) claims: u64,
+    /// There are leases to renew.
+    pub(super) leases: bool,
+}
+
+/// When a job's commit must be on disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// Before the job is told its result.
+    Now,
+    /// With the next one that is: what power failure could undo would do no harm.
+    Later,
+}
+
+/// Something to be done in a transaction, and whoever waits for it.
+trait Job: Send {
+    fn durable(&self) -> Durable;
+    fn run(&mut self, work: &mut Work<'_>) -> Result<(), Fault>;
+    /// Once the transaction has ended.
+    fn tell(self: Box<Self>, committed: Result<(), TransportError>);
+}
+
+struct Asked<R, F> {
+    durable: Durable,
+    task: Option<F>,
+    result: Option<R>,
+    told: Option<oneshot::Sender<Result<R, TransportError>>>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<R: Send, F: FnOnce(&mut Work<'_>) -> Result<R, Fault> + Send> Job for Asked<R, F> {
+    fn durable(&self) -> Durable {
+        self.durable
+    }
+
+    fn run(&mut self, work: &mut Work<'_>) -> Result<(), Fault> {
+        if let Some(task) = self.task.take() {
+            self.result = Some(task(work)?);
+        }
+        Ok(())
+    }
+
+    fn tell(self: Box<Self>, committed: Result<(), TransportError>) {
+        let Self { result, told, .. } = *self;
+        let result = committed.and_then(|()| result.ok_or(TransportError::Closed));
+        if let Some(told) = told {
+            // Whoever asked may have gone; it is done all the same.
+            let _nobody_waits = told.send(result);
+        }
+    }
+}
+
+/// The way to the thread. It ends when this is dropped and what was queued is done.
+pub(super) struct Writer {
+    jobs: Sender<Box<dyn Job>>,
+    places: Arc<Semaphore>,
+}
+
+impl Writer {
+    pub(super) fn spawn(desk: Desk) -> std::io::Result<Self> {
+        let (jobs, queue) = channel();
+        std::thread::Builder::new()
+            .name("sealwire-mail".to_owned())
+            .spawn(move || desk.work(&queue))?;
+        Ok(Self { jobs, places: Arc::new(Semaphore::new(QUEUE)) })
+    }
+
+    /// Does `task` in a transaction and returns what it returned once that is committed.
+    pub(super) async fn run<R: Send + 'static>(
+        &self,
+        durable: Durable,
+        task: impl FnOnce(&mut Work<'_>) -> Result<R, Fault> + Send + 'static,
+    ) -> Result<R, TransportError> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|_closed| TransportError::Closed)?;
+        let (tell, told) = oneshot::channel();
+        let job = Asked {
+            durable,
+            task: Some(task),
+            result: None,
+            told: Some(tell),
+            _place: Some(place),
+        };
+        self.jobs.send(Box::new(job)).map_err(|_closed| TransportError::Closed)?;
+        told.await.map_err(|_died| TransportError::Closed)?
+    }
+
+    /// Queues `task` without waiting for anything.
+    pub(super) fn post(
+        &self,
+        task: impl FnOnce(&mut Work<'_>) -> Result<(), Fault> + Send + 'static,
+    ) {
+        let (durable, task) = (Durable::Later, Some(task));
+        let job = Asked { durable, task, result: None, told: None, _place: None };
+        // If the thread is gone, so are the leases, in a while.
+        let _closed = self.jobs.send(Box::new(job));
+    }
+}
+
+/// What the thread works with.
+pub(super) struct Desk {
+    pub(super) path: PathBuf,
+    pub(super) db: Connection,
+    pub(super) options: SqliteOptions,
+    pub(super) turnstile: Turnstile,
+    pub(super) witness: Witness,
+    pub(super) ringer: Ringer,
+    pub(super) holder: i64,
+    /// Of the store, as in the witness.
+    pub(super) store: [u8; 16],
+    /// The inode of the file that is open.
+    pub(super) file: i64,
+}
+
+impl Desk {
+    fn work(mut self, queue: &Receiver<Box<dyn Job>>) {
+        let renewal = self.options.lease / 3;
+        let mut leases = false;
+        let mut renewed = Instant::now();
+        let mut synchronous = None;
+        loop {
+            let wait = if leases {
+                renewal.saturating_sub(renewed.elapsed())
+            } else {
+                Duration::from_secs(3600)
+            };
+            let first = match queue.recv_timeout(wait) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let renew = leases && renewed.elapsed() >= renewal;
+            if first.is_none() && !renew {
+                continue;
+            }
+            let mut jobs = Vec::from_iter(first);
+            let mut after = After::default();
+            let done = self.batch(queue, &mut jobs, renew, &mut synchronous, &mut after);
+            match done {
+                Ok(()) => {
+                    if renew {
+                        renewed = Instant::now();
+                        leases = after.leases;
+                    } else if after.leases && !leases {
+                        renewed = Instant::now();
+                        leases = true;
+                    }
+                    // First whoever waits, then other processes.
+                    jobs.into_iter().for_each(|job| job.tell(Ok(())));
+                    after.rings.iter().for_each(|agent| self.ringer.ring(agent));
+                }
+                Err(fault) => {
+                    synchronous = None;
+                    renewed = Instant::now();
+                    let error = fault.at(&self.path);
+                    if jobs.is_empty() {
+                        tracing::error!(%error, "mail cannot be written");
+                    }
+                    jobs.into_iter().for_each(|job| job.tell(Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    /// One transaction, of `jobs` and what else is queued: all of it or nothing.
+    fn batch(
+        &mut self,
+        queue: &Receiver<Box<dyn Job>>,
+        jobs: &mut Vec<Box<dyn Job>>,
+        renew: bool,
+        synchronous: &mut Option<Durable>,
+        after: &mut After,
+    ) -> Result<(), Fault> {
+        let pass = self.turnstile.enter()?;
+        // What came while this waited for its turn is done with it.
+        jobs.extend(queue.try_iter().take(BATCH));
+        if files::number_of(&self.path).ok() != Some(self.file) {
+            return Err(Fault::Unusable(
+                "it was replaced or removed while it was open; start again".to_owned(),
+            ));
+        }
+        let durable = match jobs.iter().any(|job| job.durable() == Durable::Now) {
+            true => Durable::Now,
+            false => Durable::Later,
+        };
+        if *synchronous != Some(durable) {
+            let level = if durable == Durable::Now { "FULL" } else { "NORMAL" };
+            self.db.pragma_update(None, "synchronous", level)?;
+            *synchronous = Some(durable);
+        }
+        let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        let now = self.options.clock.now();
+        let mut work = Work {
+            db: &transaction,
+            options: &self.options,
+            now,
+            holder: self.holder,
+            after: &mut *after,
+        };
+        if renew {
+            work.after.leases = mail::renew(&work)?;
+        }
+        for job in jobs {
+            job.run(&mut work)?;
+        }
+        upkeep::if_due(&mut work)?;
+        let claims = match after.claims {
+            0 => None,
+            more => Some(
+                transaction
+                    .prepare_cached("UPDATE mail_store SET claims = claims + ?1 RETURNING claims")?
+                    .query_row([more.cast_signed()], |row| row.get::<_, i64>(0))?,
+            ),
+        };
+        transaction.commit()?;
+        drop(pass);
+        if let Some(claims) = claims {
+            if let Err(error) = self.witness.write(&self.store, claims.cast_unsigned()) {
+                tracing::warn!(%error, "the witness of the replay state could not be written");
+            }
+        }
+        Ok(())
+    }
+}
