@@ -1,11 +1,11 @@
 //! Where decisions are recorded.
 //!
 //! The relay hands an [`Event`] to an [`AuditSink`] for every connection accepted or
-//! refused, every decision and every outcome. Events carry plain text and the shared
+//! refused, every decision and every outcome; the mailbox, for every step of a message. Events carry plain text and the shared
 //! names, never another crate's types, so that a record can be read without the
 //! program that wrote it.
 //!
-//! A sink may fail; the relay then refuses the message, because what cannot be
+//! A sink may fail; the message is then refused, because what cannot be
 //! recorded must not happen.
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sealwire_names::{Fingerprint, PeerId, Refusal};
+use sealwire_names::{AgentId, Fingerprint, PeerId, Refusal};
 
 pub use log::LogSink;
 
@@ -63,6 +63,8 @@ pub enum Event<'a> {
         /// From the decision to the answer.
         duration: Duration,
     },
+    /// Something happened to a message between agents.
+    AgentMessage(&'a AgentMessage<'a>),
 }
 
 /// An accepted connection.
@@ -94,6 +96,45 @@ pub struct Message<'a> {
     /// The request id as JSON; `None` for a notification. Shown only when it is recorded,
     /// so that a sink that keeps nothing costs nothing.
     pub id: Option<&'a dyn fmt::Display>,
+}
+
+/// A message between agents.
+#[derive(Clone, Copy)]
+pub struct AgentMessage<'a> {
+    /// What happened to it.
+    pub step: AgentStep<'a>,
+    /// The agent at whose side it happened.
+    pub agent: &'a AgentId,
+    /// The sender. Where a message was refused before its signature was verified, it is only
+    /// what the message says.
+    pub from: &'a AgentId,
+    /// The agent, agents or group it is for, as far as that could be read.
+    pub to: Option<&'a dyn fmt::Display>,
+    /// Its id, as far as it could be read.
+    pub message_id: Option<&'a dyn fmt::Display>,
+    /// Its type, as far as it could be read.
+    pub message_type: Option<&'a str>,
+}
+
+/// What happened to a message between agents.
+#[derive(Clone, Copy, Debug)]
+pub enum AgentStep<'a> {
+    /// It may be sent; what keeps it from being sent is a refusal that follows.
+    Sent,
+    /// It is genuine, and is handed to the receiving agent.
+    Delivered {
+        /// It was before, and was not acknowledged.
+        again: bool,
+    },
+    /// The receiving agent is done with it.
+    Acknowledged,
+    /// It is genuine, and came too fast: it waits.
+    Deferred {
+        /// How long.
+        wait: Duration,
+    },
+    /// It is not sent, or not delivered.
+    Refused(&'a Refusal),
 }
 
 /// How a call ended.

@@ -1,6 +1,6 @@
 use tracing::{debug, info, warn};
 
-use crate::{AuditSink, Connection, Event, Message};
+use crate::{AgentMessage, AgentStep, AuditSink, Connection, Event, Message};
 
 /// Writes events to the program's log, under the target `audit`.
 ///
@@ -49,6 +49,7 @@ impl AuditSink for LogSink {
                 duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
                 "answered"
             ),
+            Event::AgentMessage(message) => log_agent_message(message),
         }
         Ok(())
     }
@@ -76,4 +77,24 @@ fn log_message(what: &'static str, message: &Message<'_>) {
         id = message.id.map(tracing::field::display),
         "{what}"
     );
+}
+
+fn log_agent_message(message: &AgentMessage<'_>) {
+    let AgentMessage { agent, from, message_type, .. } = *message;
+    let to = message.to.map(tracing::field::display);
+    let message_id = message.message_id.map(tracing::field::display);
+    macro_rules! log {
+        ($level:ident, $text:literal $(, $($field:tt)+)?) => {
+            $level!(target: "audit", %agent, %from, to, message_id, message_type, $($($field)+,)? $text)
+        };
+    }
+    match message.step {
+        AgentStep::Refused(refusal) => {
+            log!(warn, "agent message refused", code = %refusal.code, reason = refusal.reason);
+        }
+        AgentStep::Deferred { wait } => log!(info, "agent message deferred", wait = ?wait),
+        AgentStep::Sent => log!(debug, "agent message sent"),
+        AgentStep::Delivered { again } => log!(debug, "agent message delivered", again),
+        AgentStep::Acknowledged => log!(debug, "agent message acknowledged"),
+    }
 }

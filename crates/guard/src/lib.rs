@@ -21,6 +21,10 @@
 //!
 //! Deny is the default: what nothing lists has level 3.
 //!
+//! # Agents
+//!
+//! Messages between agents are decided by a [`TrustMatrix`]: who may write to whom.
+//!
 //! # Cost
 //!
 //! A decision that allows allocates nothing, and costs the same with ten rules or ten
@@ -62,6 +66,7 @@ mod policy;
 mod review;
 mod table;
 mod trie;
+mod trust;
 
 pub use explain::{Explanation, Missing};
 pub use gate::{AllowAuthenticated, Decision, DenyAll, Direction, Gate, Principal, Request};
@@ -73,3 +78,4 @@ pub use policy::{
 };
 pub use review::{Remark, RemarkKind};
 pub use table::Table;
+pub use trust::{Partners, Power, TrustMatrix};

@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use sealwire_envelope::SealError;
 use sealwire_names::Refusal;
 
 /// Why a transport did not do what it was asked.
@@ -23,6 +25,9 @@ pub enum TransportError {
         /// What is wrong, and what to do where that is known.
         problem: Arc<str>,
     },
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
     /// The transport has been closed, or its writer died.
     #[error("the mailbox is closed")]
     Closed,
@@ -34,6 +39,41 @@ impl TransportError {
         match self {
             Self::Refused(refusal) => Some(refusal),
             _ => None,
+        }
+    }
+}
+
+/// Why a message was not sent, received or acknowledged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// It may not be: an unknown agent, the trust matrix, a full mailbox.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// This agent sends faster than it may. Nothing was sent.
+    #[error("{agent} sends faster than its rate allows; try again in {wait:?}")]
+    TooFast {
+        /// This agent.
+        agent: sealwire_names::AgentId,
+        /// How long until it may send again.
+        wait: Duration,
+    },
+    /// It could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// It could not be recorded, and so it may not happen.
+    #[error("the audit log cannot be written: {0}")]
+    Audit(std::io::Error),
+    /// The transport failed.
+    #[error(transparent)]
+    Transport(TransportError),
+}
+
+impl From<TransportError> for ChannelError {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Refused(refusal) => Self::Refused(refusal),
+            error => Self::Transport(error),
         }
     }
 }

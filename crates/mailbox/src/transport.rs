@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealwire_envelope::{KeyId, MessageId, SecureAgentMessage, TimeRule};
 use sealwire_names::{AgentId, Refusal, Timestamp};
 use tokio::sync::watch;
 
@@ -23,9 +24,10 @@ use crate::TransportError;
 ///    expires. Or [`release`](Self::release): it will be taken again. Or
 ///    [`bury`](Self::bury): it is a dead letter.
 ///
-/// Everything here may be called from many tasks at once. Dropping a future does not undo what
-/// it has begun.
-pub trait Transport: Send + Sync + 'static {
+/// A transport is a handle: clones are the same transport. Everything here may be called from
+/// many tasks at once. Dropping a future does not undo what it has begun, except that nothing
+/// stays on lease to nobody.
+pub trait Transport: Clone + Send + Sync + 'static {
     /// Keeps a message for its receivers, for all of them or for none. When this returns `Ok`,
     /// it is as durable as this transport makes anything.
     ///
@@ -46,8 +48,7 @@ pub trait Transport: Send + Sync + 'static {
         most: usize,
     ) -> impl Future<Output = Result<Round, TransportError>> + Send;
 
-    /// Records that a verified message is being delivered, unless it was before. `label` is what
-    /// its signature covers.
+    /// Records that a verified message is being delivered, unless it was before.
     ///
     /// # Errors
     /// `message_replayed` if another message with this id was delivered; `replay_state_lost` if
@@ -55,7 +56,7 @@ pub trait Transport: Send + Sync + 'static {
     fn deliver(
         &self,
         lease: &Lease,
-        label: &Label,
+        message: &SecureAgentMessage,
     ) -> impl Future<Output = Result<Delivered, TransportError>> + Send;
 
     /// Removes a delivered message for good.
@@ -88,6 +89,12 @@ pub trait Transport: Send + Sync + 'static {
     /// As [`release`](Self::release), at once and without waiting: for what is dropped.
     fn abandon(&self, lease: &Lease);
 
+    /// Which times of issue are accepted: what the replay state can tell.
+    fn times(&self) -> TimeRule;
+
+    /// What time it is for those who use this transport.
+    fn now(&self) -> Timestamp;
+
     /// Rings when there may be something to take for `agent`.
     fn bell(&self, agent: &AgentId) -> Bell;
 
@@ -107,30 +114,42 @@ pub trait Transport: Send + Sync + 'static {
 /// A sealed message and where it goes.
 #[derive(Clone, Debug)]
 pub struct Letter {
-    /// The bytes, exactly as signed.
-    pub bytes: Arc<[u8]>,
+    /// The message; its bytes are kept exactly as they were signed.
+    pub message: SecureAgentMessage,
     /// Who is to get it: one, or each member of a group.
     pub to: Vec<AgentId>,
-    /// What is readable of it.
-    pub label: Label,
 }
 
-/// What a transport reads of a message. From a store it is a claim of whoever put it there; the
-/// one that counts is made of the head whose signature was verified.
+/// What a transport reads of a message. From a store it is a claim of whoever put it there: it
+/// orders the mail, and nothing else. What counts is in the message whose signature holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     /// The sender.
     pub from: AgentId,
     /// The sender's signing key.
-    pub key: [u8; 32],
+    pub key: KeyId,
     /// The message's id, chosen by the sender.
-    pub message_id: [u8; 16],
+    pub message_id: MessageId,
     /// The more, the earlier.
     pub priority: u8,
     /// When it was made.
     pub issued: Timestamp,
     /// When it is of no use any more.
     pub expires: Timestamp,
+}
+
+impl Label {
+    /// What the message says.
+    pub fn of(message: &SecureAgentMessage) -> Self {
+        Self {
+            from: message.from.clone(),
+            key: message.sender_kid,
+            message_id: message.metadata.message_id,
+            priority: message.metadata.priority,
+            issued: message.timestamp,
+            expires: message.expires,
+        }
+    }
 }
 
 /// What [`Transport::take`] found.
@@ -186,7 +205,7 @@ pub struct Delivered {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stream {
     /// The signing key.
-    pub key: [u8; 32],
+    pub key: KeyId,
     /// A digest of the audience.
     pub audience: [u8; 32],
 }
@@ -231,4 +250,10 @@ impl Bell {
         })
         .await;
     }
+}
+
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], TransportError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_unspecified| TransportError::Randomness)?;
+    Ok(bytes)
 }

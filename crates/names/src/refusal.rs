@@ -194,6 +194,8 @@ codes! {
     CekCommitment => "cek_commitment",
     /// The content is not what was sealed under this header.
     ContentInvalid => "content_invalid",
+    /// No key of the receiver is known that is valid now.
+    RecipientUnknown => "recipient_unknown",
     /// No rate is registered for the agent.
     AgentNotRegistered => "agent_not_registered",
     /// The agent sends more than its rate.

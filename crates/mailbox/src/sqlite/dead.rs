@@ -1,6 +1,7 @@
 //! Messages that cannot be delivered, and how messages end.
 
 use rusqlite::OptionalExtension;
+use sealwire_envelope::MessageId;
 use sealwire_names::{AgentId, Refusal, Timestamp};
 
 use super::schema::DEAD;
@@ -19,7 +20,7 @@ pub struct DeadLetter {
     /// Who put it there; not verified.
     pub from: AgentId,
     /// Its id; not verified.
-    pub message_id: [u8; 16],
+    pub message_id: MessageId,
     /// How many bytes it has.
     pub size: u64,
     /// Since when it is dead.
@@ -40,7 +41,7 @@ pub(super) fn list(work: &Work<'_>, agent: Option<&AgentId>) -> Result<Vec<DeadL
             number: row.get(0)?,
             agent: mail::agent(row, 1)?,
             from: mail::agent(row, 2)?,
-            message_id: row.get(3)?,
+            message_id: MessageId::from_bytes(row.get(3)?),
             size: row.get::<_, i64>(4)?.cast_unsigned(),
             since: Timestamp::from_unix_millis(row.get(5)?),
             code: row.get(6)?,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Row};
+use sealwire_envelope::{KeyId, MessageId};
 use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
 use super::schema::{HELD, WAITING};
@@ -15,7 +16,7 @@ pub(super) fn put(
     work: &mut Work<'_>,
     letter: &Letter,
 ) -> Result<Result<(), TransportError>, Fault> {
-    let size = letter.bytes.len() as u64;
+    let size = letter.message.as_bytes().len() as u64;
     if let Err(refusal) = acceptable(work, letter, size)? {
         return Ok(Err(refusal.into()));
     }
@@ -25,11 +26,11 @@ pub(super) fn put(
         _ => {
             work.db
                 .prepare_cached("INSERT INTO mail_body (bytes) VALUES (?1)")?
-                .execute([&*letter.bytes])?;
+                .execute([letter.message.as_bytes()])?;
             Some(work.db.last_insert_rowid())
         }
     };
-    let label = &letter.label;
+    let label = Label::of(&letter.message);
     for agent in &letter.to {
         work.db
             .prepare_cached(
@@ -44,10 +45,10 @@ pub(super) fn put(
                 label.issued.unix_millis(),
                 label.expires.unix_millis(),
                 size.cast_signed(),
-                &label.key,
-                &label.message_id,
+                label.key.as_bytes(),
+                label.message_id.as_bytes(),
                 body,
-                body.is_none().then_some(&*letter.bytes),
+                body.is_none().then_some(letter.message.as_bytes()),
             ))?;
         work.db
             .prepare_cached(
@@ -63,7 +64,7 @@ pub(super) fn put(
 
 fn acceptable(work: &Work<'_>, letter: &Letter, size: u64) -> Result<Result<(), Refusal>, Fault> {
     let options = work.options;
-    if let Err(refusal) = replay::check_lifetime(work, letter.label.expires) {
+    if let Err(refusal) = replay::check_lifetime(work, letter.message.expires) {
         return Ok(Err(refusal));
     }
     let mut used =
@@ -228,8 +229,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         priority: row.get(2)?,
         issued: Timestamp::from_unix_millis(row.get(3)?),
         expires: Timestamp::from_unix_millis(row.get(4)?),
-        key: row.get(7)?,
-        message_id: row.get(8)?,
+        key: KeyId::from_bytes(row.get(7)?),
+        message_id: MessageId::from_bytes(row.get(8)?),
     };
     let bytes = row.get_ref(9)?.as_blob()?.into();
     Ok(Record { id: row.get(0)?, takes: row.get(5)?, deliveries: row.get(6)?, label, bytes })

@@ -15,8 +15,9 @@ mod witness;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use sealwire_envelope::{SecureAgentMessage, TimeRule};
 use sealwire_names::{AgentId, Refusal, Timestamp};
 
 use self::bells::Bells;
@@ -43,9 +44,17 @@ pub use self::options::SqliteOptions;
 ///   acceptable again.
 ///
 /// It must be on a local file system; SQLite's shared memory and the locks need one.
+///
+/// A handle; clones share the connection. It is closed with the last of them.
+#[derive(Clone)]
 pub struct SqliteTransport {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     writer: Writer,
     bells: Bells,
+    options: SqliteOptions,
 }
 
 impl SqliteTransport {
@@ -59,7 +68,8 @@ impl SqliteTransport {
         let opened = || {
             let desk = open::desk(database, &options)?;
             let bells = Bells::new(open::bell_directory(database), options.slowest_look);
-            Ok::<_, Fault>(Self { writer: Writer::spawn(desk)?, bells })
+            let inner = Inner { writer: Writer::spawn(desk)?, bells, options: options.clone() };
+            Ok::<_, Fault>(Self { inner: Arc::new(inner) })
         };
         opened().map_err(|fault| fault.at(database))
     }
@@ -72,7 +82,7 @@ impl SqliteTransport {
         &self,
         agent: Option<AgentId>,
     ) -> Result<Vec<DeadLetter>, TransportError> {
-        self.writer.run(Durable::Later, move |work| dead::list(work, agent.as_ref())).await
+        self.inner.writer.run(Durable::Later, move |work| dead::list(work, agent.as_ref())).await
     }
 
     /// Lets a dead letter be delivered after all: everything is checked again, except that it
@@ -81,7 +91,7 @@ impl SqliteTransport {
     /// # Errors
     /// If the database cannot be written.
     pub async fn release_dead_letter(&self, number: i64) -> Result<bool, TransportError> {
-        self.writer.run(Durable::Now, move |work| dead::release(work, number)).await
+        self.inner.writer.run(Durable::Now, move |work| dead::release(work, number)).await
     }
 
     /// Removes a dead letter for good. Returns whether there was one.
@@ -89,7 +99,7 @@ impl SqliteTransport {
     /// # Errors
     /// If the database cannot be written.
     pub async fn remove_dead_letter(&self, number: i64) -> Result<bool, TransportError> {
-        self.writer.run(Durable::Now, move |work| dead::remove(work, number)).await
+        self.inner.writer.run(Durable::Now, move |work| dead::remove(work, number)).await
     }
 
     /// How many messages wait for an agent, on lease or not.
@@ -97,48 +107,81 @@ impl SqliteTransport {
     /// # Errors
     /// If the database cannot be read.
     pub async fn waiting(&self, agent: AgentId) -> Result<u64, TransportError> {
-        self.writer.run(Durable::Later, move |work| mail::waiting(work, &agent)).await
+        self.inner.writer.run(Durable::Later, move |work| mail::waiting(work, &agent)).await
     }
 }
 
 impl Transport for SqliteTransport {
     async fn put(&self, letter: Letter) -> Result<(), TransportError> {
-        self.writer.run(Durable::Now, move |work| mail::put(work, &letter)).await?
+        self.inner.writer.run(Durable::Now, move |work| mail::put(work, &letter)).await?
     }
 
     async fn take(&self, agent: &AgentId, most: usize) -> Result<Round, TransportError> {
         let agent = agent.clone();
-        self.writer.run(Durable::Later, move |work| mail::take(work, &agent, most)).await
+        let mut cancelled =
+            GiveBack { writer: &self.inner.writer, taken: Arc::default(), armed: true };
+        let taken = Arc::clone(&cancelled.taken);
+        let round = self
+            .inner
+            .writer
+            .run(Durable::Later, move |work| {
+                let round = mail::take(work, &agent, most)?;
+                let leases = round.taken.iter().map(|taken| taken.lease.clone());
+                // Of two jobs, one runs after the other.
+                taken.lock().unwrap_or_else(PoisonError::into_inner).extend(leases);
+                Ok(round)
+            })
+            .await;
+        cancelled.armed = false;
+        round
     }
 
-    async fn deliver(&self, lease: &Lease, label: &Label) -> Result<Delivered, TransportError> {
-        let (lease, label) = (lease.clone(), label.clone());
-        self.writer.run(Durable::Now, move |work| replay::deliver(work, &lease, &label)).await?
+    async fn deliver(
+        &self,
+        lease: &Lease,
+        message: &SecureAgentMessage,
+    ) -> Result<Delivered, TransportError> {
+        let (lease, label) = (lease.clone(), Label::of(message));
+        self.inner
+            .writer
+            .run(Durable::Now, move |work| replay::deliver(work, &lease, &label))
+            .await?
     }
 
     async fn acknowledge(&self, lease: &Lease) -> Result<(), TransportError> {
         let lease = lease.clone();
-        self.writer.run(Durable::Now, move |work| replay::acknowledge(work, &lease)).await?
+        self.inner.writer.run(Durable::Now, move |work| replay::acknowledge(work, &lease)).await?
     }
 
     async fn release(&self, lease: &Lease, due: Timestamp) -> Result<(), TransportError> {
         let lease = lease.clone();
-        self.writer.run(Durable::Later, move |work| mail::release(work, &lease, due)).await?
+        self.inner.writer.run(Durable::Later, move |work| mail::release(work, &lease, due)).await?
     }
 
     async fn bury(&self, lease: &Lease, reason: Refusal) -> Result<(), TransportError> {
         let lease = lease.clone();
-        self.writer.run(Durable::Now, move |work| dead::bury_leased(work, &lease, &reason)).await?
+        self.inner
+            .writer
+            .run(Durable::Now, move |work| dead::bury_leased(work, &lease, &reason))
+            .await?
     }
 
     fn abandon(&self, lease: &Lease) {
         let lease = lease.clone();
         // Whether it was lost meanwhile is no matter now.
-        self.writer.post(move |work| mail::release(work, &lease, work.now).map(drop));
+        self.inner.writer.post(move |work| mail::release(work, &lease, work.now).map(drop));
+    }
+
+    fn times(&self) -> TimeRule {
+        TimeRule::UntilExpiry { tolerance: self.inner.options.clock_tolerance }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.options.clock.now()
     }
 
     fn bell(&self, agent: &AgentId) -> Bell {
-        self.bells.of(agent)
+        self.inner.bells.of(agent)
     }
 
     async fn number(
@@ -148,9 +191,30 @@ impl Transport for SqliteTransport {
         expires: Timestamp,
     ) -> Result<Numbers, TransportError> {
         // Not on disk before the message that carries one of them is.
-        self.writer
+        self.inner
+            .writer
             .run(Durable::Later, move |work| numbers::lease(work, &stream, count, expires))
             .await
+    }
+}
+
+/// Whoever took may be gone before he hears what: then nobody else would ever give it back, as
+/// this process renews its leases.
+struct GiveBack<'a> {
+    writer: &'a Writer,
+    taken: Arc<Mutex<Vec<Lease>>>,
+    armed: bool,
+}
+
+impl Drop for GiveBack<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            let taken = Arc::clone(&self.taken);
+            self.writer.post(move |work| {
+                let leases = taken.lock().unwrap_or_else(PoisonError::into_inner);
+                leases.iter().try_for_each(|lease| mail::release(work, lease, work.now).map(drop))
+            });
+        }
     }
 }
 
@@ -160,6 +224,7 @@ enum Fault {
     Sqlite(rusqlite::Error),
     Io(std::io::Error),
     Unusable(String),
+    Other(TransportError),
 }
 
 impl Fault {
@@ -177,6 +242,7 @@ impl Fault {
             },
             Self::Io(error) => error.to_string().into(),
             Self::Unusable(problem) => problem.into(),
+            Self::Other(error) => return error,
         };
         TransportError::Store { path: path.to_owned(), problem }
     }
@@ -191,5 +257,11 @@ impl From<rusqlite::Error> for Fault {
 impl From<std::io::Error> for Fault {
     fn from(error: std::io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+impl From<TransportError> for Fault {
+    fn from(error: TransportError) -> Self {
+        Self::Other(error)
     }
 }

@@ -3,8 +3,9 @@
 use rusqlite::OptionalExtension;
 use sealwire_names::Timestamp;
 
+use super::Fault;
 use super::writer::Work;
-use super::{Fault, open};
+use crate::transport::random;
 use crate::{Numbers, Stream};
 
 /// Most audiences that one key counts for at a time.
@@ -21,14 +22,14 @@ pub(super) fn lease(
     let known: Option<(i64, i64)> = work
         .db
         .prepare_cached("SELECT epoch, next FROM mail_numbers WHERE key = ?1 AND audience = ?2")?
-        .query_row((&stream.key, &stream.audience), |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row((stream.key.as_bytes(), &stream.audience), |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let known = known.filter(|(_, next)| next.checked_add(count.into()).is_some());
     let (epoch, first) = match known {
         Some(known) => known,
         None => {
             make_room(work, stream)?;
-            (i64::from_ne_bytes(open::random()?), 0)
+            (i64::from_ne_bytes(random()?), 0)
         }
     };
     work.db
@@ -39,7 +40,7 @@ pub(super) fn lease(
                  expires = max(expires, excluded.expires)",
         )?
         .execute((
-            &stream.key,
+            stream.key.as_bytes(),
             &stream.audience,
             epoch,
             first + i64::from(count),
@@ -54,14 +55,14 @@ fn make_room(work: &Work<'_>, stream: &Stream) -> Result<(), Fault> {
     let streams: i64 = work
         .db
         .prepare_cached("SELECT count(*) FROM mail_numbers WHERE key = ?1")?
-        .query_row([&stream.key], |row| row.get(0))?;
+        .query_row([stream.key.as_bytes()], |row| row.get(0))?;
     if streams >= MAX_STREAMS {
         work.db
             .prepare_cached(
                 "DELETE FROM mail_numbers WHERE key = ?1 AND audience =
                      (SELECT audience FROM mail_numbers WHERE key = ?1 ORDER BY expires LIMIT 1)",
             )?
-            .execute([&stream.key])?;
+            .execute([stream.key.as_bytes()])?;
     }
     Ok(())
 }

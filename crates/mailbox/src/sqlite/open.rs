@@ -14,6 +14,7 @@ use super::witness::{Testimony, Witness};
 use super::writer::Desk;
 use super::{Fault, SqliteOptions, files};
 use crate::clock::after;
+use crate::transport::random;
 
 /// Only against programs that do not queue at the turnstile.
 const BUSY: Duration = Duration::from_secs(30);
@@ -111,7 +112,7 @@ fn recognise(
         None => "its witness is missing",
     };
     let store = random()?;
-    lose(db, options.clock.now(), &store, file, options.max_future_skew)?;
+    lose(db, options.clock.now(), &store, file, options.clock_tolerance)?;
     witness.establish(&store, claims)?;
     tracing::warn!(
         "the mailbox has lost its replay state: {why}; what waited in it is now dead letters \
@@ -148,11 +149,4 @@ fn lose(
         (store, file, lost),
     )?;
     Ok(())
-}
-
-pub(super) fn random<const N: usize>() -> Result<[u8; N], Fault> {
-    let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_unspecified| Fault::Unusable("the system gives no randomness".to_owned()))?;
-    Ok(bytes)
 }

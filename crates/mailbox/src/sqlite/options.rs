@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use sealwire_envelope::MAX_TTL;
+
 use crate::Clock;
 
 /// Limits of a mailbox file. Every process that opens the file should have the same.
@@ -8,7 +10,7 @@ use crate::Clock;
 pub struct SqliteOptions {
     /// How long mail may wait. A message that is to expire later is refused, so that this also
     /// bounds how long message ids are remembered. Dead letters stay as long again. Default:
-    /// 7 days.
+    /// [`MAX_TTL`].
     pub retention: Duration,
     /// Most messages that wait for one agent. Default: 10,000.
     pub max_messages: u64,
@@ -24,8 +26,8 @@ pub struct SqliteOptions {
     /// leases by itself, however long it takes. Default: 15 s.
     pub lease: Duration,
     /// How far senders' clocks may be ahead of ours. After the loss of the replay state,
-    /// messages made up to this long afterwards are dead letters, too. Default: 10 s.
-    pub max_future_skew: Duration,
+    /// messages made up to this long afterwards are dead letters, too. Default: 300 s.
+    pub clock_tolerance: Duration,
     /// The longest time between two looks of a waiting receiver, for the case that a sender was
     /// killed between the commit and ringing the bell. Default: 5 s.
     pub slowest_look: Duration,
@@ -36,13 +38,13 @@ pub struct SqliteOptions {
 impl Default for SqliteOptions {
     fn default() -> Self {
         Self {
-            retention: Duration::from_secs(7 * 24 * 3600),
+            retention: MAX_TTL,
             max_messages: 10_000,
             max_bytes: 256 << 20,
             max_dead: 1_000,
             max_deliveries: 20,
             lease: Duration::from_secs(15),
-            max_future_skew: Duration::from_secs(10),
+            clock_tolerance: Duration::from_secs(300),
             slowest_look: Duration::from_secs(5),
             clock: Clock::system(),
         }

@@ -22,7 +22,9 @@ pub(super) fn look(
         .prepare_cached(
             "SELECT record FROM mail_replay WHERE agent = ?1 AND key = ?2 AND message_id = ?3",
         )?
-        .query_row((agent.as_str(), &label.key, &label.message_id), |row| row.get(0))
+        .query_row((agent.as_str(), label.key.as_bytes(), label.message_id.as_bytes()), |row| {
+            row.get(0)
+        })
         .optional()?;
     Ok(match known {
         None => Seen::Never,
@@ -60,8 +62,8 @@ pub(super) fn deliver(
             )?
             .execute((
                 lease.agent.as_str(),
-                &label.key,
-                &label.message_id,
+                label.key.as_bytes(),
+                label.message_id.as_bytes(),
                 label.expires.unix_millis(),
                 lease.record,
             ))?;
@@ -73,7 +75,7 @@ pub(super) fn deliver(
             "UPDATE mail_record SET deliveries = deliveries + 1, key = ?2, message_id = ?3
              WHERE id = ?1",
         )?
-        .execute((lease.record, &label.key, &label.message_id))?;
+        .execute((lease.record, label.key.as_bytes(), label.message_id.as_bytes()))?;
     Ok(Ok(Delivered { redelivered }))
 }
 
@@ -110,7 +112,7 @@ fn can_be_new(work: &Work<'_>, lease: &Lease, label: &Label) -> Result<Result<()
 /// Ids are remembered until messages expire: that must be a bounded time.
 pub(super) fn check_lifetime(work: &Work<'_>, expires: Timestamp) -> Result<(), Refusal> {
     let options = work.options;
-    let last = after(after(work.now, options.retention), options.max_future_skew);
+    let last = after(after(work.now, options.retention), options.clock_tolerance);
     if expires <= last {
         return Ok(());
     }

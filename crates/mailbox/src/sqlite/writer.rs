@@ -257,10 +257,10 @@ impl Desk {
         };
         transaction.commit()?;
         drop(pass);
-        if let Some(claims) = claims {
-            if let Err(error) = self.witness.write(&self.store, claims.cast_unsigned()) {
-                tracing::warn!(%error, "the witness of the replay state could not be written");
-            }
+        if let Some(claims) = claims
+            && let Err(error) = self.witness.write(&self.store, claims.cast_unsigned())
+        {
+            tracing::warn!(%error, "the witness of the replay state could not be written");
         }
         Ok(())
     }
