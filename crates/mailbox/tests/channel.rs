@@ -1,4 +1,5 @@
 //! Agents that write to each other through a channel, over both transports.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
