@@ -226,6 +226,9 @@ fn pump(
                 tracing::warn!("an error answer is dropped: the peer reads none");
             }
             Verdict::Answer(answer) => answers.push(answer),
+            Verdict::Substitute(answer) if answer.len() > limit => {
+                sink.send(&conversation.too_large(&answer));
+            }
             Verdict::Substitute(answer) => sink.send(&answer),
             Verdict::Forward | Verdict::Drop => {}
         }

@@ -11,6 +11,7 @@ use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 use crate::in_flight::{Call, InFlight, Target};
 use crate::message::{ErrorCode, Head, Parser, Rejected, RequestId, error_answer};
 use crate::opening::{INITIALIZE, INITIALIZED, Opening, Replay};
+use crate::results::{self, Passage, Wire};
 use crate::throttle::Throttle;
 
 /// Longest part of a name or URI that is kept or logged with a refusal, in bytes.
@@ -161,8 +162,9 @@ impl Conversation {
                     }
                 }
             }
-            Ok(Head::Response { id, is_error }) => {
-                let verdict = self.judge_response(direction, id.as_ref(), is_error, now.monotonic);
+            Ok(Head::Response { id, is_error, asks }) => {
+                let verdict =
+                    self.judge_response(direction, id.as_ref(), is_error, (message, asks), now);
                 if direction == Direction::ToClient && verdict == Verdict::Forward {
                     let id = id.as_ref();
                     self.opened(|opening| {
@@ -188,6 +190,14 @@ impl Conversation {
         let reason = format!("a message of more than {limit} bytes");
         let refusal = Refusal::new(RefusalCode::MessageTooLarge, reason);
         self.reject(direction, &self.parser.recover(prefix, suffix, refusal), now.monotonic)
+    }
+
+    /// What is told in place of `answer`, which is of our own making and beyond the limit of
+    /// whoever waits for it.
+    pub(crate) fn too_large(&self, answer: &[u8]) -> Vec<u8> {
+        let refusal = Refusal::new(RefusalCode::MessageTooLarge, "an answer beyond the limit");
+        let rejected = self.parser.recover(answer, b"", refusal);
+        self::answer(rejected.id.as_ref(), &rejected.refusal)
     }
 
     /// Gives up the requests that the client waits for and that `which` picks, and returns
@@ -268,17 +278,16 @@ impl Conversation {
         subject: Option<&str>,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let request = Request {
-            peer: self.peer.as_ref().map_or(Principal::Local, Principal::Peer),
-            server: &self.server,
-            direction,
-            method,
-            subject,
-        };
+        let request =
+            Request { peer: self.principal(), server: &self.server, direction, method, subject };
         match self.gate.decide(&request, now) {
             Decision::Allow => Ok(()),
             Decision::Deny(refusal) => Err(refusal),
         }
+    }
+
+    fn principal(&self) -> Principal<'_> {
+        self.peer.as_ref().map_or(Principal::Local, Principal::Peer)
     }
 
     fn record_allowed(
@@ -301,22 +310,41 @@ impl Conversation {
         direction: Direction,
         id: Option<&RequestId>,
         is_error: bool,
-        now: Instant,
+        (message, asks): (&[u8], bool),
+        now: Now,
     ) -> Verdict {
         let waiting = self.waiting_for(direction);
         let Some((id, call)) = id.and_then(|id| Some((id, waiting.answered(id)?))) else {
             let reason = "no request waits for this answer";
             let refusal = Refusal::new(RefusalCode::ResponseUnexpected, reason);
-            self.log_malformed(direction, id, &refusal, now);
+            self.log_malformed(direction, id, &refusal, now.monotonic);
             return Verdict::Drop;
         };
         if call.is_orphaned() {
             tracing::debug!(%id, "the answer comes after the end of the server that asked");
             return Verdict::Drop;
         }
-        let result = if is_error { CallResult::Error } else { CallResult::Result };
-        self.record_outcome(opposite(direction), id, &call, result, now);
-        Verdict::Forward
+        let mut result = if is_error { CallResult::Error } else { CallResult::Result };
+        let mut verdict = Verdict::Forward;
+        if direction == Direction::ToClient && !is_error {
+            let wire = Wire { peer: self.principal(), server: &self.server, gate: &*self.gate };
+            match results::judge(wire, &call.target.method, asks, message, now.wall) {
+                Passage::Whole => {}
+                Passage::Part(part) => verdict = Verdict::Substitute(part),
+                Passage::Malformed(refusal) => {
+                    self.log_malformed(direction, Some(id), &refusal, now.monotonic);
+                    verdict = Verdict::Substitute(answer(Some(id), &refusal));
+                    result = CallResult::Unanswered;
+                }
+                Passage::Denied(method, refusal) => {
+                    self.log_refusal(direction, Some(id), &method, None, &refusal);
+                    verdict = Verdict::Substitute(answer(Some(id), &refusal));
+                    result = CallResult::Unanswered;
+                }
+            }
+        }
+        self.record_outcome(opposite(direction), id, &call, result, now.monotonic);
+        verdict
     }
 
     fn reject(&mut self, direction: Direction, rejected: &Rejected, now: Instant) -> Verdict {

@@ -12,7 +12,8 @@
 //!    own gate: it does not trust what the connecting side let pass.
 //! 5. The bytes go to the standard input of the server's process, which belongs to this
 //!    conversation alone.
-//! 6. The answer travels back in the same way and passes because its id is in flight.
+//! 6. The answer travels back in the same way and passes because its id is in flight. Of a
+//!    list, the client sees what it may use.
 //!
 //! # What is promised
 //!
@@ -45,6 +46,7 @@ pub mod link;
 pub mod message;
 mod opening;
 mod reopen;
+mod results;
 mod serve;
 #[cfg(unix)]
 mod stdio;

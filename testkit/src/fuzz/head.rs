@@ -60,7 +60,7 @@ fn prefixes(length: usize) -> impl Iterator<Item = usize> {
 fn answers_under_the_same_id(parser: Parser, id: &RequestId) {
     let answer = error_answer(Some(id), ErrorCode::Refused, "no", "not_authorized");
     match parser.parse(&answer) {
-        Ok(Head::Response { id: Some(again), is_error: true }) => assert_eq!(again, *id),
+        Ok(Head::Response { id: Some(again), is_error: true, .. }) => assert_eq!(again, *id),
         other => panic!("{}: {other:?}", answer.escape_ascii()),
     }
 }
@@ -77,7 +77,7 @@ fn compare(ours: &Head<'_>, theirs: &Top) {
             assert_eq!(params.subject.as_deref(), theirs.subject());
             assert!(theirs.id.is_none(), "a notification with an id: {:?}", theirs.id);
         }
-        Head::Response { id, is_error } => {
+        Head::Response { id, is_error, .. } => {
             assert!(theirs.method.is_none(), "an answer with a method");
             assert_eq!((*is_error, !is_error), (theirs.error.is_some(), theirs.result.is_some()));
             match (id, &theirs.id) {

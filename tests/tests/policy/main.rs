@@ -3,6 +3,7 @@
 
 mod commands;
 mod decisions;
+mod hostile;
 
 use std::fs;
 

@@ -1,6 +1,7 @@
 use sealwire_names::{Refusal, RefusalCode};
 
 use super::RequestId;
+use super::listing::{INPUT_REQUESTS, reads_as};
 use super::scan::{MAX_DEPTH, Scanner, SyntaxError, Text};
 use super::tail::last_id;
 
@@ -78,6 +79,8 @@ pub enum Head<'a> {
         id: Option<RequestId>,
         /// Whether it carries `error` rather than `result`.
         is_error: bool,
+        /// Whether the result asks the client for input, as some reader would understand it.
+        asks: bool,
     },
 }
 
@@ -177,6 +180,7 @@ struct Draft<'a> {
     id: Option<&'a str>,
     method: Option<Text<'a>>,
     params: ParamsDraft<'a>,
+    asks: bool,
     ambiguous: Option<String>,
 }
 
@@ -215,6 +219,7 @@ impl<'a> Draft<'a> {
                 ID => self.id = Some(scanner.value()?),
                 METHOD if scanner.peek() == b'"' => self.method = Some(scanner.string()?),
                 PARAMS => self.read_params(scanner)?,
+                RESULT if scanner.peek() == b'{' => self.read_result(scanner)?,
                 _ => drop(scanner.value()?),
             }
         }
@@ -255,6 +260,22 @@ impl<'a> Draft<'a> {
                 }
                 _ => drop(scanner.value()?),
             }
+        }
+        Ok(())
+    }
+
+    /// Of a result no more than whether it asks for input is looked at here.
+    fn read_result(&mut self, scanner: &mut Scanner<'a>) -> Result<(), SyntaxError> {
+        scanner.enter_object()?;
+        let mut first = true;
+        while let Some(member) = scanner.member(first)? {
+            first = false;
+            self.asks |= match member.is_escaped() {
+                false => reads_as(member.raw(), INPUT_REQUESTS),
+                // A lone surrogate folds to no ASCII letter.
+                true => member.decode().is_some_and(|name| reads_as(&name, INPUT_REQUESTS)),
+            };
+            scanner.value()?;
         }
         Ok(())
     }
@@ -313,7 +334,7 @@ impl<'a> Draft<'a> {
             if !self.seen[ID] || (id.is_none() && !is_error) {
                 return Err("a result needs an id");
             }
-            return Ok(Head::Response { id, is_error });
+            return Ok(Head::Response { id, is_error, asks: self.asks });
         }
         if is_error || self.seen[RESULT] {
             return Err("it has both method and result or error");
@@ -379,7 +400,7 @@ fn classify(member: &Text<'_>, names: &[&str]) -> Option<(usize, bool)> {
 
 /// Simple case folding onto ASCII. Besides the capitals, two other characters fold to
 /// ASCII letters (Unicode CaseFolding.txt): U+017F to `s` and U+212A to `k`.
-fn fold(character: char) -> char {
+pub(super) fn fold(character: char) -> char {
     match character {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',

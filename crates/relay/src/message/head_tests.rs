@@ -28,11 +28,11 @@ fn tells_the_three_kinds_apart() {
     assert_eq!(params.cancelled.unwrap().to_string(), "\"a\"");
     assert_eq!(
         parse(r#"{"jsonrpc":"2.0","id":7,"result":{"id":8}}"#).unwrap(),
-        Head::Response { id: Some(RequestId::Integer(7)), is_error: false }
+        Head::Response { id: Some(RequestId::Integer(7)), is_error: false, asks: false }
     );
     assert_eq!(
         parse(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":""}}"#).unwrap(),
-        Head::Response { id: None, is_error: true }
+        Head::Response { id: None, is_error: true, asks: false }
     );
 }
 

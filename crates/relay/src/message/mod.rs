@@ -7,11 +7,13 @@
 
 mod head;
 mod id;
+mod listing;
 mod reply;
 mod scan;
 mod tail;
 
 pub use head::{Head, Params, Parser, Rejected};
 pub use id::RequestId;
+pub(crate) use listing::{ListKind, Listing};
 pub use reply::{ErrorCode, error_answer};
 pub use scan::{MAX_DEPTH, Text};

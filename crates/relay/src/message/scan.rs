@@ -155,6 +155,41 @@ impl<'a> Scanner<'a> {
         self.name().map(Some)
     }
 
+    /// Takes the `[` that starts an array.
+    pub(crate) fn enter_array(&mut self) -> Result<(), SyntaxError> {
+        if self.peek() != b'[' {
+            return self.fail("an array");
+        }
+        self.push(false);
+        Ok(())
+    }
+
+    /// Whether another element of the array follows, at whose start we then are; else the
+    /// array's `]` has been taken. `first` tells whether none has been read yet.
+    pub(crate) fn element(&mut self, first: bool) -> Result<bool, SyntaxError> {
+        match self.peek() {
+            // An array that goes on after a comma does not end there.
+            b']' => {
+                self.pop();
+                Ok(false)
+            }
+            b',' if !first => {
+                self.position += 1;
+                match self.peek() {
+                    b']' => self.fail("a value"),
+                    _ => Ok(true),
+                }
+            }
+            _ if first => Ok(true),
+            _ => self.fail("',' or ']'"),
+        }
+    }
+
+    /// How many bytes have been read.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
     /// Skips one whole value and returns its text.
     #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<&'a str, SyntaxError> {

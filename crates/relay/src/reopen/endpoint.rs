@@ -121,7 +121,7 @@ impl Endpoint for ServingSide {
                 Incoming::End(ending) => return Some(Incoming::End(ending)),
             }
             match Parser::default().parse(&self.lent) {
-                Ok(Head::Response { id: Some(id), is_error }) if id == replay.id => {
+                Ok(Head::Response { id: Some(id), is_error, .. }) if id == replay.id => {
                     let replay = replay.clone();
                     if self.agree(&replay, is_error) {
                         return Some(Incoming::Message(&self.lent));
