@@ -137,12 +137,6 @@ impl MemoryTransport {
             mailbox.ring();
         })
     }
-
-    fn end(&self, lease: &Lease) -> Result<(), TransportError> {
-        self.held(lease, |_, _| ())?;
-        self.shared.room.notify_waiters();
-        Ok(())
-    }
 }
 
 impl Default for MemoryTransport {
@@ -256,7 +250,15 @@ impl Transport for MemoryTransport {
     }
 
     async fn acknowledge(&self, lease: &Lease) -> Result<(), TransportError> {
-        self.end(lease)
+        let delivered = self.held(lease, |mailbox, entry| {
+            let delivered = entry.delivered;
+            if !delivered {
+                mailbox.held.insert(lease.record, entry);
+            }
+            delivered
+        })?;
+        self.shared.room.notify_waiters();
+        if delivered { Ok(()) } else { Err(TransportError::LeaseLost) }
     }
 
     async fn release(&self, lease: &Lease, due: Timestamp) -> Result<(), TransportError> {
@@ -264,7 +266,9 @@ impl Transport for MemoryTransport {
     }
 
     async fn bury(&self, lease: &Lease, _reason: Refusal) -> Result<(), TransportError> {
-        self.end(lease)
+        self.held(lease, |_, _| ())?;
+        self.shared.room.notify_waiters();
+        Ok(())
     }
 
     fn abandon(&self, lease: &Lease) {

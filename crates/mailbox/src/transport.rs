@@ -62,7 +62,7 @@ pub trait Transport: Clone + Send + Sync + 'static {
     /// Removes a delivered message for good.
     ///
     /// # Errors
-    /// [`TransportError::LeaseLost`] if it was not this receiver's any more.
+    /// [`TransportError::LeaseLost`] if it is not this receiver's any more, or never was delivered.
     fn acknowledge(&self, lease: &Lease)
     -> impl Future<Output = Result<(), TransportError>> + Send;
 

@@ -88,6 +88,30 @@ async fn a_lease_that_ran_out_is_lost_and_the_next_delivery_says_again() {
 }
 
 #[tokio::test]
+async fn a_clock_put_back_does_not_prolong_the_lease_of_the_dead() {
+    let home = tempfile::tempdir().unwrap();
+    let (time, path) = (Time::new(), home.path().join("state.db"));
+    let (killed, other) = (open(&path, time.options()), open(&path, time.options()));
+    killed.put(letter(&time, "A", &["B"], 1, 0)).await.unwrap();
+    receive(&killed, "B").await;
+    time.back(600 * SECOND);
+    assert!(receive(&other, "B").await.1, "ten minutes is no lease");
+}
+
+#[tokio::test]
+async fn what_was_not_delivered_cannot_be_acknowledged() {
+    let home = tempfile::tempdir().unwrap();
+    let time = Time::new();
+    let store = open(&home.path().join("state.db"), time.options());
+    store.put(letter(&time, "A", &["B"], 1, 0)).await.unwrap();
+    let taken = store.take(&agent("B"), 1).await.unwrap().taken.remove(0);
+    let early = store.acknowledge(&taken.lease).await.unwrap_err();
+    assert!(matches!(early, TransportError::LeaseLost), "{early}");
+    deliver(&store, &taken).await.unwrap();
+    store.acknowledge(&taken.lease).await.unwrap();
+}
+
+#[tokio::test]
 async fn abandoned_mail_is_there_again_at_once() {
     let home = tempfile::tempdir().unwrap();
     let (time, path) = (Time::new(), home.path().join("state.db"));

@@ -104,12 +104,15 @@ const NEXT: &str = "
 pub(super) fn take(work: &mut Work<'_>, agent: &AgentId, most: usize) -> Result<Round, Fault> {
     let name = agent.as_str();
     let now = work.now.unix_millis();
+    // A lease that lasts longer than leases do is of a time before the clock was put back.
+    let longest = after(after(work.now, work.options.lease), work.options.lease).unix_millis();
     work.db
         .prepare_cached(
             "UPDATE mail_record SET state = 0, until = 0, holder = NULL
-             WHERE state = 1 AND agent = ?1 AND until <= ?2",
+             WHERE state = 1 AND agent = ?1
+                 AND (until <= ?2 OR (holder IS NOT NULL AND until > ?3))",
         )?
-        .execute((name, now))?;
+        .execute((name, now, longest))?;
     let mut taken = Vec::new();
     while taken.len() < most {
         let wanted = most - taken.len();

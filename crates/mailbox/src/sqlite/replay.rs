@@ -124,9 +124,22 @@ pub(super) fn acknowledge(
     work: &mut Work<'_>,
     lease: &Lease,
 ) -> Result<Result<(), TransportError>, Fault> {
-    if !mail::holds(work, lease)? {
+    if !mail::holds(work, lease)? || !is_delivered(work, lease)? {
         return Ok(Err(TransportError::LeaseLost));
     }
     dead::erase(work, lease.record)?;
     Ok(Ok(()))
+}
+
+/// What was never delivered has no id on record, and would leave none behind.
+fn is_delivered(work: &Work<'_>, lease: &Lease) -> Result<bool, Fault> {
+    Ok(work
+        .db
+        .prepare_cached(
+            "SELECT 1 FROM mail_record AS this JOIN mail_replay AS seen
+             ON seen.agent = this.agent AND seen.key = this.key
+                 AND seen.message_id = this.message_id AND seen.record = this.id
+             WHERE this.id = ?1",
+        )?
+        .exists([lease.record])?)
 }

@@ -1,6 +1,8 @@
 //! What the tests of the store share.
 #![allow(dead_code, unreachable_pub, reason = "a module of several tests, none of which uses all")]
 
+pub mod process;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
