@@ -1,7 +1,13 @@
 //! Processes that are killed at any moment, under load: nothing acknowledged is lost, nothing is
 //! acknowledged twice, and who commits ids with effects has each effect once.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 mod common;
 

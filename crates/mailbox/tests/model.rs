@@ -1,7 +1,13 @@
 //! The store against a model that is too simple to be wrong: a list of messages, looked through
 //! from the start.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 mod common;
 

@@ -1,6 +1,12 @@
 //! The SQLite store as two or more processes see it: each `SqliteTransport` has a connection, a
 //! thread and locks of its own, as a process has.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
 
 mod common;
 
