@@ -159,6 +159,10 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
             progress |= self.to_server.settle(&mut self.client, &self.server);
             progress |= self.to_client.settle(&mut self.server, &self.client);
             if !progress {
+                if self.conversation.is_idle() {
+                    self.client.rest();
+                    self.server.rest();
+                }
                 return Poll::Pending;
             }
         }

@@ -74,6 +74,8 @@ impl Endpoint for Acknowledged {
     fn is_settled(&self) -> bool {
         false
     }
+
+    fn rest(&mut self) {}
 }
 
 type Local = Lines<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;

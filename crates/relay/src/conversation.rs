@@ -123,6 +123,11 @@ impl Conversation {
         self.to_server.is_waiting()
     }
 
+    /// Whether nobody waits for an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.to_server.is_waiting() && !self.to_client.is_waiting()
+    }
+
     /// Judges a message travelling in `direction`.
     pub(crate) fn judge(&mut self, direction: Direction, message: &[u8], now: Now) -> Verdict {
         match self.parser.parse(message) {

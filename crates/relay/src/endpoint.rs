@@ -71,6 +71,9 @@ pub trait Endpoint {
     /// Whether the end of this direction has reached the other side.
     fn is_settled(&self) -> bool;
 
+    /// No request is in flight: what large messages took can be given back.
+    fn rest(&mut self);
+
     /// The largest message that may be sent, in bytes.
     fn send_limit(&self) -> usize {
         usize::MAX

@@ -5,13 +5,13 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::io::poll_read_buf;
 
 use crate::endpoint::{Endpoint, EndpointError, Incoming};
+use crate::line_writer::LineWriter;
 use crate::link::Ending;
+use crate::memory::Buffer;
 
 /// Bytes asked for in one read.
 const CHUNK: usize = 64 * 1024;
@@ -23,7 +23,7 @@ const END: usize = 1024;
 /// An endpoint that reads lines from `R` and writes lines to `W`.
 pub struct Lines<R, W> {
     reader: Reader<R>,
-    writer: Writer<W>,
+    writer: LineWriter<W>,
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lines<R, W> {
@@ -32,7 +32,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lines<R, W> {
         Self {
             reader: Reader {
                 input,
-                buffer: BytesMut::new(),
+                buffer: Buffer::default(),
                 scanned: 0,
                 line: 0,
                 max_message,
@@ -40,16 +40,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lines<R, W> {
                 ended: false,
                 count: 0,
             },
-            writer: Writer {
-                output: Some(output),
-                filling: Vec::new(),
-                writing: Vec::new(),
-                written: 0,
-                accepted: 0,
-                in_writing: 0,
-                handed_over: 0,
-                finishing: false,
-            },
+            writer: LineWriter::new(output),
         }
     }
 }
@@ -71,11 +62,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Endpoint for Lines<R, W> {
     }
 
     fn has_room(&self) -> bool {
-        self.writer.filling.len() < BACKLOG
+        self.writer.queued() < BACKLOG
     }
 
     fn is_overfull(&self) -> bool {
-        self.writer.filling.len() > 2 * BACKLOG
+        self.writer.queued() > 2 * BACKLOG
     }
 
     fn send(&mut self, message: &[u8]) {
@@ -83,33 +74,36 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Endpoint for Lines<R, W> {
     }
 
     fn finish(&mut self, _ending: Ending) {
-        self.writer.finishing = true;
+        self.writer.finish();
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
         let flushed = ready!(self.writer.poll_flush(cx));
-        Poll::Ready(flushed.map_err(|source| {
-            self.writer.close();
-            EndpointError::Io { what: "cannot write", source }
-        }))
+        Poll::Ready(flushed.map_err(|source| EndpointError::Io { what: "cannot write", source }))
     }
 
     fn accepted(&self) -> u64 {
-        self.writer.accepted
+        self.writer.accepted()
     }
 
     fn handed_over(&self) -> u64 {
-        self.writer.handed_over
+        self.writer.handed_over()
     }
 
     fn is_settled(&self) -> bool {
-        self.writer.output.is_none()
+        self.writer.is_closed()
+    }
+
+    fn rest(&mut self) {
+        self.reader.drop_line();
+        self.reader.buffer.rest();
+        self.writer.rest();
     }
 }
 
 struct Reader<R> {
     input: R,
-    buffer: BytesMut,
+    buffer: Buffer,
     /// How far the buffer has been searched for a line end.
     scanned: usize,
     /// Length, with its line end, of the line given out last; still in the buffer.
@@ -128,12 +122,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if self.ended {
             return Poll::Pending;
         }
-        if self.buffer.is_empty() && self.buffer.capacity() > 16 * CHUNK {
-            // A large message has passed: give its memory back.
-            self.buffer = BytesMut::new();
-        }
-        self.buffer.reserve(CHUNK);
-        let count = ready!(poll_read_buf(Pin::new(&mut self.input), cx, &mut self.buffer))?;
+        let count = ready!(self.buffer.poll_fill(cx, Pin::new(&mut self.input), CHUNK))?;
         self.ended = count == 0;
         Poll::Ready(Ok(()))
     }
@@ -149,7 +138,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 // An empty line, which stdio peers send now and then, is no message.
                 self.scanned = 0;
                 self.was_cut = false;
-                self.buffer.advance(end + 1);
+                self.buffer.consume(end + 1);
                 continue;
             }
             return Some(self.give_out(end, 1));
@@ -199,74 +188,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     fn drop_line(&mut self) {
-        self.buffer.advance(std::mem::take(&mut self.line));
-    }
-}
-
-struct Writer<W> {
-    /// `None` once closed.
-    output: Option<W>,
-    /// Lines taken since the last write began.
-    filling: Vec<u8>,
-    /// Lines being written.
-    writing: Vec<u8>,
-    written: usize,
-    accepted: u64,
-    /// What will have been handed over once `writing` is written.
-    in_writing: u64,
-    handed_over: u64,
-    finishing: bool,
-}
-
-impl<W: AsyncWrite + Unpin> Writer<W> {
-    fn send(&mut self, message: &[u8]) {
-        self.filling.reserve(message.len() + 1);
-        self.filling.extend_from_slice(message);
-        self.filling.push(b'\n');
-        self.accepted += 1;
-    }
-
-    /// Nobody reads any more; what is still sent goes nowhere.
-    fn close(&mut self) {
-        self.output = None;
-        self.writing = Vec::new();
-        self.written = 0;
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(output) = &mut self.output else {
-            self.filling.clear();
-            self.handed_over = self.accepted;
-            return Poll::Ready(Ok(()));
-        };
-        let mut output = Pin::new(output);
-        loop {
-            while self.written < self.writing.len() {
-                let rest = &self.writing[self.written..];
-                let count = ready!(output.as_mut().poll_write(cx, rest))?;
-                if count == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                }
-                self.written += count;
-            }
-            self.handed_over = self.in_writing;
-            self.writing.clear();
-            self.written = 0;
-            if self.writing.capacity() > 16 * CHUNK {
-                self.writing = Vec::new();
-            }
-            if self.filling.is_empty() {
-                break;
-            }
-            std::mem::swap(&mut self.filling, &mut self.writing);
-            self.in_writing = self.accepted;
-        }
-        ready!(output.as_mut().poll_flush(cx))?;
-        if self.finishing {
-            ready!(output.as_mut().poll_shutdown(cx))?;
-            self.close();
-        }
-        Poll::Ready(Ok(()))
+        self.buffer.consume(std::mem::take(&mut self.line));
     }
 }
 

@@ -6,10 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::io::poll_read_buf;
 
 use super::LinkError;
 use super::frame::{DATA_OVERHEAD, Ending, Frame};
@@ -209,15 +207,10 @@ impl<C: Carrier> LinkEndpoint<C> {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(wire) = &mut self.wire else { return Poll::Pending };
-        wire.buffer.advance(std::mem::take(&mut self.taken));
-        if wire.buffer.is_empty() && wire.buffer.capacity() > 16 * CHUNK {
-            // A large message has passed: give its memory back.
-            wire.buffer = BytesMut::new();
-        }
+        wire.buffer.consume(std::mem::take(&mut self.taken));
         // A large frame gets the room it needs, rather than twice that by doubling.
         let missing = Frame::missing(&wire.buffer).clamp(CHUNK, MOST_RESERVED);
-        wire.buffer.reserve(missing);
-        match ready!(poll_read_buf(Pin::new(&mut wire.stream), cx, &mut wire.buffer)) {
+        match ready!(wire.buffer.poll_fill(cx, Pin::new(&mut wire.stream), missing)) {
             Ok(0) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => {
                 self.heard = Instant::now();
@@ -250,7 +243,7 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
 
     fn next(&mut self) -> Option<Incoming<'_>> {
         let wire = self.wire.as_mut()?;
-        wire.buffer.advance(std::mem::take(&mut self.taken));
+        wire.buffer.consume(std::mem::take(&mut self.taken));
         loop {
             let (frame, length) = match Frame::parse(&wire.buffer[self.taken..], self.max_message) {
                 Ok(Some(parsed)) => parsed,
@@ -361,6 +354,14 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
         self.session.is_settled()
     }
 
+    fn rest(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            wire.buffer.consume(std::mem::take(&mut self.taken));
+            wire.buffer.rest();
+        }
+        self.session.outgoing().rest();
+    }
+
     fn send_limit(&self) -> usize {
         self.peer_max_message
     }
@@ -369,6 +370,7 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Buffer;
     use std::collections::VecDeque;
     use std::future::poll_fn;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -393,7 +395,7 @@ mod tests {
         let mut wire = Wire::new(ours);
         let mut bytes = Vec::new();
         frames.iter().for_each(|frame| frame.encode(&mut bytes));
-        wire.buffer.extend_from_slice(&bytes);
+        wire.buffer = Buffer::from(bytes);
         let connected = Connected {
             wire,
             peer_received: 0,

@@ -6,6 +6,8 @@
 
 use sealwire_names::RefusalCode;
 
+use crate::memory::reserve;
+
 /// The application protocol this link speaks (RFC 7301).
 pub const ALPN: &[u8] = b"sealwire/1";
 
@@ -186,7 +188,7 @@ impl<'a> Frame<'a> {
                 out.extend(word.as_bytes());
             }
             Self::Data { seq, message } => {
-                out.reserve(DATA_OVERHEAD + message.len());
+                reserve(out, DATA_OVERHEAD + message.len());
                 out.push(DATA);
                 out.extend(seq.to_be_bytes());
                 out.extend_from_slice(message);

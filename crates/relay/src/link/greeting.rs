@@ -4,11 +4,10 @@ use std::any::Any;
 use std::io;
 use std::pin::Pin;
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_util::io::poll_read_buf;
 
 use super::frame::Frame;
+use crate::memory::Buffer;
 
 /// Bytes asked for in one read.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -16,14 +15,14 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 /// A connection, and what has been read from it but not yet taken.
 pub(crate) struct Wire<S> {
     pub(crate) stream: S,
-    pub(crate) buffer: BytesMut,
+    pub(crate) buffer: Buffer,
     /// Given back when the connection ends: its places in the connection limits.
     pub(crate) permits: Option<Box<dyn Any + Send>>,
 }
 
 impl<S> Wire<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, buffer: BytesMut::with_capacity(1024), permits: None }
+        Self { stream, buffer: Buffer::default(), permits: None }
     }
 }
 
@@ -40,13 +39,12 @@ where
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         if let Some((frame, length)) = parsed {
             let taken = take(&frame);
-            wire.buffer.advance(length);
+            wire.buffer.consume(length);
             return Ok(taken);
         }
         let Wire { stream, buffer, .. } = &mut *wire;
-        buffer.reserve(1024);
         let count =
-            std::future::poll_fn(|cx| poll_read_buf(Pin::new(&mut *stream), cx, buffer)).await?;
+            std::future::poll_fn(|cx| buffer.poll_fill(cx, Pin::new(&mut *stream), 1024)).await?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 
 use super::frame::{Ending, Frame, HEADER};
 use super::violation::Violation;
+use crate::memory::Spares;
 
 /// A segment takes no further frames beyond this size: acknowledged memory is freed
 /// segment by segment.
@@ -37,8 +38,7 @@ pub(crate) struct Outgoing {
     fin: bool,
     /// Bytes held in segments.
     retained: usize,
-    /// An emptied segment's allocation, for the next one.
-    spare: Vec<u8>,
+    spares: Spares,
 }
 
 struct Segment {
@@ -92,6 +92,11 @@ impl Outgoing {
     /// Queues an encoded greeting, the first frame on a new connection.
     pub(crate) fn greet(&mut self, greeting: &[u8]) {
         self.control.extend_from_slice(greeting);
+    }
+
+    /// Gives the memory of large messages back.
+    pub(crate) fn rest(&mut self) {
+        self.spares.rest();
     }
 
     /// Whether there is nothing to write.
@@ -237,7 +242,7 @@ impl Outgoing {
         self.queued += 1;
         if self.segments.back().is_none_or(|segment| segment.bytes.len() >= SEGMENT) {
             let at_end = !self.segments.is_empty() && self.is_all_written();
-            let bytes = std::mem::take(&mut self.spare);
+            let bytes = self.spares.take();
             self.segments.push_back(Segment { first: self.queued, bytes });
             if at_end {
                 self.cursor = (self.segments.len() - 1, 0);
@@ -253,10 +258,7 @@ impl Outgoing {
     fn recycle(&mut self, count: usize) {
         for segment in self.segments.drain(..count) {
             self.retained -= segment.bytes.len();
-            if segment.bytes.capacity() <= 2 * SEGMENT {
-                self.spare = segment.bytes;
-                self.spare.clear();
-            }
+            self.spares.put(segment.bytes);
         }
     }
 }

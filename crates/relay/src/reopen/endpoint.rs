@@ -210,6 +210,10 @@ impl Endpoint for ServingSide {
         self.held.is_empty() && self.link.is_settled()
     }
 
+    fn rest(&mut self) {
+        self.link.rest();
+    }
+
     fn send_limit(&self) -> usize {
         self.link.send_limit()
     }
