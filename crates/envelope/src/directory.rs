@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
@@ -12,7 +13,8 @@ use crate::signing::VerifyingKey;
 /// successor included: an operator who compared the fingerprint, or an authority.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
-    bundles: HashMap<KeyId, Bundle>,
+    /// By signing key; shared, so that a copy of the directory is cheap, and its table small.
+    bundles: HashMap<KeyId, Arc<Bundle>>,
     /// The bundles' signing keys per agent, ascending by number.
     agents: HashMap<AgentId, Vec<(u64, KeyId)>>,
     revoked: HashSet<KeyId>,
@@ -40,17 +42,17 @@ impl Directory {
             }
         }
         if let Some(known) = self.bundles.get(&kid) {
-            return if *known == bundle { Ok(()) } else { Err(conflict(&bundle, known)) };
+            return if **known == bundle { Ok(()) } else { Err(conflict(&bundle, known)) };
         }
         let numbers = self.agents.entry(bundle.agent.clone()).or_default();
         match numbers.binary_search_by_key(&bundle.number, |(number, _)| *number) {
             Ok(same) => {
-                let known = self.bundles.get(&numbers[same].1).unwrap_or(&bundle);
+                let known = self.bundles.get(&numbers[same].1).map_or(&bundle, Arc::as_ref);
                 Err(conflict(&bundle, known))
             }
             Err(place) => {
                 numbers.insert(place, (bundle.number, kid));
-                self.bundles.insert(kid, bundle);
+                self.bundles.insert(kid, Arc::new(bundle));
                 Ok(())
             }
         }
@@ -85,7 +87,7 @@ impl Directory {
             return Err(Refusal::new(RefusalCode::SenderKeyRevoked, reason));
         }
         if !bundle.valid_at(now) {
-            let Bundle { not_before, not_after, .. } = bundle;
+            let Bundle { not_before, not_after, .. } = &**bundle;
             let reason =
                 format!("key {kid} of {from} is valid from {not_before} to {not_after}, not now");
             return Err(Refusal::new(RefusalCode::SenderKeyExpired, reason));
@@ -97,7 +99,8 @@ impl Directory {
     /// highest number.
     pub fn current(&self, agent: &AgentId, now: Timestamp) -> Option<&Bundle> {
         let numbers = self.agents.get(agent)?;
-        numbers.iter().rev().filter_map(|(_, kid)| self.bundles.get(kid)).find(|bundle| {
+        let bundles = numbers.iter().rev().filter_map(|(_, kid)| self.bundles.get(kid));
+        bundles.map(Arc::as_ref).find(|bundle| {
             let keys = [bundle.signing.kid(), bundle.recipient.kid()];
             bundle.valid_at(now) && !keys.iter().any(|key| self.revoked.contains(key))
         })
@@ -121,7 +124,7 @@ impl Directory {
     /// Every bundle of an agent, ascending by number.
     pub fn bundles(&self, agent: &AgentId) -> impl Iterator<Item = &Bundle> {
         let numbers = self.agents.get(agent).map(Vec::as_slice).unwrap_or_default();
-        numbers.iter().filter_map(|(_, kid)| self.bundles.get(kid))
+        numbers.iter().filter_map(|(_, kid)| self.bundles.get(kid)).map(Arc::as_ref)
     }
 }
 

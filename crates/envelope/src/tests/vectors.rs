@@ -240,6 +240,14 @@ fn vectors_are_those_of_the_specification() {
     }
     let kept = std::fs::read_to_string(&file).unwrap();
     assert!(kept == text, "the vectors changed; see the head of this file");
+    let example = std::fs::read_to_string(file.with_file_name("envelope.md")).unwrap();
+    assert_eq!(worked_example(&example), opened[0].1["message"], "the example in envelope.md");
+}
+
+/// The hexadecimal digits of the last block of code, without what is said about them.
+fn worked_example(page: &str) -> String {
+    let block = page.rsplit("```").nth(1).unwrap();
+    block.lines().filter_map(|line| line.split_whitespace().next()).collect()
 }
 
 /// Messages that look right and are not, most of them signed by Alice's real key.
