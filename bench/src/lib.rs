@@ -10,6 +10,7 @@
 //! Scenarios:
 //! - [`link`]: one client, one server, four ways to connect them.
 //! - [`chains`]: the same through what people chain today.
+//! - [`envelope`]: a message between agents, beside its cryptography alone.
 //!
 //! How to run it, what the figures mean and how to add a scenario: `bench/README.md`.
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@
 
 pub mod certificates;
 pub mod chains;
+pub mod envelope;
 mod host;
 mod limit;
 pub mod link;

@@ -12,7 +12,7 @@ use crate::stats::Summary;
 use crate::{Measure, Result};
 
 /// Scenarios on the page, in this order.
-const SCENARIOS: [&str; 2] = ["link", "chains"];
+const SCENARIOS: [&str; 3] = ["link", "chains", "envelope"];
 
 const TOP: &str = "\
 <!-- Written by `scripts/bench all --write`. Do not edit: the next run overwrites it. -->
@@ -30,13 +30,13 @@ is between them share them.
 ";
 
 const NOTHING: &str = "
-No figures are kept yet. `scripts/bench all --write` measures them, in about eight minutes.
+No figures are kept yet. `scripts/bench all --write` measures them, in about ten minutes.
 ";
 
 const BOTTOM: &str = "
 ## How to repeat it
 
-    scripts/bench all --write       # both scenarios, then this page; let the machine do nothing else
+    scripts/bench all --write       # all scenarios, then this page; let the machine do nothing else
     scripts/bench link              # one of them, as a table
     scripts/bench chains --quick    # shows in short time that everything works, judges nothing
 
