@@ -141,7 +141,7 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// Opens a message that came for `me`, in the order of DESIGN: what is cheap first, and
+/// Opens a message that came for `me`, in this order: what is cheap first, and
 /// nothing is noted before the signature holds.
 ///
 /// Size; encoding; sender's key; addressed to me; trust; time; replay, a look; signature;
