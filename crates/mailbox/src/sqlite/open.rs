@@ -78,6 +78,7 @@ pub(super) fn desk(database: &Path, options: &SqliteOptions) -> Result<Desk, Fau
         holder: i64::from_ne_bytes(random()?),
         store,
         file,
+        level: None,
     })
 }
 

@@ -25,6 +25,9 @@ const BATCH: usize = 256;
 /// Most jobs that wait; who has more waits for room.
 const QUEUE: usize = 1024;
 
+/// Where there is nothing to do by itself.
+const A_LONG_TIME: Duration = Duration::from_secs(3600);
+
 /// What a job may use.
 pub(super) struct Work<'a> {
     pub(super) db: &'a Connection,
@@ -47,12 +50,12 @@ pub(super) struct After {
 }
 
 /// When a job's commit must be on disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Durable {
-    /// Before the job is told its result.
-    Now,
     /// With the next one that is: what power failure could undo would do no harm.
     Later,
+    /// Before the job is told its result.
+    Now,
 }
 
 /// Something to be done in a transaction, and whoever waits for it.
@@ -153,6 +156,8 @@ pub(super) struct Desk {
     pub(super) store: [u8; 16],
     /// The inode of the file that is open.
     pub(super) file: i64,
+    /// What the connection was set to last.
+    pub(super) level: Option<Durable>,
 }
 
 impl Desk {
@@ -160,14 +165,10 @@ impl Desk {
         let renewal = self.options.lease / 3;
         let mut leases = false;
         let mut renewed = Instant::now();
-        let mut synchronous = None;
+        let mut next = None;
         loop {
-            let wait = if leases {
-                renewal.saturating_sub(renewed.elapsed())
-            } else {
-                Duration::from_secs(3600)
-            };
-            let first = match queue.recv_timeout(wait) {
+            let wait = if leases { renewal.saturating_sub(renewed.elapsed()) } else { A_LONG_TIME };
+            let first = match next.take().map_or_else(|| queue.recv_timeout(wait), Ok) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -176,92 +177,116 @@ impl Desk {
             if first.is_none() && !renew {
                 continue;
             }
-            let mut jobs = Vec::from_iter(first);
-            let mut after = After::default();
-            let done = self.batch(queue, &mut jobs, renew, &mut synchronous, &mut after);
-            match done {
+            let mut batch = Batch { jobs: Vec::from_iter(first), renew, after: After::default() };
+            match self.commit(&mut batch, queue, &mut next) {
                 Ok(()) => {
-                    if renew {
+                    if renew || !leases {
                         renewed = Instant::now();
-                        leases = after.leases;
-                    } else if after.leases && !leases {
-                        renewed = Instant::now();
-                        leases = true;
+                        leases = batch.after.leases;
                     }
                     // First whoever waits, then other processes.
-                    jobs.into_iter().for_each(|job| job.tell(Ok(())));
-                    after.rings.iter().for_each(|agent| self.ringer.ring(agent));
+                    batch.jobs.into_iter().for_each(|job| job.tell(Ok(())));
+                    batch.after.rings.iter().for_each(|agent| self.ringer.ring(agent));
                 }
                 Err(fault) => {
-                    synchronous = None;
+                    self.level = None;
                     renewed = Instant::now();
                     let error = fault.at(&self.path);
-                    if jobs.is_empty() {
-                        tracing::error!(%error, "mail cannot be written");
+                    if batch.jobs.is_empty() {
+                        tracing::error!(%error, "leases cannot be renewed");
                     }
-                    jobs.into_iter().for_each(|job| job.tell(Err(error.clone())));
+                    batch.jobs.into_iter().for_each(|job| job.tell(Err(error.clone())));
                 }
             }
         }
     }
 
-    /// One transaction, of `jobs` and what else is queued: all of it or nothing.
-    fn batch(
+    /// One transaction, of a batch and of what is queued until it is done: all of it or nothing.
+    /// What would have to be waited for longer than this batch is left in `next`.
+    fn commit(
         &mut self,
+        batch: &mut Batch,
         queue: &Receiver<Box<dyn Job>>,
-        jobs: &mut Vec<Box<dyn Job>>,
-        renew: bool,
-        synchronous: &mut Option<Durable>,
-        after: &mut After,
+        next: &mut Option<Box<dyn Job>>,
     ) -> Result<(), Fault> {
         let pass = self.turnstile.enter()?;
-        // What came while this waited for its turn is done with it.
-        jobs.extend(queue.try_iter().take(BATCH));
         if files::number_of(&self.path).ok() != Some(self.file) {
             return Err(Fault::Unusable(
                 "it was replaced or removed while it was open; start again".to_owned(),
             ));
         }
-        let durable = match jobs.iter().any(|job| job.durable() == Durable::Now) {
-            true => Durable::Now,
-            false => Durable::Later,
-        };
-        if *synchronous != Some(durable) {
-            let level = if durable == Durable::Now { "FULL" } else { "NORMAL" };
-            self.db.pragma_update(None, "synchronous", level)?;
-            *synchronous = Some(durable);
-        }
+        // What came while this waited for its turn decides, too, whether to wait for the disk.
+        batch.jobs.extend(queue.try_iter().take(BATCH));
+        let durable = batch.durable();
+        set_level(&self.db, &mut self.level, durable)?;
         let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-        let now = self.options.clock.now();
         let mut work = Work {
             db: &transaction,
             options: &self.options,
-            now,
+            now: self.options.clock.now(),
             holder: self.holder,
-            after: &mut *after,
+            after: &mut batch.after,
         };
-        if renew {
+        if batch.renew {
             work.after.leases = mail::renew(&work)?;
         }
-        for job in jobs {
+        for job in &mut batch.jobs {
             job.run(&mut work)?;
         }
+        while batch.jobs.len() < BATCH
+            && let Ok(mut job) = queue.try_recv()
+        {
+            if job.durable() > durable {
+                *next = Some(job);
+                break;
+            }
+            let done = job.run(&mut work);
+            batch.jobs.push(job);
+            done?;
+        }
         upkeep::if_due(&mut work)?;
-        let claims = match after.claims {
-            0 => None,
-            more => Some(
-                transaction
-                    .prepare_cached("UPDATE mail_store SET claims = claims + ?1 RETURNING claims")?
-                    .query_row([more.cast_signed()], |row| row.get::<_, i64>(0))?,
-            ),
-        };
+        let claims = count_claims(&work)?;
         transaction.commit()?;
         drop(pass);
         if let Some(claims) = claims
-            && let Err(error) = self.witness.write(&self.store, claims.cast_unsigned())
+            && let Err(error) = self.witness.write(&self.store, claims)
         {
             tracing::warn!(%error, "the witness of the replay state could not be written");
         }
         Ok(())
     }
+}
+
+/// Whether commits wait for the disk; it cannot be changed within a transaction.
+fn set_level(db: &Connection, level: &mut Option<Durable>, durable: Durable) -> Result<(), Fault> {
+    if *level != Some(durable) {
+        let synchronous = if durable == Durable::Now { "FULL" } else { "NORMAL" };
+        db.pragma_update(None, "synchronous", synchronous)?;
+        *level = Some(durable);
+    }
+    Ok(())
+}
+
+struct Batch {
+    jobs: Vec<Box<dyn Job>>,
+    renew: bool,
+    after: After,
+}
+
+impl Batch {
+    fn durable(&self) -> Durable {
+        self.jobs.iter().map(|job| job.durable()).max().unwrap_or(Durable::Later)
+    }
+}
+
+/// Adds what was delivered to the count that the witness knows. `None` if nothing was.
+fn count_claims(work: &Work<'_>) -> Result<Option<u64>, Fault> {
+    if work.after.claims == 0 {
+        return Ok(None);
+    }
+    let claims: i64 = work
+        .db
+        .prepare_cached("UPDATE mail_store SET claims = claims + ?1 RETURNING claims")?
+        .query_row([work.after.claims.cast_signed()], |row| row.get(0))?;
+    Ok(Some(claims.cast_unsigned()))
 }
