@@ -68,6 +68,22 @@ impl KeyStore {
         later(bundle.not_before, self.rotation)
     }
 
+    /// Every file that says something of an agent's keys, as they are there now.
+    pub fn files_there(&self) -> Vec<PathBuf> {
+        let entries =
+            [self.directory.clone(), self.known_dir()].into_iter().flat_map(|directory| {
+                directory
+                    .read_dir()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|entry| Some(entry.ok()?.path()))
+            });
+        let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+        files.retain(|file| *file != self.lock_file());
+        files.sort();
+        files
+    }
+
     /// Whether this home has keys for an agent.
     pub fn has(&self, agent: &AgentId) -> bool {
         let files = self.files(agent);

@@ -13,6 +13,8 @@ mod error;
 mod key_files;
 mod key_store;
 mod known;
+mod setup;
 
 pub use error::KeyError;
 pub use key_store::{Generation, KeyStore, OwnKeys};
+pub use setup::{directory, open_channel, open_mailbox, settings, trust_matrix};

@@ -6,7 +6,7 @@ use sealwire::home::{CONFIG_FILE, Home};
 use super::{Failure, GlobalOptions, shell_word};
 
 /// What every command knows: which home and which configuration file are meant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     /// The home directory, which need not exist.
     pub(crate) home: Home,

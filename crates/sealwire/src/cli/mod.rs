@@ -6,6 +6,7 @@
 mod context;
 mod failure;
 mod logging;
+mod memory;
 mod output;
 
 use std::path::PathBuf;
@@ -20,8 +21,8 @@ pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
-    cert, completions, config, connect, demo, demo_server, doctor, health, init, key, man, policy,
-    serve,
+    agent, cert, completions, config, connect, demo, demo_server, doctor, health, init, key, man,
+    policy, serve,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -76,6 +77,7 @@ enum Command {
     Init(init::Arguments),
     Cert(cert::Arguments),
     Key(key::Arguments),
+    Agent(agent::Arguments),
     Serve(serve::Arguments),
     Connect(connect::Arguments),
     Config(config::Arguments),
@@ -100,8 +102,20 @@ impl Command {
             Self::Serve(_) => {
                 LogSettings::new(options, &context.load_config()?.log, LogLevel::Info)
             }
+            Self::Agent(_) => {
+                LogSettings::new(options, &LogConfig::default(), LogLevel::Warn).own_only()
+            }
             _ => LogSettings::new(options, &LogConfig::default(), LogLevel::Warn),
         })
+    }
+
+    /// Whether it reads the keys with which agents sign and read messages, or messages.
+    fn has_agent_keys(&self) -> bool {
+        match self {
+            Self::Agent(_) | Self::Key(_) | Self::Demo(_) => true,
+            Self::Init(arguments) => arguments.makes_agents(),
+            _ => false,
+        }
     }
 
     fn run(self, context: &Context) -> Result<(), Failure> {
@@ -109,6 +123,7 @@ impl Command {
             Self::Init(arguments) => init::run(arguments, context),
             Self::Cert(arguments) => cert::run(arguments, context),
             Self::Key(arguments) => key::run(&arguments, context),
+            Self::Agent(arguments) => agent::run(&arguments, context),
             Self::Serve(arguments) => serve::run(&arguments, context),
             Self::Connect(arguments) => connect::run(arguments, context),
             Self::Config(arguments) => config::run(&arguments, context),
@@ -129,6 +144,9 @@ impl Command {
 pub(crate) fn run() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let done = Context::new(&global).and_then(|context| {
+        if command.has_agent_keys() {
+            memory::keep_private()?;
+        }
         logging::start(&command.log_settings(&global, &context)?)?;
         command.run(&context)
     });

@@ -46,6 +46,13 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+impl Arguments {
+    /// Whether it makes agents' keys.
+    pub(crate) fn makes_agents(&self) -> bool {
+        self.agents.is_some()
+    }
+}
+
 /// What `init` did.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {

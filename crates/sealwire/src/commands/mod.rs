@@ -1,5 +1,6 @@
 //! One file for each subcommand: its arguments, and what it does.
 
+pub(crate) mod agent;
 mod bundle;
 mod bundle_file;
 pub(crate) mod cert;
@@ -20,3 +21,4 @@ mod mcp;
 pub(crate) mod policy;
 pub(crate) mod serve;
 mod signals;
+mod watch;

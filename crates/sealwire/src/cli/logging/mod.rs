@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use sealwire::config::{LogConfig, LogFormat, LogLevel};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::{Failure, GlobalOptions};
 pub(crate) use queue::Lost;
@@ -31,6 +31,8 @@ pub(crate) struct LogSettings {
     level: LogLevel,
     format: LogFormat,
     file: Option<PathBuf>,
+    /// Whether what libraries say is left out.
+    own_only: bool,
 }
 
 impl LogSettings {
@@ -40,7 +42,23 @@ impl LogSettings {
             level: options.log_level.or(config.level).unwrap_or(default),
             format: options.log_format.or(config.format).unwrap_or_default(),
             file: options.log_file.clone().or_else(|| config.file.clone()),
+            own_only: false,
         }
+    }
+
+    /// The same, without what libraries say: some log all that passes through them, and there
+    /// it is the content of messages.
+    pub(crate) fn own_only(self) -> Self {
+        Self { own_only: true, ..self }
+    }
+
+    fn filter(&self) -> EnvFilter {
+        let level = LevelFilter::from(Level(self.level));
+        EnvFilter::new(if self.own_only {
+            format!("off,sealwire={level},audit={level}")
+        } else {
+            level.to_string()
+        })
     }
 }
 
@@ -62,7 +80,7 @@ pub(crate) fn start(settings: &LogSettings) -> Result<(), Failure> {
     // Without internal errors: they would be printed to a standard error that may be
     // closed, and printing to that panics.
     let log = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::from(Level(settings.level)))
+        .with_env_filter(settings.filter())
         .with_writer(writer.clone())
         .with_ansi(colour)
         .log_internal_errors(false);

@@ -1,6 +1,5 @@
 mod changes;
 mod reload;
-mod watch;
 
 use std::sync::Arc;
 
@@ -8,8 +7,8 @@ use clap::Args;
 use sealwire_relay::Server;
 
 use self::reload::{Cause, Loaded, Outcome, Reloader, Running, Start, load};
-use self::watch::FileWatch;
 use super::signals;
+use super::watch::FileWatch;
 use crate::admin::{Admin, Readiness};
 use crate::cli::{Context, Failure};
 use crate::notify;

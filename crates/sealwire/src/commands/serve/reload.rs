@@ -16,9 +16,9 @@ use tokio::signal::unix::Signal;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::changes::{changes, later};
-use super::watch::FileWatch;
 use crate::admin::{Admin, Readiness};
 use crate::cli::{Context, Failure};
+use crate::commands::watch::{FileWatch, SLOW};
 
 /// Time from the first sign of a change to looking at it: files are replaced together.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -26,9 +26,6 @@ const SETTLE: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two looks meanwhile.
 const AGAIN: Duration = Duration::from_millis(200);
-/// Files are looked at this often whether a change was announced or not: network file
-/// systems announce none.
-pub(super) const SLOW: Duration = Duration::from_secs(30);
 
 /// A configuration in which everything holds, with its files.
 pub(super) struct Loaded {

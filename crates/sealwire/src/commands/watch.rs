@@ -6,11 +6,15 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ::notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use ::notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+/// Files are looked at this often whether a change was announced or not: network file
+/// systems announce none.
+pub(super) const SLOW: Duration = Duration::from_secs(30);
 /// Most symbolic links followed on the way to one file, as the kernel has it.
 const MAX_LINKS: usize = 40;
 
@@ -55,7 +59,7 @@ impl FileWatch {
         };
         let watcher = watcher
             .inspect_err(|error| {
-                tracing::warn!(%error, "file changes are not announced to us; looking for them every {:?}", super::reload::SLOW);
+                tracing::warn!(%error, "file changes are not announced to us; looking for them every {:?}", SLOW);
             })
             .ok();
         let (directories, blind) = (BTreeMap::new(), BTreeSet::new());
@@ -66,6 +70,11 @@ impl FileWatch {
     #[cfg(test)]
     pub(super) fn blind() -> Self {
         Self { watcher: None, ..Self::new() }
+    }
+
+    /// What is notified when a watched file may have changed.
+    pub(super) fn signal(&self) -> Arc<Notify> {
+        Arc::clone(&self.stirred)
     }
 
     /// Resolves when a watched file may have changed since the last time it did.
@@ -123,7 +132,7 @@ impl FileWatch {
                 }
                 Err(error) if self.blind.insert(directory.clone()) => {
                     let directory = directory.display();
-                    tracing::warn!(%directory, %error, "cannot be watched; looking for changes every {:?}", super::reload::SLOW);
+                    tracing::warn!(%directory, %error, "cannot be watched; looking for changes every {:?}", SLOW);
                 }
                 Err(_) => {}
             }
@@ -202,7 +211,6 @@ fn identity_of(directory: &Path) -> io::Result<Identity> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::time::Duration;
 
     use super::*;
 
