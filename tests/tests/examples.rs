@@ -63,6 +63,22 @@ fn rmcp_client() {
 }
 
 #[test]
+fn agent_mail() {
+    let home = Home::empty();
+    home.run(&["init", "--agents", "standard"]).ok();
+    let mail = |from: &str, to: &str, text: &str| {
+        let mut command = example("agent_mail");
+        command.arg(home.path()).args([from, to, text]);
+        run(command, b"")
+    };
+    let output = mail("CodeExpert", "General", "please review ✓").ok();
+    assert_eq!(output.stdout, "CodeExpert: please review ✓", "{output}");
+    let output = mail("CodeExpert", "DebugExpert", "hello");
+    assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{output}");
+    assert!(output.stderr.contains("CodeExpert may not write to DebugExpert"), "{output}");
+}
+
+#[test]
 fn tls_facts() {
     let (_home, serve, laptop) = two_homes();
     let facts = |server: &str| {
