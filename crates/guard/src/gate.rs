@@ -1,5 +1,7 @@
 //! The question and the answer: what every decision point has in common.
 
+use std::time::Duration;
+
 use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 
 /// Decides about messages. Called once for each request and each notification.
@@ -65,6 +67,8 @@ pub enum Decision {
     Allow,
     /// It may not; the code goes to the peer, the reason to the log.
     Deny(Refusal),
+    /// It may not now, and may when this time has passed.
+    Later(Refusal, Duration),
 }
 
 /// Lets every verified peer pass, and the local process that started us: the gate of a

@@ -25,6 +25,11 @@
 //!
 //! Messages between agents are decided by a [`TrustMatrix`]: who may write to whom.
 //!
+//! # Limits
+//!
+//! [`Limiter`] counts requests for each peer, for tools, for servers and in total; [`Guard`]
+//! asks it and the table in the right order. Who is limited is told when to try again.
+//!
 //! # Cost
 //!
 //! A decision that allows allocates nothing, and costs the same with ten rules or ten
@@ -58,8 +63,10 @@
 
 mod explain;
 mod gate;
+mod guard;
 mod index;
 mod level;
+mod limits;
 mod operation;
 mod pattern;
 mod policy;
@@ -70,7 +77,9 @@ mod trust;
 
 pub use explain::{Explanation, Missing};
 pub use gate::{AllowAuthenticated, Decision, DenyAll, Direction, Gate, Principal, Request};
+pub use guard::Guard;
 pub use level::{AuthMethod, Level};
+pub use limits::{Limited, Limiter, Rate, RateLimits, ServerLimits};
 pub use operation::Space;
 pub use pattern::{NamePattern, PatternError, PeerPattern};
 pub use policy::{

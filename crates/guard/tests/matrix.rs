@@ -60,7 +60,7 @@ fn explain(policy: &Policy, direction: Direction, method: &str, subject: &str) -
 fn told(explanation: &Explanation) -> (Vec<Missing>, Option<RefusalCode>) {
     let code = match &explanation.decision {
         Decision::Allow => None,
-        Decision::Deny(refusal) => Some(refusal.code),
+        Decision::Deny(refusal) | Decision::Later(refusal, _) => Some(refusal.code),
     };
     (explanation.missing.clone(), code)
 }
@@ -257,7 +257,7 @@ fn reasons_name_what_decided_and_cannot_steer_a_terminal() {
     let reason =
         |subject| match explain(&policy, Direction::ToServer, "tools/call", subject).decision {
             Decision::Deny(refusal) => refusal.reason,
-            Decision::Allow => panic!("allowed"),
+            other => panic!("{other:?}"),
         };
     assert_eq!(
         reason("x"),

@@ -352,7 +352,7 @@ proptest! {
             prop_assert_eq!(told, decision != Decision::Allow, "a denial is explained");
             let found = match decision {
                 Decision::Allow => Answer::Allowed,
-                Decision::Deny(refusal) => Answer::Denied(refusal.code),
+                Decision::Deny(refusal) | Decision::Later(refusal, _) => Answer::Denied(refusal.code),
             };
             prop_assert_eq!(found, expected, "{:?}", request);
         }

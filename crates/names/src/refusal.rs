@@ -136,6 +136,10 @@ codes! {
     AgentTokenRequired => "agent_token_required",
     /// The call needs a person's approval.
     ApprovalRequired => "approval_required",
+    /// A limit on requests is reached.
+    RateLimited => "rate_limited",
+    /// The peer has no limit of its own, and the configuration demands one.
+    PeerNotRegistered => "peer_not_registered",
     /// The bytes are not an agent message, or bundle, of the form there is.
     EnvelopeMalformed => "envelope_malformed",
     /// The encoding is not the one deterministic encoding (RFC 8949 §4.2.1).

@@ -2,14 +2,16 @@
 //! requests wait for an answer.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sealwire_audit::{AuditSink, CallResult, Event, Message};
 use sealwire_guard::{Decision, Direction, Gate, Principal, Request};
 use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 
 use crate::in_flight::{Call, InFlight, Target};
-use crate::message::{ErrorCode, Head, Parser, Rejected, RequestId, error_answer};
+use crate::message::{
+    ErrorCode, Head, Parser, Rejected, RequestId, error_answer, error_answer_later,
+};
 use crate::opening::{INITIALIZE, INITIALIZED, Opening, Replay};
 use crate::results::{self, Passage, Wire};
 use crate::throttle::Throttle;
@@ -55,6 +57,18 @@ impl Fate {
 
     pub(crate) const fn server_ended(text: &'static str) -> Self {
         Self { code: ErrorCode::ServerEnded, text, word: "server_ended" }
+    }
+}
+
+/// Why a request does not pass, and how long it may be until it does.
+struct Denied {
+    refusal: Refusal,
+    wait: Option<Duration>,
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, wait: None }
     }
 }
 
@@ -140,9 +154,12 @@ impl Conversation {
                         }
                         Verdict::Forward
                     }
-                    Err(refusal) => {
+                    Err(Denied { refusal, wait }) => {
                         self.log_refusal(direction, Some(&id), &method, subject, &refusal);
-                        Verdict::Answer(answer(Some(&id), &refusal))
+                        Verdict::Answer(match wait {
+                            Some(wait) => error_answer_later(&id, refusal.code.as_str(), wait),
+                            None => answer(Some(&id), &refusal),
+                        })
                     }
                 }
             }
@@ -150,6 +167,7 @@ impl Conversation {
                 let subject = params.subject.as_deref();
                 let judged = self
                     .decide(direction, &method, subject, now.wall)
+                    .map_err(|denied| denied.refusal)
                     .and_then(|()| self.record_allowed(direction, None, &method, subject));
                 match judged {
                     Ok(()) => {
@@ -234,6 +252,7 @@ impl Conversation {
         if let Some(Replay { id, .. }) = &replay {
             let direction = Direction::ToServer;
             self.decide(direction, INITIALIZE, None, SystemTime::now().into())
+                .map_err(|denied| denied.refusal)
                 .and_then(|()| self.record_allowed(direction, Some(id), INITIALIZE, None))
                 .map_err(|refusal| {
                     self.log_refusal(direction, Some(id), INITIALIZE, None, &refusal);
@@ -264,15 +283,17 @@ impl Conversation {
         method: &str,
         subject: Option<&str>,
         now: Now,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Denied> {
         if self.draining && direction == Direction::ToServer {
-            return Err(Refusal::new(RefusalCode::Draining, "the conversation is being drained"));
+            let reason = "the conversation is being drained";
+            return Err(Refusal::new(RefusalCode::Draining, reason).into());
         }
         self.decide(direction, method, subject, now.wall)?;
         let call = Call::new(self.target(method, subject), now.monotonic);
         self.in_flight(direction).enter(id.clone(), call)?;
-        self.record_allowed(direction, Some(id), method, subject).inspect_err(|_| {
+        self.record_allowed(direction, Some(id), method, subject).map_err(|refusal| {
             self.in_flight(direction).answered(id);
+            refusal.into()
         })
     }
 
@@ -282,12 +303,13 @@ impl Conversation {
         method: &str,
         subject: Option<&str>,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Denied> {
         let request =
             Request { peer: self.principal(), server: &self.server, direction, method, subject };
         match self.gate.decide(&request, now) {
             Decision::Allow => Ok(()),
-            Decision::Deny(refusal) => Err(refusal),
+            Decision::Deny(refusal) => Err(refusal.into()),
+            Decision::Later(refusal, wait) => Err(Denied { refusal, wait: Some(wait) }),
         }
     }
 
@@ -500,6 +522,7 @@ fn answer(id: Option<&RequestId>, refusal: &Refusal) -> Vec<u8> {
         RefusalCode::Draining => "the server is shutting down; connect again",
         RefusalCode::AgentTokenRequired => "not allowed: an agent token is needed",
         RefusalCode::ApprovalRequired => "not allowed: a person's approval is needed",
+        RefusalCode::PeerNotRegistered => "not allowed: no limit is set for this peer",
         _ => "not allowed",
     };
     error_answer(id, ErrorCode::for_refusal(refusal.code), text, refusal.code.as_str())

@@ -60,7 +60,7 @@ fn judge_parsed<'m>(
     for method in &listing.asks {
         let direction = Direction::ToClient;
         let request = Request { peer, server, direction, method, subject: None };
-        if let Decision::Deny(refusal) = gate.decide(&request, now) {
+        if let Decision::Deny(refusal) | Decision::Later(refusal, _) = gate.decide(&request, now) {
             return Passage::Denied(method.clone(), refusal);
         }
     }

@@ -85,7 +85,7 @@ impl Reach {
             trust_domain: config.trust_domain.clone(),
             expected_cn,
         };
-        let gate = Arc::new(config.table(|other| other.name == entry.name));
+        let gate = Arc::new(config.guard(|other| other.name == entry.name));
         Self::new(&config.listen, &entry.server_name, endpoint, files, gate)
     }
 

@@ -62,7 +62,7 @@ pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeC
             drain_timeout: limits.drain_timeout,
             max_message: limits.max_message_size,
         },
-        gate: Arc::new(config.table(|entry| matches!(entry.role, ServerRole::Serve { .. }))),
+        gate: Arc::new(config.guard(|entry| matches!(entry.role, ServerRole::Serve { .. }))),
         audit: Arc::new(LogSink),
     })
 }

@@ -15,5 +15,5 @@ mod tail;
 pub use head::{Head, Params, Parser, Rejected};
 pub use id::RequestId;
 pub(crate) use listing::{ListKind, Listing};
-pub use reply::{ErrorCode, error_answer};
+pub use reply::{ErrorCode, error_answer, error_answer_later};
 pub use scan::{MAX_DEPTH, Text};

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sealwire_names::RefusalCode;
 
 use super::RequestId;
@@ -54,6 +56,17 @@ pub fn error_answer(
     .into_bytes()
 }
 
+/// The same for a request that is one too many, with when it may be made again: `data`
+/// has `retry_after_ms`, rounded up.
+pub fn error_answer_later(id: &RequestId, word: &'static str, wait: Duration) -> Vec<u8> {
+    let code = ErrorCode::Refused as i32;
+    let millis = wait.as_nanos().div_ceil(1_000_000);
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"sealwire: too many requests; try again in {millis} ms","data":{{"sealwire":"{word}","retry_after_ms":{millis}}}}}}}"#
+    )
+    .into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +79,11 @@ mod tests {
         assert_eq!(json["id"], "a\"\n");
         assert_eq!(json["error"]["code"], -32080);
         assert_eq!(json["error"]["data"]["sealwire"], "not_authorized");
+
+        let wait = Duration::from_nanos(1_500_000_001);
+        let bytes = error_answer_later(&id, "rate_limited", wait);
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(json["error"]["data"]["retry_after_ms"], 1501);
 
         let bytes = error_answer(None, ErrorCode::ParseError, "not JSON", "message_malformed");
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();

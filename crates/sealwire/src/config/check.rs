@@ -11,7 +11,7 @@ use super::error::Problems;
 use super::typed::{self, Typed};
 use super::{
     DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole, admin, agents,
-    log, mailbox, policy, server,
+    limits, log, mailbox, policy, server,
 };
 use crate::home::Home;
 
@@ -49,6 +49,7 @@ pub(crate) fn check(
     let servers = server::check_all(&context, &typed.servers, problems);
     let home_domain = trust_domain?;
     let policy = policy::check(typed, &home_domain, &servers, problems);
+    let rate_limits = limits::check(typed, &home_domain, problems);
     let admin = admin::check(&typed.admin, &listeners(listen.as_ref(), servers.values()), problems);
     Some(SecureMcpConfig {
         home: home.root().to_owned(),
@@ -66,6 +67,7 @@ pub(crate) fn check(
         admin,
         log: log::check(home, &typed.log, problems),
         policy,
+        rate_limits,
     })
 }
 

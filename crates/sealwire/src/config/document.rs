@@ -171,6 +171,28 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The tables under `key`, each with its name, so that complaints are of this one.
+    pub(crate) fn named_parts(
+        &self,
+        key: &str,
+        schema: &Table,
+        problems: &mut Problems,
+    ) -> Vec<(Located<String>, Section<'a>)> {
+        let Some((at, value)) = self.find(key) else { return Vec::new() };
+        let DeValue::Table(table) = value.get_ref() else {
+            problems.push(wrong_type(&at, "a table of tables", value.get_ref()));
+            return Vec::new();
+        };
+        let parent = Section { source: self.source, title: at.key, table };
+        let names = table.keys().map(|name| name.get_ref().to_string());
+        let part = |name: String, problems: &mut Problems| {
+            let (at, _) = parent.find(&name)?;
+            let section = parent.part(&name, schema, problems)?;
+            Some((Located { value: name, at }, section))
+        };
+        names.filter_map(|name| part(name, problems)).collect()
+    }
+
     /// The tables of a list, `[[…]]`, which all have the same schema, each with its place.
     pub(crate) fn list_of_sections(
         &self,

@@ -17,6 +17,7 @@ mod error;
 mod examine;
 mod files;
 mod include;
+mod limits;
 mod log;
 mod mailbox;
 mod policy;
@@ -33,7 +34,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sealwire_guard::Policy;
+use sealwire_guard::{Policy, RateLimits};
 use sealwire_names::TrustDomain;
 
 pub use admin::AdminConfig;
@@ -91,6 +92,8 @@ pub struct SecureMcpConfig {
     pub log: LogConfig,
     /// Who may do what. Its servers have the names of their tables.
     pub policy: Policy,
+    /// How often, if that is limited. Its servers have the names of their tables.
+    pub rate_limits: Option<RateLimits>,
 }
 
 /// Where to listen, and how much anybody may take.

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sealwire_guard::{
-    AuthMethod, Effect, Level, NamePattern, PeerPattern, Policy, Rule, ServerPolicy, Space, Table,
+    AuthMethod, Effect, Guard, Level, Limiter, NamePattern, PeerPattern, Policy, Rule,
+    ServerPolicy, Space, Table,
 };
 use sealwire_names::TrustDomain;
 
@@ -294,17 +295,31 @@ impl Checker<'_> {
 }
 
 impl SecureMcpConfig {
-    /// The decision table for the entries that `which` picks, by the names that they have
-    /// on the wire.
-    pub fn table(&self, which: impl Fn(&ServerEntry) -> bool) -> Table {
+    /// The gate for the entries that `which` picks, by the names that they have on the wire:
+    /// policy, and limits of which nothing has been used.
+    pub fn guard(&self, which: impl Fn(&ServerEntry) -> bool) -> Guard {
+        let on_wire = |entry: &str| {
+            let entry = self.servers.get(entry).filter(|entry| which(entry))?;
+            Some(entry.server_name.clone())
+        };
         let mut policy = self.policy.clone();
-        policy.servers.retain_mut(|server| match self.servers.get(&server.entry) {
-            Some(entry) if which(entry) => {
-                server.name.clone_from(&entry.server_name);
+        policy.servers.retain_mut(|server| match on_wire(&server.entry) {
+            Some(name) => {
+                server.name = name;
                 true
             }
-            _ => false,
+            None => false,
         });
-        Table::compile(&policy)
+        let limiter = self.rate_limits.clone().map(|mut limits| {
+            limits.servers.retain_mut(|server| match on_wire(&server.entry) {
+                Some(name) => {
+                    server.name = name;
+                    true
+                }
+                None => false,
+            });
+            Limiter::new(&limits)
+        });
+        Guard::new(Table::compile(&policy), limiter)
     }
 }

@@ -38,7 +38,7 @@ pub(crate) const INCLUDED: Table =
 pub(crate) const SECURITY: Table = Table {
     title: "[security]",
     keys: &["trust_domain", "tls_version", "zero_trust_mode"],
-    tables: &["certificates", "signing", "encryption", "replay_protection"],
+    tables: &["certificates", "signing", "encryption", "replay_protection", "rate_limiting"],
 };
 
 pub(crate) const CERTIFICATES: Table = Table {
@@ -102,7 +102,34 @@ pub(crate) const SERVER: Table = Table {
         "default_level",
         "auth_method",
     ],
-    tables: &["policy"],
+    tables: &["policy", "rate_limiting"],
+};
+
+pub(crate) const RATE_LIMITING: Table = Table {
+    title: "[security.rate_limiting]",
+    keys: &[
+        "enabled",
+        "max_requests_per_sec",
+        "burst_size",
+        "total_requests_per_sec",
+        "total_burst_size",
+        "refuse_unregistered",
+        "peers",
+    ],
+    tables: &[],
+};
+
+pub(crate) const SERVER_RATE_LIMITING: Table = Table {
+    title: "[mcp_servers.<name>.rate_limiting]",
+    keys: &["max_requests_per_sec", "burst_size", "tools"],
+    tables: &[],
+};
+
+/// One limit of a peer or a tool.
+pub(crate) const RATE: Table = Table {
+    title: "[security.rate_limiting.peers.<peer>]",
+    keys: &["max_requests_per_sec", "burst_size"],
+    tables: &[],
 };
 
 pub(crate) const POLICY: Table =
@@ -167,7 +194,7 @@ pub(crate) const LOG: Table =
     Table { title: "[log]", keys: &["level", "format", "file"], tables: &[] };
 
 /// Every table of the main file.
-pub(crate) const TABLES: [&Table; 22] = [
+pub(crate) const TABLES: [&Table; 25] = [
     &TOP,
     &SECURITY,
     &CERTIFICATES,
@@ -190,6 +217,9 @@ pub(crate) const TABLES: [&Table; 22] = [
     &POLICY,
     &SERVER_POLICY,
     &RULE,
+    &RATE_LIMITING,
+    &SERVER_RATE_LIMITING,
+    &RATE,
 ];
 
 /// What to say about a key that `table` does not know.

@@ -68,13 +68,11 @@ fn keys_of_later_releases_are_unknown() {
         "[security.certificates]\ncrl = \"x\"",
         "[security.signing]\nsigning_key = \"x\"",
         "[security.replay_protection]\nredis_url = \"redis://localhost\"",
-        "[security.rate_limiting]\nenabled = true",
         "[agent_security.rate_limiting]\nenabled = true",
         "[audit]\nenabled = true",
         "[incidents]",
         "[mcp_servers.a]\ncommand = \"x\"\ntransport = \"link\"",
         "[mcp_servers.a]\ncommand = \"x\"\nmessage_security = \"seal\"",
-        "[mcp_servers.a]\ncommand = \"x\"\n[mcp_servers.a.rate_limiting]\n",
     ] {
         assert!(problem(text).contains("unknown key"), "{text}");
     }
@@ -260,6 +258,30 @@ fn each_rule_refuses_with_its_reason() {
             "[security]\nzero_trust_mode = true\n[defaults]\ndefault_level = 3\n[mcp_servers.a]\ncommand = \"x\"",
             "not accepted by zero_trust_mode",
         ),
+        ("[security.rate_limiting]\nenabled = 1", "is an integer"),
+        ("[security.rate_limiting]\nmax_requests_per_sec = 0", "out of range"),
+        ("[security.rate_limiting]\nmax_requests_per_sec = nan", "out of range"),
+        ("[security.rate_limiting]\nburst_size = 0", "out of range"),
+        ("[security.rate_limiting]\ntotal_burst_size = 2", "without its rate"),
+        ("[security.rate_limiting]\npeers = { \"core\" = { max_requests_per_sec = 1 } }", "<kind>"),
+        (
+            "[security.rate_limiting]\npeers = { \"core/x\" = {} }",
+            "max_requests_per_sec is missing",
+        ),
+        ("[security.rate_limiting]\npeers = { \"core/x\" = { rate = 1 } }", "unknown key"),
+        ("[security.rate_limiting]\npeers = { \"core/x\" = 1 }", "is an integer"),
+        (
+            "[security]\nzero_trust_mode = true\nrate_limiting = { enabled = false }",
+            "limits how often",
+        ),
+        (
+            "[mcp_servers.a]\ncommand = \"x\"\nrate_limiting = { max_requests_per_sec = 1 }",
+            "has no effect while [security.rate_limiting] is not enabled",
+        ),
+        (
+            "[security.rate_limiting]\nenabled = true\n[mcp_servers.a]\ncommand = \"x\"\nrate_limiting.tools = { \"a*b\" = { max_requests_per_sec = 1 } }",
+            "at the end only",
+        ),
         ("[listen\n", "not valid TOML"),
         ("[listen]\naddress = \"127.0.0.1:1\"\naddress = \"127.0.0.1:2\"", "not valid TOML"),
     ] {
@@ -295,6 +317,10 @@ fn no_secret_is_shown() {
     }
 }
 
+const LIMITED: &str = "[security.rate_limiting]\nenabled = true\n";
+const LIMITED_SERVER: &str =
+    "[security.rate_limiting]\nenabled = true\n[mcp_servers.a]\ncommand = \"x\"\n";
+const PEERS: &str = "peers = { \"agent/*\" = { max_requests_per_sec = 1 } }";
 const RULE: &str = "[[policy.allow]]\ntools = [\"a\"]\n";
 const METHOD_RULE: &str = "[[policy.allow]]\nmethods = [\"m\"]\n";
 
@@ -431,6 +457,50 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ("[[policy.allow]]", "tools", METHOD_RULE, "tools = [\"b\"]"),
     ("[[policy.allow]]", "prompts", RULE, "prompts = [\"a\"]"),
     ("[[policy.allow]]", "resources", RULE, "resources = [\"a\"]"),
+    ("[security.rate_limiting]", "enabled", "[security.rate_limiting]\n", "enabled = true"),
+    ("[security.rate_limiting]", "max_requests_per_sec", LIMITED, "max_requests_per_sec = 0.5"),
+    ("[security.rate_limiting]", "burst_size", LIMITED, "burst_size = 1"),
+    ("[security.rate_limiting]", "total_requests_per_sec", LIMITED, "total_requests_per_sec = 9"),
+    (
+        "[security.rate_limiting]",
+        "total_burst_size",
+        "[security.rate_limiting]\nenabled = true\ntotal_requests_per_sec = 9\n",
+        "total_burst_size = 1",
+    ),
+    ("[security.rate_limiting]", "refuse_unregistered", LIMITED, "refuse_unregistered = true"),
+    ("[security.rate_limiting]", "peers", LIMITED, PEERS),
+    (
+        "[mcp_servers.<name>.rate_limiting]",
+        "max_requests_per_sec",
+        LIMITED_SERVER,
+        "rate_limiting.max_requests_per_sec = 1",
+    ),
+    (
+        "[mcp_servers.<name>.rate_limiting]",
+        "burst_size",
+        "[security.rate_limiting]\nenabled = true\n[mcp_servers.a]\ncommand = \"x\"\n\
+         rate_limiting.max_requests_per_sec = 1\n",
+        "rate_limiting.burst_size = 1",
+    ),
+    (
+        "[mcp_servers.<name>.rate_limiting]",
+        "tools",
+        LIMITED_SERVER,
+        "rate_limiting.tools = { a = { max_requests_per_sec = 1 } }",
+    ),
+    (
+        "[security.rate_limiting.peers.<peer>]",
+        "max_requests_per_sec",
+        LIMITED,
+        "peers = { local = { max_requests_per_sec = 2 } }",
+    ),
+    (
+        "[security.rate_limiting.peers.<peer>]",
+        "burst_size",
+        "[security.rate_limiting]\nenabled = true\n[security.rate_limiting.peers.local]\n\
+         max_requests_per_sec = 1\n",
+        "burst_size = 1",
+    ),
 ];
 
 #[test]

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use super::document::{Located, Section, Source, line_of};
 use super::error::{Problem, Problems};
+use super::limits::{TypedLimits, TypedServerLimits};
 use super::policy::TypedPolicy;
 use super::typed_agents::{AgentSecurity, Mailbox, Replay};
 use super::{MAX_MESSAGE_SIZE, schema};
@@ -25,6 +26,7 @@ pub(crate) struct Typed {
     pub(crate) include: Option<Located<Vec<String>>>,
     pub(crate) trust_domain: Option<Located<String>>,
     pub(crate) zero_trust_mode: Option<Located<bool>>,
+    pub(crate) rate_limiting: TypedLimits,
     /// Settings that have but one value, each with it.
     pub(crate) stated: Vec<Stated>,
     pub(crate) replay: Replay,
@@ -127,6 +129,7 @@ pub(crate) struct Server {
     pub(crate) default_level: Option<Located<u64>>,
     pub(crate) auth_method: Option<Located<String>>,
     pub(crate) policy: TypedPolicy,
+    pub(crate) rate_limiting: TypedServerLimits,
 }
 
 impl Typed {
@@ -143,6 +146,10 @@ impl Typed {
         if let Some(security) = top.section("security", &schema::SECURITY, problems) {
             typed.trust_domain = security.string("trust_domain", problems);
             typed.zero_trust_mode = security.boolean("zero_trust_mode", problems);
+            let limits = security.part("rate_limiting", &schema::RATE_LIMITING, problems);
+            if let Some(limits) = limits {
+                typed.rate_limiting = TypedLimits::read(&limits, problems);
+            }
             typed.stated.extend(Stated::text(&security, "tls_version", "1.3", problems));
             typed.read_message_security(&security, problems);
             let certificates = security.section("certificates", &schema::CERTIFICATES, problems);
@@ -259,6 +266,10 @@ fn server(section: &Section<'_>, problems: &mut Problems) -> Server {
         policy: section
             .part("policy", &schema::SERVER_POLICY, problems)
             .map(|section| TypedPolicy::read_servers(&section, problems))
+            .unwrap_or_default(),
+        rate_limiting: section
+            .part("rate_limiting", &schema::SERVER_RATE_LIMITING, problems)
+            .map(|section| TypedServerLimits::read(&section, problems))
             .unwrap_or_default(),
     }
 }

@@ -97,7 +97,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
 fn text(explanation: &Explanation, direction: Direction) -> String {
     let word = match &explanation.decision {
         Decision::Allow => "allowed".to_owned(),
-        Decision::Deny(refusal) => format!("denied ({})", refusal.code),
+        Decision::Deny(refusal) | Decision::Later(refusal, _) => {
+            format!("denied ({})", refusal.code)
+        }
     };
     let mut text = format!("{word}: {}\n", explanation.operation);
     if direction == Direction::ToClient && explanation.level.is_none() {
@@ -125,7 +127,9 @@ fn text(explanation: &Explanation, direction: Direction) -> String {
 fn as_json(explanation: &Explanation) -> serde_json::Value {
     let (code, reason) = match &explanation.decision {
         Decision::Allow => (None, None),
-        Decision::Deny(refusal) => (Some(refusal.code.as_str()), Some(&refusal.reason)),
+        Decision::Deny(refusal) | Decision::Later(refusal, _) => {
+            (Some(refusal.code.as_str()), Some(&refusal.reason))
+        }
     };
     json!({
         "allowed": explanation.decision == Decision::Allow,

@@ -150,6 +150,9 @@ fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
     if before.policy.ceilings != after.policy.ceilings || rules(before) != rules(after) {
         changes.push("policy".to_owned());
     }
+    if before.rate_limits != after.rate_limits {
+        changes.push("rate limits".to_owned());
+    }
     changes
 }
 
