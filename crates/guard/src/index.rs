@@ -15,33 +15,36 @@ use crate::{NamePattern, PeerPattern, Principal};
 /// The node that matches everything.
 pub(crate) const ROOT: u32 = 0;
 
-/// One pattern.
-#[derive(Clone, Debug, Default)]
-struct Node {
+/// One pattern, of which something of type `T` may be said.
+#[derive(Clone, Copy, Debug)]
+struct Node<T> {
     parent: Option<u32>,
     is_exact: bool,
     /// Whether a rule names it.
     ruled: bool,
     /// The nearest node from here up that a rule names.
     nearest_ruled: Option<u32>,
-    /// What is said of it: an index into a list of levels.
-    said: Option<u32>,
+    /// What is said of it.
+    said: Option<T>,
 }
 
 #[derive(Clone, Debug)]
-struct Nodes(Vec<Node>);
+struct Nodes<T>(Vec<Node<T>>);
 
-impl Nodes {
+impl<T: Copy> Nodes<T> {
     fn new() -> Self {
-        Self(vec![Node::default()])
+        let mut nodes = Self(Vec::new());
+        nodes.add(false);
+        nodes
     }
 
     fn add(&mut self, is_exact: bool) -> u32 {
-        self.0.push(Node { is_exact, ..Node::default() });
+        let node = Node { parent: None, is_exact, ruled: false, nearest_ruled: None, said: None };
+        self.0.push(node);
         (self.0.len() - 1) as u32
     }
 
-    fn at(&mut self, node: u32) -> &mut Node {
+    fn at(&mut self, node: u32) -> &mut Node<T> {
         &mut self.0[node as usize]
     }
 
@@ -65,19 +68,35 @@ impl Nodes {
         }
     }
 
-    fn chain(&self, node: u32) -> Chain<'_> {
-        Chain { nodes: self, at: self.0[node as usize].nearest_ruled }
+    /// What there is to know of a node, without looking at it again.
+    #[inline]
+    fn standing(&self, node: u32) -> Standing<T> {
+        let Node { nearest_ruled, said, .. } = self.0[node as usize];
+        Standing { nearest_ruled, said }
     }
+
+    fn chain(&self, nearest_ruled: Option<u32>) -> Chain<'_, T> {
+        Chain { nodes: self, at: nearest_ruled }
+    }
+}
+
+/// What holds for a peer. Kept beside its name, as each look elsewhere in the memory of a
+/// large policy costs more than all else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing<T> {
+    nearest_ruled: Option<u32>,
+    /// What is said of the nearest pattern.
+    pub(crate) said: Option<T>,
 }
 
 /// The patterns that rules name and that match, most specific first.
 #[derive(Clone)]
-pub(crate) struct Chain<'a> {
-    nodes: &'a Nodes,
+pub(crate) struct Chain<'a, T> {
+    nodes: &'a Nodes<T>,
     at: Option<u32>,
 }
 
-impl Iterator for Chain<'_> {
+impl<T: Copy> Iterator for Chain<'_, T> {
     /// The node, and whether it is of one name alone.
     type Item = (u32, bool);
 
@@ -95,7 +114,7 @@ impl Iterator for Chain<'_> {
 pub(crate) struct Names {
     exact: HashMap<Box<str>, u32, RandomState>,
     prefixes: Trie,
-    nodes: Nodes,
+    nodes: Nodes<u32>,
 }
 
 impl Names {
@@ -157,8 +176,8 @@ impl Names {
     }
 
     #[inline]
-    pub(crate) fn chain(&self, node: u32) -> Chain<'_> {
-        self.nodes.chain(node)
+    pub(crate) fn chain(&self, node: u32) -> Chain<'_, u32> {
+        self.nodes.chain(self.nodes.0[node as usize].nearest_ruled)
     }
 
     /// What is said of the nearest pattern.
@@ -170,15 +189,16 @@ impl Names {
 
 /// Patterns over peers.
 #[derive(Clone, Debug)]
-pub(crate) struct Peers {
-    exact: HashMap<PeerId, u32, RandomState>,
+pub(crate) struct Peers<T> {
+    /// What holds for each is known once all patterns are.
+    exact: HashMap<PeerId, (u32, Standing<T>), RandomState>,
     /// One for each trust domain and kind that a pattern is about: a handful.
     families: Vec<(TrustDomain, Kind, Trie)>,
     local: u32,
-    nodes: Nodes,
+    nodes: Nodes<T>,
 }
 
-impl Peers {
+impl<T: Copy> Peers<T> {
     pub(crate) fn new() -> Self {
         let mut nodes = Nodes::new();
         let local = nodes.add(true);
@@ -193,7 +213,11 @@ impl Peers {
             PeerPattern::Local => self.local,
             PeerPattern::Exact(peer) => {
                 let nodes = &mut self.nodes;
-                *self.exact.entry(peer.clone()).or_insert_with(|| nodes.add(true))
+                let add = || {
+                    let node = nodes.add(true);
+                    (node, nodes.standing(node))
+                };
+                self.exact.entry(peer.clone()).or_insert_with(add).0
             }
             PeerPattern::Prefix(domain, kind, prefix) => {
                 let at = self.families.iter().position(|(d, k, _)| d == domain && k == kind);
@@ -215,7 +239,7 @@ impl Peers {
         self.nodes.at(node).ruled = true;
     }
 
-    pub(crate) fn say(&mut self, node: u32, what: u32) {
+    pub(crate) fn say(&mut self, node: u32, what: T) {
         self.nodes.at(node).said.get_or_insert(what);
     }
 
@@ -234,25 +258,23 @@ impl Peers {
             self.nodes.at(node).parent = Some(parent.unwrap_or(ROOT));
         }
         self.nodes.finish();
-    }
-
-    #[inline]
-    pub(crate) fn find(&self, principal: Principal<'_>) -> u32 {
-        let Principal::Peer(peer) = principal else { return self.local };
-        match self.exact.get(peer) {
-            Some(node) => *node,
-            None => self.longest(peer, usize::MAX).unwrap_or(ROOT),
+        for (node, standing) in self.exact.values_mut() {
+            *standing = self.nodes.standing(*node);
         }
     }
 
     #[inline]
-    pub(crate) fn chain(&self, node: u32) -> Chain<'_> {
-        self.nodes.chain(node)
+    pub(crate) fn find(&self, principal: Principal<'_>) -> Standing<T> {
+        let Principal::Peer(peer) = principal else { return self.nodes.standing(self.local) };
+        match self.exact.get(peer) {
+            Some((_, standing)) => *standing,
+            None => self.nodes.standing(self.longest(peer, usize::MAX).unwrap_or(ROOT)),
+        }
     }
 
     #[inline]
-    pub(crate) fn said(&self, node: u32) -> Option<u32> {
-        self.nodes.0[node as usize].said
+    pub(crate) fn chain(&self, standing: &Standing<T>) -> Chain<'_, T> {
+        self.nodes.chain(standing.nearest_ruled)
     }
 
     fn longest(&self, peer: &PeerId, below: usize) -> Option<u32> {

@@ -26,6 +26,9 @@ use crate::{Direction, NamePattern, PeerPattern, Principal, Request};
 /// Peers that are remembered, beyond which those that have rested are forgotten.
 const REMEMBERED: usize = 10_000;
 
+/// Requests from one look at how many peers are remembered to the next.
+const LOOK: usize = 256;
+
 /// How many requests pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -105,7 +108,7 @@ pub struct Limiter {
     ticks: Ticks,
     refuse_unregistered: bool,
     each_peer: Option<PeerBuckets>,
-    peers: Peers,
+    peers: Peers<u32>,
     of_peers: Vec<Option<PeerBuckets>>,
     total: Option<Bucket>,
     servers: HashMap<Box<str>, ServerBuckets, RandomState>,
@@ -115,6 +118,8 @@ struct PeerBuckets {
     of_peers: Buckets,
     /// How many there may be before those that have rested are looked for.
     most: AtomicUsize,
+    /// Requests counted; how many peers there are is asked seldom.
+    requests: AtomicUsize,
     of_local: Bucket,
 }
 
@@ -171,7 +176,7 @@ impl Limiter {
         if !is_counted(request) {
             return Ok(());
         }
-        let named = self.peers.said(self.peers.find(request.peer));
+        let named = self.peers.find(request.peer).said;
         let buckets = match named.and_then(|index| self.of_peers.get(index as usize)?.as_ref()) {
             Some(buckets) => buckets,
             None if self.refuse_unregistered => {
@@ -239,13 +244,19 @@ impl PeerBuckets {
     fn new(rate: Rate, ticks: &Ticks) -> Option<Self> {
         let store = HashMapStateStore::default();
         let of_peers = RateLimiter::new(rate.quota()?, store, ticks.clone());
-        Some(Self { of_peers, most: REMEMBERED.into(), of_local: bucket(rate, ticks)? })
+        Some(Self {
+            of_peers,
+            most: REMEMBERED.into(),
+            requests: 0.into(),
+            of_local: bucket(rate, ticks)?,
+        })
     }
 
     /// Forgets peers whose bucket is full again. Were nearly all of them active, looking at
     /// each time would be slow; so after each look there may be twice as many.
     fn forget_rested(&self) {
-        if self.of_peers.len() > self.most.load(Ordering::Relaxed) {
+        let looks = self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK);
+        if looks && self.of_peers.len() > self.most.load(Ordering::Relaxed) {
             self.of_peers.retain_recent();
             self.most.store(REMEMBERED.max(2 * self.of_peers.len()), Ordering::Relaxed);
         }

@@ -176,7 +176,7 @@ fn memory_is_bounded_by_those_who_have_not_rested() {
         hand.forward(1_000_000_000);
     }
     let remembered = limiter.each_peer.unwrap().of_peers.len();
-    assert!(remembered <= REMEMBERED + 1, "{remembered}");
+    assert!(remembered <= REMEMBERED + LOOK, "{remembered}");
 }
 
 #[test]

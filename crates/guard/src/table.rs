@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use sealwire_names::Timestamp;
 
-use crate::index::{Names, Peers};
+use crate::index::{Names, Peers, Standing};
 use crate::operation::{Needs, needs};
 use crate::policy::{DEFAULT_LEVEL, DEFAULT_LOCAL_CEILING, DEFAULT_PEER_CEILING};
 use crate::{
@@ -24,18 +24,23 @@ pub struct Table {
     zero_trust: bool,
     labels: Vec<String>,
     /// Of rules, and of the ceilings that hold everywhere.
-    peers: Peers,
-    ceilings: Vec<(PeerPattern, Level)>,
+    peers: Peers<Said>,
+    ceilings: Ceilings,
     everywhere: Rules,
     servers: HashMap<Box<str>, ServerTable, RandomState>,
 }
+
+/// A ceiling, and which of the list it is.
+type Said = (Level, u32);
+/// Ceilings as they were given, to be told.
+type Ceilings = Vec<(PeerPattern, Level)>;
 
 #[derive(Debug)]
 struct ServerTable {
     default_level: Option<Level>,
     auth_method: AuthMethod,
     levels: Vec<(Space, NamePattern, Level)>,
-    ceilings: Option<(Peers, Vec<(PeerPattern, Level)>)>,
+    ceilings: Option<(Peers<Said>, Ceilings)>,
     rules: Rules,
 }
 
@@ -129,9 +134,9 @@ impl Table {
     /// Compiles `policy`.
     pub fn compile(policy: &Policy) -> Self {
         let mut peers = Peers::new();
-        for (index, (pattern, _)) in policy.ceilings.iter().enumerate() {
+        for (index, (pattern, level)) in policy.ceilings.iter().enumerate() {
             let node = peers.node(pattern);
-            peers.say(node, index as u32);
+            peers.say(node, (*level, index as u32));
         }
         let mut everywhere = Rules::new();
         let mut servers: Vec<_> = policy.servers.iter().map(|s| (s, ServerTable::new(s))).collect();
@@ -196,9 +201,9 @@ impl Table {
         let ruled = &mut judged.ruled;
         for rules in [&server.rules, &self.everywhere] {
             let about_it = needs == Needs::Named(method_space) || needs == Needs::Rule;
-            rules.look(method_space, request.method, about_it, &self.peers, peer, ruled);
+            rules.look(method_space, request.method, about_it, &self.peers, &peer, ruled);
             if let Some((space, name)) = named {
-                rules.look(space, name, true, &self.peers, peer, ruled);
+                rules.look(space, name, true, &self.peers, &peer, ruled);
             }
         }
         let level = match needs {
@@ -214,7 +219,7 @@ impl Table {
                 None => server.unlisted(),
             },
         };
-        let ceiling = self.ceiling(server, request.peer, peer);
+        let ceiling = self.ceiling(server, request.peer, &peer);
         judged.level = Some(level);
         judged.ceiling = Some(ceiling);
         let is_within = ceiling.0.is_some_and(|ceiling| level.0 <= ceiling);
@@ -230,15 +235,15 @@ impl Table {
         &self,
         server: &ServerTable,
         principal: Principal<'_>,
-        peer: u32,
+        peer: &Standing<Said>,
     ) -> (Option<Level>, CeilingSource) {
-        if let Some((peers, ceilings)) = &server.ceilings
-            && let Some(said) = peers.said(peers.find(principal))
+        if let Some((peers, _)) = &server.ceilings
+            && let Some((level, index)) = peers.find(principal).said
         {
-            return (Some(ceilings[said as usize].1), CeilingSource::Server(said));
+            return (Some(level), CeilingSource::Server(index));
         }
-        if let Some(said) = self.peers.said(peer) {
-            return (Some(self.ceilings[said as usize].1), CeilingSource::Policy(said));
+        if let Some((level, index)) = peer.said {
+            return (Some(level), CeilingSource::Policy(index));
         }
         let unstated = match principal {
             _ if self.zero_trust => None,
@@ -292,9 +297,9 @@ impl ServerTable {
     fn new(server: &ServerPolicy) -> Self {
         let ceilings = (!server.ceilings.is_empty()).then(|| {
             let mut peers = Peers::new();
-            for (index, (pattern, _)) in server.ceilings.iter().enumerate() {
+            for (index, (pattern, level)) in server.ceilings.iter().enumerate() {
                 let node = peers.node(pattern);
-                peers.say(node, index as u32);
+                peers.say(node, (*level, index as u32));
             }
             peers.finish(server.ceilings.iter().map(|(pattern, _)| pattern));
             (peers, server.ceilings.clone())
@@ -379,8 +384,8 @@ impl Rules {
         space: Space,
         name: &str,
         about_it: bool,
-        peers: &Peers,
-        peer: u32,
+        peers: &Peers<Said>,
+        peer: &Standing<Said>,
         ruled: &mut Ruled,
     ) {
         let spaced = &self.0[space as usize];
