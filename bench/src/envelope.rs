@@ -88,7 +88,7 @@ fn limits() -> Vec<Limit> {
 }
 
 /// Times in a second that `work` can be done, measured for `effort.load`.
-fn rate(effort: &Effort, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+pub(crate) fn rate(effort: &Effort, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut run = |time: Duration| -> Result<f64> {
         let (started, mut count) = (Instant::now(), 0_u32);
         // A look at the clock is as nothing beside a signature, but not beside a hash map.

@@ -11,6 +11,7 @@
 //! - [`link`]: one client, one server, four ways to connect them.
 //! - [`chains`]: the same through what people chain today.
 //! - [`envelope`]: a message between agents, beside its cryptography alone.
+//! - [`guard`]: what a decision costs, and what deciding costs a call.
 //!
 //! How to run it, what the figures mean and how to add a scenario: `bench/README.md`.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@
 pub mod certificates;
 pub mod chains;
 pub mod envelope;
+pub mod guard;
 mod host;
 mod limit;
 pub mod link;

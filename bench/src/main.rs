@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use sealwire_bench::setup::Setup;
-use sealwire_bench::{Effort, Report, Result, Scenario, chains, envelope, link, page, run};
+use sealwire_bench::{Effort, Report, Result, Scenario, chains, envelope, guard, link, page, run};
 
 /// Where `--write` puts its page, and the figures it is made of.
 const DOCS: &str = "docs";
@@ -17,7 +17,7 @@ const DOCS: &str = "docs";
 struct Arguments {
     /// What to measure.
     what: What,
-    /// How many rounds; 7 for link and envelope, 5 for chains, 2 with --quick.
+    /// How many rounds; 7 for link, envelope and guard, 5 for chains, 2 with --quick.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// Writes the figures of a scenario to this file.
@@ -42,6 +42,8 @@ enum What {
     Chains,
     /// A message between agents: sealed and opened, beside the same cryptography alone.
     Envelope,
+    /// What a decision costs, and what deciding costs a call.
+    Guard,
     /// All of them, one after the other.
     All,
     /// Nothing: writes docs/performance.md anew from the figures kept last.
@@ -66,7 +68,13 @@ fn bench(arguments: &Arguments) -> Result<bool> {
         What::Link => &[(link::scenario, 7)],
         What::Chains => &[(chains::scenario, 5)],
         What::Envelope => &[(envelope::scenario, 7)],
-        What::All => &[(link::scenario, 7), (chains::scenario, 5), (envelope::scenario, 7)],
+        What::Guard => &[(guard::scenario, 7)],
+        What::All => &[
+            (link::scenario, 7),
+            (chains::scenario, 5),
+            (envelope::scenario, 7),
+            (guard::scenario, 7),
+        ],
         What::Page => &[],
     };
     if scenarios.len() > 1 && (arguments.json.is_some() || !arguments.cases.is_empty()) {

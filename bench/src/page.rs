@@ -12,7 +12,7 @@ use crate::stats::Summary;
 use crate::{Measure, Result};
 
 /// Scenarios on the page, in this order.
-const SCENARIOS: [&str; 3] = ["link", "chains", "envelope"];
+const SCENARIOS: [&str; 4] = ["link", "chains", "envelope", "guard"];
 
 const TOP: &str = "\
 <!-- Written by `scripts/bench all --write`. Do not edit: the next run overwrites it. -->

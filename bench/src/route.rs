@@ -8,10 +8,12 @@ use crate::requests::Requests;
 use crate::session::{Promise, Session};
 use crate::{Effort, Figures, Measure, Result, stats};
 
+mod gates;
 mod plain;
 mod sealwire;
 mod stunnel;
 
+pub(crate) use self::gates::gates;
 pub(crate) use self::plain::{direct, floor};
 pub(crate) use self::sealwire::sealwire;
 pub(crate) use self::stunnel::stunnel;
