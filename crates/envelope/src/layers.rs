@@ -111,6 +111,12 @@ impl<'a> Encrypted<'a> {
         if ciphertext.len() < TAG_LENGTH {
             return Err(fault.into());
         }
+        if ciphertext.len() > MAX_CONTENT + TAG_LENGTH {
+            let size = ciphertext.len() - TAG_LENGTH;
+            let reason =
+                format!("{size} bytes of content; a message carries at most {MAX_CONTENT}");
+            return Err(Refusal::new(RefusalCode::MessageTooLarge, reason));
+        }
         let from = r.position();
         let recipients = decode_recipients(&mut r)?;
         let encoded_recipients = r.since(from);

@@ -77,6 +77,13 @@ fn empty_and_largest_contents_pass_and_a_byte_more_does_not() {
     let (size, limit) = (MAX_CONTENT + 1, MAX_CONTENT);
     assert_eq!(sealed.unwrap_err(), SealError::ContentTooLarge { size, limit });
     assert_eq!(refused(&receiver, &vec![0; MAX_MESSAGE + 1]), RefusalCode::MessageTooLarge);
+    // Nor from a sender that has its own idea of what may be sealed.
+    let small = alice.seal(b"", &bob, 4);
+    for (more, refusal) in [(0, RefusalCode::ContentInvalid), (1, RefusalCode::MessageTooLarge)] {
+        let forged = Forged::with(&small, |f| f.ciphertext = vec![0; MAX_CONTENT + 16 + more]);
+        let receiver = bob.receiver(&[&alice]);
+        assert_eq!(refused(&receiver, &forged.signed(&alice.signing)), refusal);
+    }
 }
 
 /// The largest message there can be: so nothing that is sealed is refused for its size.
