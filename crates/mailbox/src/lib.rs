@@ -73,6 +73,8 @@
 //!   [`message_id`](Delivery::message_id) together with the effect. No more is promised.
 //! - A copy of a message is never delivered, whoever puts it where. If the store cannot tell, since
 //!   it was copied or put back from a copy, nothing in it is delivered until an operator says so.
+//!   That holds as long as what the store says was delivered is its own: whoever writes other
+//!   things into the file, or takes it and its witness back together in place, can repeat mail.
 //!
 //! # The defaults, and why
 //!

@@ -1,5 +1,6 @@
 use sealwire_envelope::{
-    Deferred, Group, GroupRef, KeyId, Receiving, RecipientKey, SecureAgentMessage, VerifyingKey,
+    Audience, Deferred, Group, GroupRef, KeyId, Receiving, RecipientKey, SecureAgentMessage,
+    VerifyingKey,
 };
 use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
@@ -45,6 +46,12 @@ impl Receiving for Checks<'_> {
     }
 
     fn trusted(&self, message: &SecureAgentMessage) -> Result<(), Refusal> {
+        if let Audience::Group(reference) = &message.audience
+            && !self.group(reference)?.has(&message.from)
+        {
+            let reason = format!("{} is not a member of {reference}", message.from);
+            return Err(Refusal::new(RefusalCode::NotTrusted, reason));
+        }
         let power = power(message.metadata.message_type);
         self.settings.trust.check(&message.from, &self.settings.keys.agent, power)
     }

@@ -85,22 +85,41 @@ pub(super) fn bury(work: &Work<'_>, record: i64, refusal: &Refusal) -> Result<()
     limit(work, &agent)
 }
 
-/// Whoever sends what is refused must not fill the disk with it.
+/// Whoever sends what is refused must not fill the disk with it. Nor may he push out what waited
+/// when the replay state was lost: until an operator has looked at it, that is mail. Of it there
+/// may be as much as may wait.
 fn limit(work: &Work<'_>, agent: &str) -> Result<(), Fault> {
     loop {
         let (dead, bytes): (i64, i64) = work
             .db
             .prepare_cached("SELECT dead, dead_bytes FROM mail_box WHERE agent = ?1")?
             .query_row([agent], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        if dead.cast_unsigned() <= work.options.max_dead
-            && bytes.cast_unsigned() <= work.options.max_bytes
-        {
+        let (max_dead, max_bytes) = (work.options.max_dead, work.options.max_bytes);
+        let within = |dead: i64, bytes: i64| {
+            dead.cast_unsigned() <= max_dead && bytes.cast_unsigned() <= max_bytes
+        };
+        if within(dead, bytes) {
+            return Ok(());
+        }
+        let (lost, lost_bytes): (i64, i64) = work
+            .db
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(size), 0) FROM mail_record
+                 WHERE state = 2 AND agent = ?1 AND code = 'replay_state_lost'",
+            )?
+            .query_row([agent], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let kept = lost.cast_unsigned() <= work.options.max_messages
+            && lost_bytes.cast_unsigned() <= max_bytes;
+        if kept && within(dead - lost, bytes - lost_bytes) {
             return Ok(());
         }
         let oldest: Option<i64> = work
             .db
-            .prepare_cached("SELECT min(id) FROM mail_record WHERE state = 2 AND agent = ?1")?
-            .query_row([agent], |row| row.get(0))?;
+            .prepare_cached(
+                "SELECT min(id) FROM mail_record
+                 WHERE state = 2 AND agent = ?1 AND (NOT ?2 OR code <> 'replay_state_lost')",
+            )?
+            .query_row((agent, kept), |row| row.get(0))?;
         let Some(oldest) = oldest else { return Ok(()) };
         erase(work, oldest)?;
     }
@@ -144,8 +163,8 @@ pub(super) fn remove(work: &Work<'_>, number: i64) -> Result<bool, Fault> {
 pub(super) fn erase(work: &Work<'_>, record: i64) -> Result<(), Fault> {
     let (agent, key, message_id, size, state, body): (
         String,
-        [u8; 32],
-        [u8; 16],
+        Vec<u8>,
+        Vec<u8>,
         i64,
         i64,
         Option<i64>,

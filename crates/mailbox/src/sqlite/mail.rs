@@ -122,7 +122,16 @@ pub(super) fn take(work: &mut Work<'_>, agent: &AgentId, most: usize) -> Result<
             .query_map((name, work.holder, i64::try_from(wanted).unwrap_or(i64::MAX)), record)?
             .collect::<Result<Vec<_>, _>>()?;
         let complete = found.len() < wanted;
-        for record in found {
+        for found in found {
+            let record = match found {
+                Ok(record) => record,
+                // Somebody else than us wrote or spoilt it. It must not keep back what follows.
+                Err(id) => {
+                    tracing::error!(%agent, record = id, "mail cannot be read, and is removed");
+                    dead::erase(work, id)?;
+                    continue;
+                }
+            };
             if let Some(refusal) = overdue(work, &record)? {
                 dead::bury(work, record.id, &refusal)?;
                 continue;
@@ -226,7 +235,13 @@ struct Record {
     bytes: Arc<[u8]>,
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+/// A record, or the number of one that is none.
+fn record(row: &Row<'_>) -> rusqlite::Result<Result<Record, i64>> {
+    let id = row.get(0)?;
+    Ok(read(id, row).map_err(|_not_ours| id))
+}
+
+fn read(id: i64, row: &Row<'_>) -> rusqlite::Result<Record> {
     let label = Label {
         from: agent(row, 1)?,
         priority: row.get(2)?,
@@ -235,8 +250,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         key: KeyId::from_bytes(row.get(7)?),
         message_id: MessageId::from_bytes(row.get(8)?),
     };
-    let bytes = row.get_ref(9)?.as_blob()?.into();
-    Ok(Record { id: row.get(0)?, takes: row.get(5)?, deliveries: row.get(6)?, label, bytes })
+    let bytes = row.get_ref(9)?.as_blob().map_err(rusqlite::Error::from)?.into();
+    Ok(Record { id, takes: row.get(5)?, deliveries: row.get(6)?, label, bytes })
 }
 
 /// An agent's name from a column.

@@ -15,6 +15,7 @@ mod witness;
 mod writer;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sealwire_envelope::{SecureAgentMessage, TimeRule};
@@ -141,11 +142,21 @@ impl Transport for SqliteTransport {
         lease: &Lease,
         message: &SecureAgentMessage,
     ) -> Result<Delivered, TransportError> {
-        let (lease, label) = (lease.clone(), Label::of(message));
-        self.inner
+        let (job, label) = (lease.clone(), Label::of(message));
+        let delivered = Arc::<AtomicBool>::default();
+        let mut cancelled =
+            Unheard { writer: &self.inner.writer, lease, delivered: Some(delivered.clone()) };
+        let result = self
+            .inner
             .writer
-            .run(Durable::Now, move |work| replay::deliver(work, &lease, &label))
-            .await?
+            .run(Durable::Now, move |work| {
+                let result = replay::deliver(work, &job, &label)?;
+                delivered.store(result.is_ok(), Ordering::Relaxed);
+                Ok(result)
+            })
+            .await;
+        cancelled.delivered = None;
+        result?
     }
 
     async fn acknowledge(&self, lease: &Lease) -> Result<(), TransportError> {
@@ -160,9 +171,11 @@ impl Transport for SqliteTransport {
 
     async fn bury(&self, lease: &Lease, reason: Refusal) -> Result<(), TransportError> {
         let lease = lease.clone();
+        // If a power failure undoes it, it is found out again. Waiting for the disk would let a
+        // heap of bad mail keep back the good.
         self.inner
             .writer
-            .run(Durable::Now, move |work| dead::bury_leased(work, &lease, &reason))
+            .run(Durable::Later, move |work| dead::bury_leased(work, &lease, &reason))
             .await?
     }
 
@@ -213,6 +226,27 @@ impl Drop for GiveBack<'_> {
             self.writer.post(move |work| {
                 let leases = taken.lock().unwrap_or_else(PoisonError::into_inner);
                 leases.iter().try_for_each(|lease| mail::release(work, lease, work.now).map(drop))
+            });
+        }
+    }
+}
+
+/// Whoever delivers may be gone before he hears of it: then nobody was given the message, and it
+/// does not count among the deliveries of which there may be so many.
+struct Unheard<'a> {
+    writer: &'a Writer,
+    lease: &'a Lease,
+    /// Whether it was delivered; `None` once that was heard.
+    delivered: Option<Arc<AtomicBool>>,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some(delivered) = self.delivered.take() {
+            let lease = self.lease.clone();
+            self.writer.post(move |work| match delivered.load(Ordering::Relaxed) {
+                true => replay::uncount(work, &lease),
+                false => Ok(()),
             });
         }
     }

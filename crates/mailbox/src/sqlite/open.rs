@@ -92,7 +92,7 @@ fn create(db: &Connection, store: &[u8; 16], file: i64) -> Result<(), Fault> {
 }
 
 /// Whether this database knows all that it has ever known. It does if it is the same file, and
-/// has delivered at least as many messages as its witness saw. Within the turnstile nobody else
+/// counts at least as many deliveries and acknowledgements as its witness. Within the turnstile nobody else
 /// writes either of them.
 fn recognise(
     db: &Connection,

@@ -79,6 +79,17 @@ pub(super) fn deliver(
     Ok(Ok(Delivered { redelivered }))
 }
 
+/// A delivery of which nobody heard is none.
+pub(super) fn uncount(work: &Work<'_>, lease: &Lease) -> Result<(), Fault> {
+    work.db
+        .prepare_cached(
+            "UPDATE mail_record SET deliveries = max(deliveries - 1, 0)
+             WHERE id = ?1 AND takes = ?2",
+        )?
+        .execute((lease.record, lease.take))?;
+    Ok(())
+}
+
 /// An id that is not remembered is new only if it could not have been forgotten.
 fn can_be_new(work: &Work<'_>, lease: &Lease, label: &Label) -> Result<Result<(), Refusal>, Fault> {
     if let Err(refusal) = check_lifetime(work, label.expires) {
@@ -128,6 +139,8 @@ pub(super) fn acknowledge(
         return Ok(Err(TransportError::LeaseLost));
     }
     dead::erase(work, lease.record)?;
+    // Told to the witness, too: a copy from before this would deliver it again.
+    work.after.claims += 1;
     Ok(Ok(()))
 }
 

@@ -43,6 +43,7 @@ CREATE TABLE mail_record (
 CREATE INDEX mail_waiting ON mail_record (agent, priority DESC, id) WHERE state = 0;
 CREATE INDEX mail_held ON mail_record (agent, sender, priority, id) WHERE state = 1;
 CREATE INDEX mail_dead ON mail_record (agent, id) WHERE state = 2;
+CREATE INDEX mail_lost ON mail_record (agent, size) WHERE state = 2 AND code = 'replay_state_lost';
 CREATE INDEX mail_shared ON mail_record (body) WHERE body IS NOT NULL;
 CREATE TABLE mail_body (id INTEGER PRIMARY KEY AUTOINCREMENT, bytes BLOB NOT NULL) STRICT;
 CREATE TABLE mail_box (
@@ -68,7 +69,7 @@ CREATE TABLE mail_store (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     id BLOB NOT NULL,             -- random, as in the witness
     file INTEGER NOT NULL,        -- inode: a copy has another one
-    claims INTEGER NOT NULL,      -- messages ever delivered, as in the witness
+    claims INTEGER NOT NULL,      -- deliveries and acknowledgements, as in the witness
     purged INTEGER NOT NULL,      -- ids that expired up to then are forgotten
     lost INTEGER NOT NULL,        -- what was issued up to then may have been delivered
     upkeep INTEGER NOT NULL       -- when it was last done

@@ -27,22 +27,26 @@ pub(super) fn if_due(work: &mut Work<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Forgets the ids of expired messages, and remembers that it has: if the clock is put back,
-/// such messages stay expired.
+/// Forgets the ids of expired messages, and remembers the last expiry of those: if the clock is
+/// put back, such messages stay expired. It is not the time of now that is remembered, or a
+/// clock that was a year ahead for a moment would close the mailbox for a year.
+///
+/// An id whose message is still here is kept: whoever has it in hand may acknowledge it.
 fn forget_expired(work: &Work<'_>, now: i64) -> Result<(), Fault> {
-    let until: i64 = work
+    let last: Option<i64> = work
         .db
         .prepare_cached(
-            "SELECT coalesce((SELECT expires FROM mail_replay WHERE expires <= ?1
-                 ORDER BY expires LIMIT 1 OFFSET ?2), ?1)",
+            "SELECT max(expires) FROM (SELECT expires FROM mail_replay
+                 WHERE expires <= ?1 AND record IS NULL ORDER BY expires LIMIT ?2)",
         )?
         .query_row((now, MOST), |row| row.get(0))?;
-    let forgotten =
-        work.db.prepare_cached("DELETE FROM mail_replay WHERE expires <= ?1")?.execute([until])?;
-    if forgotten > 0 {
+    if let Some(last) = last {
+        work.db
+            .prepare_cached("DELETE FROM mail_replay WHERE expires <= ?1 AND record IS NULL")?
+            .execute([last])?;
         work.db
             .prepare_cached("UPDATE mail_store SET purged = max(purged, ?1)")?
-            .execute([until])?;
+            .execute([last])?;
     }
     work.db.prepare_cached("DELETE FROM mail_numbers WHERE expires <= ?1")?.execute([now])?;
     Ok(())

@@ -6,7 +6,7 @@ use super::files;
 
 const LENGTH: usize = 16 + 8;
 
-/// Remembers outside the database how many messages it has delivered.
+/// Remembers outside the database how often it has delivered a message, and had one acknowledged.
 ///
 /// A database that was put back from a copy says less than its witness: what it has forgotten
 /// would be delivered again. Written after each commit without waiting for the disk, so that it
@@ -18,7 +18,7 @@ pub(super) struct Witness(File);
 pub(super) struct Testimony {
     /// Of which store.
     pub(super) store: [u8; 16],
-    /// Messages delivered, at least.
+    /// Messages delivered and acknowledged, at least.
     pub(super) claims: u64,
 }
 

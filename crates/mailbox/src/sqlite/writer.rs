@@ -43,7 +43,7 @@ pub(super) struct Work<'a> {
 pub(super) struct After {
     /// Whose bells to ring.
     pub(super) rings: BTreeSet<AgentId>,
-    /// How many messages were delivered that had not been before.
+    /// How many messages were delivered that had not been before, and how many acknowledged.
     pub(super) claims: u64,
     /// There are leases to renew.
     pub(super) leases: bool,
@@ -279,7 +279,7 @@ impl Batch {
     }
 }
 
-/// Adds what was delivered to the count that the witness knows. `None` if nothing was.
+/// Adds what was delivered and acknowledged to the count that the witness knows. `None` if nothing was.
 fn count_claims(work: &Work<'_>) -> Result<Option<u64>, Fault> {
     if work.after.claims == 0 {
         return Ok(None);

@@ -1,0 +1,222 @@
+//! What somebody tries who copies, edits or floods the store, or whose clock lies.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::fs;
+use std::future::Future as _;
+use std::time::Duration;
+
+use common::*;
+use sealwire_envelope::{Draft, Group, MessageType, Nonce, Sender, To, seal};
+use sealwire_mailbox::{Letter, SecureAgentChannel, SqliteTransport, Transport};
+use sealwire_names::{Refusal, RefusalCode};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[tokio::test]
+async fn a_clock_that_was_a_year_ahead_for_a_while_does_not_close_the_mailbox() {
+    let home = tempfile::tempdir().unwrap();
+    let time = Time::new();
+    let store = open(&home.path().join("state.db"), time.options());
+    let original = letter(&time, "A", &["B"], 1, 0);
+    store.put(original.clone()).await.unwrap();
+    let (taken, _) = receive(&store, "B").await;
+    store.acknowledge(&taken.lease).await.unwrap();
+
+    time.forward(365 * DAY);
+    store.take(&agent("B"), 1).await.unwrap();
+    time.back(365 * DAY);
+
+    // What was forgotten meanwhile stays refused.
+    store.put(original).await.unwrap();
+    let copy = store.take(&agent("B"), 1).await.unwrap().taken.remove(0);
+    let refused = deliver(&store, &copy).await.unwrap_err();
+    assert_eq!(code(&refused), RefusalCode::MessageExpired);
+    store.bury(&copy.lease, refused.refusal().unwrap().clone()).await.unwrap();
+    // What could not have been forgotten is taken.
+    time.forward(Duration::from_secs(1));
+    store.put(letter(&time, "A", &["B"], 2, 0)).await.unwrap();
+    assert_eq!(text(&receive(&store, "B").await.0), "A 2");
+}
+
+#[tokio::test]
+async fn mail_that_expires_in_its_receivers_hands_can_be_acknowledged() {
+    let home = tempfile::tempdir().unwrap();
+    let time = Time::new();
+    let store = open(&home.path().join("state.db"), time.options());
+    store.put(letter(&time, "A", &["B"], 1, 0)).await.unwrap();
+    let (taken, _) = receive(&store, "B").await;
+    time.forward(2 * DAY);
+    // Any transaction does the upkeep; the lease is held as long as this process lives.
+    let database = rusqlite::Connection::open(home.path().join("state.db")).unwrap();
+    let held = "UPDATE mail_record SET until = 9000000000000";
+    database.execute_batch(held).unwrap();
+    store.put(letter(&time, "A", &["C"], 2, 0)).await.unwrap();
+    store.acknowledge(&taken.lease).await.unwrap();
+    assert!(store.dead_letters(None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn mail_of_a_restored_database_is_not_pushed_out_by_what_is_refused_later() {
+    let home = tempfile::tempdir().unwrap();
+    let (time, path) = (Time::new(), home.path().join("state.db"));
+    let mut options = time.options();
+    options.max_dead = 3;
+    let store = open(&path, options.clone());
+    for number in 1..=20 {
+        store.put(letter(&time, "A", &["B"], number, 0)).await.unwrap();
+    }
+    drop(store);
+    settle(&path);
+    fs::remove_file(home.path().join("state.db-mail/witness")).unwrap();
+
+    let store = open(&path, options);
+    let lost = store.dead_letters(None).await.unwrap();
+    assert_eq!(lost.len(), 20);
+    time.forward(Duration::from_secs(400));
+    let refusal = Refusal::new(RefusalCode::NotTrusted, "a test");
+    for number in 100..=110 {
+        store.put(letter(&time, "A", &["B"], number, 0)).await.unwrap();
+        let taken = store.take(&agent("B"), 1).await.unwrap().taken.remove(0);
+        store.bury(&taken.lease, refusal.clone()).await.unwrap();
+    }
+    let dead = store.dead_letters(None).await.unwrap();
+    let (kept, other): (Vec<_>, Vec<_>) =
+        dead.iter().partition(|letter| letter.code == "replay_state_lost");
+    assert_eq!(kept.len(), 20, "they wait for the operator");
+    assert_eq!(other.len(), 3, "others are bounded as ever");
+    for letter in lost {
+        assert!(store.release_dead_letter(letter.number).await.unwrap());
+    }
+    assert_eq!(text(&receive(&store, "B").await.0), "A 1");
+}
+
+#[tokio::test]
+async fn a_copy_from_just_before_an_acknowledgement_is_found_out() {
+    let home = tempfile::tempdir().unwrap();
+    let (time, path) = (Time::new(), home.path().join("state.db"));
+    let store = open(&path, time.options());
+    store.put(letter(&time, "A", &["B"], 1, 0)).await.unwrap();
+    let (taken, _) = receive(&store, "B").await;
+    settle(&path);
+    let copy = fs::read(&path).unwrap();
+    store.acknowledge(&taken.lease).await.unwrap();
+    drop(store);
+    settle(&path);
+    fs::write(&path, copy).unwrap();
+
+    let store = open(&path, time.options());
+    assert!(store.take(&agent("B"), 1).await.unwrap().taken.is_empty(), "it was acknowledged");
+    assert_eq!(store.dead_letters(None).await.unwrap()[0].code, "replay_state_lost");
+}
+
+/// C's channel, and a message of A's to the group `crew`, in which C is, in C's mailbox.
+async fn to_the_crew(members: &[&str]) -> (SecureAgentChannel<SqliteTransport>, tempfile::TempDir) {
+    let home = tempfile::tempdir().unwrap();
+    let time = Time::new();
+    let store = open(&home.path().join("state.db"), time.options());
+    let group = Group::new(agent("crew"), 1, members.iter().map(|name| agent(name)));
+    let mut of_c = settings(&["A", "B", "C"], time.now()).remove(2);
+    of_c.groups = vec![group.clone()];
+    let c = SecureAgentChannel::new(of_c, store.clone());
+
+    let (keys_of_a, _) = keys("A", time.now());
+    let others: Vec<_> = group.receivers(&keys_of_a.agent).cloned().collect();
+    let bundles: Vec<_> = others.iter().map(|name| keys(name.as_str(), time.now()).1).collect();
+    let sender = Sender { agent: &keys_of_a.agent, key: &keys_of_a.signing };
+    let draft = Draft::new(MessageType::StatusUpdate, b"hello");
+    let to = To::Group(&group, &bundles.iter().collect::<Vec<_>>());
+    let message = seal(&draft, &sender, &to, Nonce { epoch: 1, seq: 1 }, time.now()).unwrap();
+    store.put(Letter { message, to: vec![agent("C")] }).await.unwrap();
+    (c, home)
+}
+
+#[tokio::test]
+async fn nobody_speaks_to_a_group_that_he_is_not_in() {
+    let (c, _home) = to_the_crew(&["A", "B", "C"]).await;
+    assert!(c.try_receive().await.unwrap().is_some());
+    let (c, _home) = to_the_crew(&["B", "C"]).await;
+    assert!(c.try_receive().await.unwrap().is_none());
+    assert_eq!(c.transport().dead_letters(None).await.unwrap()[0].code, "not_trusted");
+}
+
+#[tokio::test]
+async fn records_that_somebody_spoilt_do_not_stop_the_rest() {
+    for spoilt in [
+        "sender = 'no name'",
+        "message_id = x'00'",
+        "key = x''",
+        "bytes = NULL",
+        "bytes = zeroblob(2000000)",
+        "bytes = x'd284'",
+        "body = 77, bytes = NULL",
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let (time, path) = (Time::new(), home.path().join("state.db"));
+        let store = open(&path, time.options());
+        let mut all = settings(&["A", "B"], time.now()).into_iter();
+        let a = SecureAgentChannel::new(all.next().unwrap(), store.clone());
+        let b = SecureAgentChannel::new(all.next().unwrap(), store.clone());
+        a.send_secure(agent("B"), &Draft::new(MessageType::StatusUpdate, b"1")).await.unwrap();
+        a.send_secure(agent("B"), &Draft::new(MessageType::StatusUpdate, b"2")).await.unwrap();
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database.execute(&format!("UPDATE mail_record SET {spoilt} WHERE id = 1"), []).unwrap();
+
+        let delivery = b.receive_secure().await.unwrap_or_else(|e| panic!("{spoilt}: {e}"));
+        assert_eq!(delivery.content(), b"2", "{spoilt}");
+        delivery.ack().await.unwrap();
+        assert_eq!(store.waiting(agent("B")).await.unwrap(), 0, "{spoilt}");
+        let dead = store.dead_letters(None).await.unwrap_or_else(|e| panic!("{spoilt}: {e}"));
+        for letter in dead {
+            assert!(store.remove_dead_letter(letter.number).await.unwrap(), "{spoilt}");
+        }
+        // The books are right: whatever comes later is counted.
+        a.send_secure(agent("B"), &Draft::new(MessageType::StatusUpdate, b"3")).await.unwrap();
+        assert_eq!(store.waiting(agent("B")).await.unwrap(), 1, "{spoilt}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_gives_up_often_does_not_make_a_dead_letter() {
+    let home = tempfile::tempdir().unwrap();
+    let time = Time::new();
+    let mut options = time.options();
+    options.max_deliveries = 2;
+    let store = open(&home.path().join("state.db"), options);
+    let mut all = settings(&["A", "B"], time.now()).into_iter();
+    let a = SecureAgentChannel::new(all.next().unwrap(), store.clone());
+    let b = SecureAgentChannel::new(all.next().unwrap(), store.clone());
+    a.send_secure(agent("B"), &Draft::new(MessageType::StatusUpdate, b"1")).await.unwrap();
+    for _ in 0..5 {
+        let mut receiving = Box::pin(b.receive_secure());
+        // It asks to take, and then to deliver. Whatever it asks for is done, and the second
+        // answer is not heard.
+        for _ in 0..2 {
+            let poll = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(receiving.as_mut().poll(context).is_ready())
+            });
+            assert!(!poll.await);
+            settled(&store).await;
+        }
+        drop(receiving);
+    }
+    assert!(store.dead_letters(None).await.unwrap().is_empty(), "nobody was given it");
+    assert_eq!(b.receive_secure().await.unwrap().content(), b"1");
+}
+
+/// All that was asked of the store so far is done.
+async fn settled(store: &SqliteTransport) {
+    store.waiting(agent("nobody")).await.unwrap();
+}
+
+fn settle(path: &std::path::Path) {
+    let database = rusqlite::Connection::open(path).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+}
