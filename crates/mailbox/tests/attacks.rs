@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::*;
 use sealwire_envelope::{Draft, Group, MessageType, Nonce, Sender, To, seal};
-use sealwire_mailbox::{Letter, SecureAgentChannel, SqliteTransport, Transport};
+use sealwire_mailbox::{Letter, SecureAgentChannel, SqliteTransport, Transport, TransportError};
 use sealwire_names::{Refusal, RefusalCode};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -209,6 +209,39 @@ async fn a_receiver_that_gives_up_often_does_not_make_a_dead_letter() {
     }
     assert!(store.dead_letters(None).await.unwrap().is_empty(), "nobody was given it");
     assert_eq!(b.receive_secure().await.unwrap().content(), b"1");
+}
+
+#[tokio::test]
+async fn whoever_lost_a_lease_neither_delivers_nor_buries() {
+    let home = tempfile::tempdir().unwrap();
+    let (time, path) = (Time::new(), home.path().join("state.db"));
+    let (stopped, other) = (open(&path, time.options()), open(&path, time.options()));
+    stopped.put(letter(&time, "A", &["B"], 1, 0)).await.unwrap();
+    let stale = stopped.take(&agent("B"), 1).await.unwrap().taken.remove(0);
+    // Its lease ends, as if the process had been stopped for so long.
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch("UPDATE mail_record SET until = 0").unwrap();
+    let (taken, _) = receive(&other, "B").await;
+    let lost = |result| matches!(result, Err(TransportError::LeaseLost));
+    assert!(lost(deliver(&stopped, &stale).await.map(drop)));
+    let refusal = Refusal::new(RefusalCode::NotTrusted, "a test");
+    assert!(lost(stopped.bury(&stale.lease, refusal).await));
+    assert!(lost(stopped.release(&stale.lease, time.now()).await));
+    assert!(lost(stopped.acknowledge(&stale.lease).await));
+    other.acknowledge(&taken.lease).await.unwrap();
+}
+
+#[tokio::test]
+async fn mail_that_would_have_to_be_remembered_for_too_long_is_refused_on_receipt_too() {
+    let home = tempfile::tempdir().unwrap();
+    let (time, path) = (Time::new(), home.path().join("state.db"));
+    let mut options = time.options();
+    options.retention = DAY / 2;
+    let (sender, receiver) = (open(&path, time.options()), open(&path, options));
+    sender.put(letter(&time, "A", &["B"], 1, 0)).await.unwrap();
+    let taken = receiver.take(&agent("B"), 1).await.unwrap().taken.remove(0);
+    let refused = deliver(&receiver, &taken).await.unwrap_err();
+    assert_eq!(code(&refused), RefusalCode::MessageLifetime);
 }
 
 /// All that was asked of the store so far is done.

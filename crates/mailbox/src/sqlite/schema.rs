@@ -40,7 +40,7 @@ CREATE TABLE mail_record (
     body INTEGER,                 -- a message to several agents is kept once, in mail_body
     bytes BLOB
 ) STRICT;
-CREATE INDEX mail_waiting ON mail_record (agent, priority DESC, id) WHERE state = 0;
+CREATE INDEX mail_waiting ON mail_record (agent, priority DESC, sender, id) WHERE state = 0;
 CREATE INDEX mail_held ON mail_record (agent, sender, priority, id) WHERE state = 1;
 CREATE INDEX mail_dead ON mail_record (agent, id) WHERE state = 2;
 CREATE INDEX mail_lost ON mail_record (agent, size) WHERE state = 2 AND code = 'replay_state_lost';
