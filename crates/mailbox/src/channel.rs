@@ -87,6 +87,8 @@ impl<T: Transport> SecureAgentChannel<T> {
     /// Seals a message and sends it: to all receivers, or to none. When this returns `Ok`, the
     /// transport keeps it, which for mail on disk means that it is on the disk.
     ///
+    /// If the future is dropped, it may have been sent, or may be yet.
+    ///
     /// # Errors
     /// [`ChannelError`]. Nothing was sent, except perhaps after [`TransportError::Closed`].
     pub async fn send_secure(

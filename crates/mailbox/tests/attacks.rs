@@ -244,6 +244,78 @@ async fn mail_that_would_have_to_be_remembered_for_too_long_is_refused_on_receip
     assert_eq!(code(&refused), RefusalCode::MessageLifetime);
 }
 
+#[tokio::test]
+async fn an_old_lease_does_not_end_a_new_one() {
+    let home = tempfile::tempdir().unwrap();
+    let time = Time::new();
+    let store = open(&home.path().join("state.db"), time.options());
+    store.put(letter(&time, "A", &["B"], 1, 0)).await.unwrap();
+    let old = store.take(&agent("B"), 1).await.unwrap().taken.remove(0);
+    store.abandon(&old.lease);
+    let (new, _) = receive(&store, "B").await;
+    let released = store.release(&old.lease, time.now()).await;
+    assert!(matches!(released, Err(TransportError::LeaseLost)));
+    store.acknowledge(&new.lease).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_stores_witness_tells_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (time, path) = (Time::new(), home.path().join("state.db"));
+    let store = open(&path, time.options());
+    store.put(letter(&time, "A", &["B"], 1, 0)).await.unwrap();
+    settle(&path);
+    let copy = fs::read(&path).unwrap();
+    let (taken, _) = receive(&store, "B").await;
+    store.acknowledge(&taken.lease).await.unwrap();
+    drop(store);
+    settle(&path);
+    fs::write(&path, copy).unwrap();
+    // One that has seen nothing yet, so that nothing seems to be missing.
+    let other = home.path().join("other.db");
+    drop(open(&other, time.options()));
+    let witness = "witness";
+    fs::copy(
+        home.path().join("other.db-mail").join(witness),
+        home.path().join("state.db-mail").join(witness),
+    )
+    .unwrap();
+
+    let store = open(&path, time.options());
+    assert!(store.take(&agent("B"), 1).await.unwrap().taken.is_empty());
+    assert_eq!(store.dead_letters(None).await.unwrap()[0].code, "replay_state_lost");
+    // A sender whose clock is ahead, as far as may be, could have sent this before the loss.
+    let mut ahead = letter(&time, "A", &["C"], 2, 0);
+    ahead.message.timestamp =
+        sealwire_names::Timestamp::from_unix_millis(time.now().unix_millis() + 300_000);
+    store.put(ahead).await.unwrap();
+    let taken = store.take(&agent("C"), 1).await.unwrap().taken.remove(0);
+    let refused = deliver(&store, &taken).await.unwrap_err();
+    assert_eq!(code(&refused), RefusalCode::ReplayStateLost);
+}
+
+#[tokio::test]
+async fn few_large_messages_fill_a_mailbox_too_and_its_dead_letters() {
+    let home = tempfile::tempdir().unwrap();
+    let time = Time::new();
+    let mut options = time.options();
+    let size = letter(&time, "A", &["B"], 0, 0).message.as_bytes().len() as u64;
+    options.max_bytes = 2 * size;
+    let store = open(&home.path().join("state.db"), options);
+    let refusal = Refusal::new(RefusalCode::NotTrusted, "a test");
+    for number in 1..=4 {
+        store.put(letter(&time, "A", &["B"], number, 0)).await.unwrap();
+        let taken = store.take(&agent("B"), 1).await.unwrap().taken.remove(0);
+        store.bury(&taken.lease, refusal.clone()).await.unwrap();
+    }
+    assert_eq!(store.dead_letters(None).await.unwrap().len(), 2);
+    for number in 5..=6 {
+        store.put(letter(&time, "A", &["B"], number, 0)).await.unwrap();
+    }
+    let full = store.put(letter(&time, "A", &["B"], 7, 0)).await.unwrap_err();
+    assert_eq!(code(&full), RefusalCode::MailboxFull);
+}
+
 /// All that was asked of the store so far is done.
 async fn settled(store: &SqliteTransport) {
     store.waiting(agent("nobody")).await.unwrap();
