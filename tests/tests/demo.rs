@@ -18,7 +18,8 @@ fn demo(args: &[&str]) -> sealwire_testkit::Output {
 #[test]
 fn shows_what_it_promises() {
     let output = demo(&[]);
-    for part in ["TLSv1.3", "X25519MLKEM768", "spiffe://"] {
+    for part in ["TLSv1.3", "X25519MLKEM768", "spiffe://", "signature_invalid", "message_replayed"]
+    {
         assert!(output.stdout.contains(part), "{part} missing: {output}");
     }
 }
@@ -43,8 +44,12 @@ fn tells_the_same_as_data() {
     assert_eq!(report["resumed"]["lost"], 0, "{report}");
     assert_eq!(report["resumed"]["duplicated"], 0, "{report}");
     assert!(report["added_latency_us"].is_number(), "{report}");
+    assert_eq!(report["message"]["ok"], true, "{report}");
     let refused = report["refused"].as_array().unwrap();
-    assert!(refused.len() >= 2, "{report}");
+    let reasons: Vec<_> = refused.iter().map(|case| case["reason"].as_str().unwrap()).collect();
+    let expected =
+        ["certificate_missing", "unknown_issuer", "signature_invalid", "message_replayed"];
+    assert_eq!(reasons, expected, "{report}");
     assert!(refused.iter().all(|case| case["case"].is_string() && case["reason"].is_string()));
 }
 

@@ -376,3 +376,100 @@ fn remove(files: &KeyFiles, number: u64) -> Result<(), KeyError> {
 fn copy(from: &Path, to: &Path) -> Result<(), KeyError> {
     Ok(files::write_atomic(to, &files::read_public(from)?, files::PRIVATE_FILE)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn store(directory: &Path) -> KeyStore {
+        let directory = directory.join("agents");
+        KeyStore { directory, rotation: 90 * DAY, retention: 30 * DAY }
+    }
+
+    fn at(days: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(1_800_000_000 + days * 86_400)
+    }
+
+    #[test]
+    fn debug_output_shows_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, agent) = (store(dir.path()), "A".parse().unwrap());
+        store.create(&agent, None, at(0)).unwrap();
+        let own = store.own(&agent).unwrap();
+        let shown = format!("{own:?} {own:#?}");
+        let keys = [own.signing.to_seed().unwrap(), own.recipients[0].to_bytes()];
+        for key in keys {
+            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let numbers: Vec<String> = key.iter().map(ToString::to_string).collect();
+            assert!(!shown.contains(&hex) && !shown.contains(&numbers[..4].join(", ")), "{shown}");
+        }
+    }
+
+    #[test]
+    fn numbers_grow_within_a_second_and_after_a_loss() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, agent) = (store(dir.path()), "A".parse().unwrap());
+        let first = store.create(&agent, None, at(0)).unwrap();
+        let second = store.rotate(&agent, None, at(0)).unwrap();
+        // The clock was put back.
+        let third = store.rotate(&agent, None, at(-10)).unwrap();
+        assert!(first.number < second.number && second.number < third.number);
+        std::fs::remove_dir_all(store.directory()).unwrap();
+        assert!(store.create(&agent, None, at(1)).unwrap().number > third.number);
+    }
+
+    #[test]
+    fn each_generation_is_kept_as_long_as_mail_may_wait_after_its_successor_was_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, agent) = (store(dir.path()), "A".parse().unwrap());
+        store.create(&agent, None, at(0)).unwrap();
+        store.rotate(&agent, None, at(10)).unwrap();
+        store.rotate(&agent, None, at(20)).unwrap();
+        for (day, left) in [(20, 3), (39, 3), (40, 2), (49, 2), (50, 1), (500, 1)] {
+            store.destroy_outdated(at(day)).unwrap();
+            assert_eq!(store.generations(&agent).unwrap().len(), left, "day {day}");
+            assert_eq!(store.own(&agent).unwrap().recipients.len(), left, "day {day}");
+        }
+    }
+
+    /// A crash after each step of a rotation, in turn: what is there afterwards is whole.
+    #[test]
+    fn a_rotation_is_finished_from_wherever_it_stopped() {
+        for steps in 0..=5 {
+            let dir = tempfile::tempdir().unwrap();
+            let (store, agent) = (store(dir.path()), "A".parse().unwrap());
+            let before = store.create(&agent, None, at(0)).unwrap();
+            let files = store.files(&agent);
+            // The next generation, made in another directory and put here as it is written.
+            let other = tempfile::tempdir().unwrap();
+            let next = KeyStore { directory: other.path().join("agents"), ..store.clone() };
+            let after = next.create(&agent, None, at(1)).unwrap();
+            let made = next.files(&agent);
+            copy(&made.signing(), &files.signing_next()).unwrap();
+            copy(&made.recipient(), &files.recipient_next()).unwrap();
+            copy(&made.bundle(), &files.bundle_next()).unwrap();
+            if steps > 0 {
+                copy(&files.bundle(), &files.numbered_bundle(before.number)).unwrap();
+            }
+            if steps > 1 {
+                files::rename(&files.recipient(), &files.old_recipient(before.number)).unwrap();
+            }
+            if steps > 2 {
+                files::rename(&files.recipient_next(), &files.recipient()).unwrap();
+            }
+            if steps > 3 {
+                files::rename(&files.signing_next(), &files.signing()).unwrap();
+            }
+            if steps > 4 {
+                files::rename(&files.bundle_next(), &files.bundle()).unwrap();
+            }
+            let own = store.own(&agent).unwrap();
+            assert_eq!(own.bundle, after, "after {steps} steps");
+            let kids: Vec<_> = own.recipients.iter().map(|key| key.public().kid()).collect();
+            assert_eq!(kids, [after.recipient.kid(), before.recipient.kid()]);
+            assert!(!files.bundle_next().exists());
+        }
+    }
+}

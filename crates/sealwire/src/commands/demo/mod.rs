@@ -1,9 +1,10 @@
-//! `sealwire demo`: everything the first slice promises, shown on this machine with the
+//! `sealwire demo`: what is promised, shown on this machine with the
 //! program's own commands and real connections.
 
 mod calls;
 mod cutter;
 mod facts;
+mod mail;
 mod stage;
 
 use std::time::Duration;
@@ -17,11 +18,12 @@ use stage::Stage;
 /// Longest that the whole demonstration may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Show a tool call over mutual TLS, and what is refused, in a temporary home
+/// Show a tool call over mutual TLS, a message between agents, and what is refused
 ///
-/// Makes an authority and two certificates, serves `demo-server` on loopback, calls its
-/// tools, tries to get in without a certificate and with a stranger's, and cuts the
-/// connection in mid-call. Ends with 0 only if everything held. Nothing is left behind.
+/// In temporary homes: makes an authority and two certificates, serves `demo-server` on
+/// loopback, calls its tools, tries to get in without a certificate and with a stranger's,
+/// and cuts the connection in mid-call. Then one agent sends another a message, and copies
+/// of it are tried. Ends with 0 only if everything held. Nothing is left behind.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,6 +45,7 @@ struct Report {
     refused: Vec<Refused>,
     resumed: Resumed,
     added_latency_us: i64,
+    message: mail::Message,
     ok: bool,
 }
 
@@ -118,13 +121,10 @@ async fn show(aloud: bool) -> Result<Report, Failure> {
     teller.tell(tool_call.ok, &text)?;
 
     let mut refused = Vec::new();
+    let mut strangers_refused = true;
     for attempt in facts::Attempt::ALL {
         let outcome = attempt.make(&mut stage).await?;
-        let text = match &outcome.reason {
-            Some(reason) => format!("{}: refused ({reason})", outcome.case),
-            None => format!("{}: let through", outcome.case),
-        };
-        teller.tell(outcome.reason.as_deref() == Some(attempt.expected()), &text)?;
+        strangers_refused &= teller.refused(&outcome, attempt.expected())?;
         refused.push(outcome);
     }
 
@@ -139,6 +139,15 @@ async fn show(aloud: bool) -> Result<Report, Failure> {
 
     let added_latency_us = calls::added_latency(&stage).await?;
     teller.tell(true, &format!("latency added to a call: {added_latency_us} µs (median)"))?;
+
+    let (message, copies) = mail::exchange(&stage.team().await?).await?;
+    let text = "message from CodeExpert to General: signed, sealed, delivered once";
+    teller.tell(message.ok, text)?;
+    let mut copies_refused = true;
+    for (outcome, (_, expected)) in copies.into_iter().zip(mail::COPIES) {
+        copies_refused &= teller.refused(&outcome, expected.as_str())?;
+        refused.push(outcome);
+    }
     stage.strike().await;
 
     let ok = tls.version == "TLSv1.3"
@@ -147,11 +156,10 @@ async fn show(aloud: bool) -> Result<Report, Failure> {
         && client == stage::CLIENT
         && tool_call.ok
         && held
-        && facts::Attempt::ALL
-            .iter()
-            .zip(&refused)
-            .all(|(attempt, outcome)| outcome.reason.as_deref() == Some(attempt.expected()));
-    Ok(Report { tls, client, server, tool_call, refused, resumed, added_latency_us, ok })
+        && strangers_refused
+        && message.ok
+        && copies_refused;
+    Ok(Report { tls, client, server, tool_call, refused, resumed, added_latency_us, message, ok })
 }
 
 /// Tells a person what was seen, a ticked line each.
@@ -160,6 +168,17 @@ struct Teller {
 }
 
 impl Teller {
+    /// Tells what became of an attempt, and whether it was refused for the reason expected.
+    fn refused(&self, outcome: &Refused, expected: &str) -> Result<bool, Failure> {
+        let held = outcome.reason.as_deref() == Some(expected);
+        let text = match &outcome.reason {
+            Some(reason) => format!("{}: refused ({reason})", outcome.case),
+            None => format!("{}: let through", outcome.case),
+        };
+        self.tell(held, &text)?;
+        Ok(held)
+    }
+
     fn tell(&self, held: bool, text: &str) -> Result<(), Failure> {
         if !self.aloud {
             return Ok(());

@@ -79,6 +79,13 @@ impl Stage {
         self.directory.path().join("stranger")
     }
 
+    /// A home with a team of agents, made now.
+    pub(super) async fn team(&self) -> Result<PathBuf, Failure> {
+        let home = self.directory.path().join("team");
+        command(&self.program, &home, &["init", "--agents", "standard"]).await?;
+        Ok(home)
+    }
+
     /// The code of the next refusal in the serving side's log.
     pub(super) async fn next_refusal(&mut self) -> Result<String, Failure> {
         let refusal = line(&mut self.log, "connection refused").await?;
