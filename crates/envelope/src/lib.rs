@@ -19,6 +19,56 @@
 //! 3. The receiver opens them. [`open`] asks a [`Receiving`] what it does not know itself, in
 //!    an order that makes refusals cheap and records nothing before the signature holds.
 //!
+//! ```
+//! use sealwire_envelope::*;
+//! use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
+//!
+//! /// Coder may write; nobody is too fast.
+//! struct Matrix;
+//!
+//! impl Rules for Matrix {
+//!     fn trusted(&self, message: &SecureAgentMessage) -> Result<(), Refusal> {
+//!         match message.from.as_str() {
+//!             "Coder" => Ok(()),
+//!             other => Err(Refusal::new(RefusalCode::NotTrusted, format!("{other} may not"))),
+//!         }
+//!     }
+//!     fn admit(&self, _: &SecureAgentMessage) -> Result<(), Deferred> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let start = Timestamp::from_unix_seconds(1_795_359_800);
+//! let bundle = |name: &str, signing: &SigningKey, recipient: &RecipientKey| {
+//!     let not_after = Timestamp::from_unix_seconds(start.unix_seconds() + 90 * 86_400);
+//!     let agent: AgentId = name.parse()?;
+//!     let request = BundleRequest { agent, number: 1, not_before: start, not_after };
+//!     let bytes = Bundle::make(&request, signing, recipient.public())?;
+//!     Ok::<_, Box<dyn std::error::Error>>(Bundle::decode(&bytes)?)
+//! };
+//! let (signing, recipient) = (SigningKey::generate()?, RecipientKey::generate()?);
+//! let coder = bundle("Coder", &signing, &recipient)?;
+//! let (tester_signing, tester_key) = (SigningKey::generate()?, RecipientKey::generate()?);
+//! let tester = bundle("Tester", &tester_signing, &tester_key)?;
+//!
+//! let now = Timestamp::from_unix_seconds(start.unix_seconds() + 60);
+//! let sender = Sender { agent: &coder.agent, key: &signing };
+//! let draft = Draft::new(MessageType::TaskRequest, b"please run the tests");
+//! let nonce = Nonce { epoch: 0x5eed, seq: 1 }; // random, and kept: see `Nonce`
+//! let sealed = seal(&draft, &sender, &To::Agent(&tester), nonce, now)?;
+//!
+//! let mut directory = Directory::new();
+//! directory.vouch(coder)?; // after comparing `coder.fingerprint()` with its owner
+//! let limits = ReplayLimits::default();
+//! let me = tester.agent;
+//! let receiver = DirectReceiver::new(me, vec![tester_key], directory, Matrix, limits, start);
+//! let opened = receiver.open(sealed.as_bytes(), now)?;
+//! assert_eq!(*opened.content, b"please run the tests");
+//! assert!(receiver.open(sealed.as_bytes(), now).is_err(), "once");
+//! # Ok(()) }
+//! ```
+//!
 //! # What is promised
 //!
 //! If [`open`] returns a content, then the holder of the sender's signing key sealed exactly
