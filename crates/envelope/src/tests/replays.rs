@@ -164,6 +164,28 @@ fn what_comes_too_far_behind_is_refused_rather_than_believed() {
     assert_eq!(refused(&receiver, late.as_bytes()), Code::ReplayWindow);
 }
 
+/// What stood in the window's place before is not taken for what a jump left out.
+#[test]
+fn what_a_jump_left_out_is_accepted_once_when_it_comes() {
+    let (alice, bob) = (Agent::new("Alice"), Agent::new("Bob"));
+    let template = alice.seal(b"x", &bob, 0);
+    let mut window = ReplayWindow::new(ReplayLimits::default(), later(-HOUR));
+    let mut accepts = |seq| {
+        let message = message(&template, 1, Nonce { epoch: 1, seq }, 0);
+        window.claim(&message, NOW).is_ok()
+    };
+    assert!((0..WINDOW).all(&mut accepts));
+    for jump in [2, 7, 64, 1_000, WINDOW, 3 * WINDOW] {
+        let from = WINDOW * 100 * jump;
+        assert!((from..from + WINDOW).all(&mut accepts));
+        let to = from + WINDOW - 1 + jump;
+        assert!(accepts(to));
+        let left_out = (from + WINDOW).max(to - WINDOW + 1)..to;
+        assert!(left_out.clone().all(&mut accepts), "{jump}");
+        assert!(!left_out.chain([to]).any(&mut accepts), "{jump}");
+    }
+}
+
 /// A message with another key, epoch and time, as the window sees it.
 fn message(template: &SecureAgentMessage, key: u64, nonce: Nonce, at: i64) -> SecureAgentMessage {
     let mut message = template.clone();

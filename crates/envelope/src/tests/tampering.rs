@@ -304,6 +304,16 @@ fn each_field_replaced_is_refused_even_if_the_sender_signs_it() {
             Code::ContentInvalid,
         ),
         (
+            "roster, more recipients than it has",
+            Box::new(|f| {
+                let kid = KeyId::from_bytes([255; 32]);
+                f.recipients.push(Recipient { kid, ..f.recipients[0].clone() });
+                f.redigest();
+            }),
+            Code::RecipientCount,
+            Code::RecipientCount,
+        ),
+        (
             "another group",
             Box::new(|f| f.header.audience = group("all", 1)),
             Code::RosterUnknown,
