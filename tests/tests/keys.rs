@@ -131,15 +131,17 @@ fn a_bundle_is_believed_with_its_fingerprint_alone() {
     refused(&asked, 2, &["the fingerprint of Cyd is missing"]);
     assert!(!asked.stderr.contains(&fingerprint), "{asked}");
     let other = of(&here, "Ann")[0]["fingerprint"].as_str().unwrap().to_owned();
-    refused(&import(&["--fingerprint", &other]), 1, &["does not have that fingerprint"]);
-    let short = &fingerprint[..fingerprint.len() - 1];
-    refused(&import(&["--fingerprint", short]), 1, &["does not have that fingerprint"]);
+    let cyd = |fingerprint: &str| import(&["--agent", "Cyd", "--fingerprint", fingerprint]);
+    refused(&cyd(&other), 1, &["does not have that fingerprint"]);
+    refused(&cyd(&fingerprint[..fingerprint.len() - 1]), 1, &["does not have that fingerprint"]);
     refused(&import(&["--fingerprint", &fingerprint, "--agent", "Ann"]), 1, &["bundle of Cyd"]);
     assert_eq!(of(&here, "Cyd").len(), 0);
     // Read aloud: in capitals, with spaces.
     let spoken = fingerprint.to_uppercase().replace('-', " ");
-    import(&["--fingerprint", &spoken]).ok();
-    import(&["--fingerprint", &fingerprint]).ok();
+    // Whose fingerprint it is, the file does not say either.
+    refused(&import(&["--fingerprint", &spoken]), 2, &["bundle of Cyd, and --agent is missing"]);
+    import(&["--agent", "Cyd", "--fingerprint", &spoken]).ok();
+    import(&["--agent", "Cyd", "--fingerprint", &fingerprint]).ok();
     let known = of(&here, "Cyd");
     assert_eq!((known.len(), &known[0]["own"]), (1, &false.into()));
 
@@ -151,7 +153,8 @@ fn a_bundle_is_believed_with_its_fingerprint_alone() {
     });
     let changed = here.write("changed.bundle", changed.collect::<Vec<_>>().join("\n") + "\n");
     let changed = changed.to_str().unwrap();
-    let output = here.run(&["key", "import", changed, "--fingerprint", &fingerprint]);
+    let output =
+        here.run(&["key", "import", changed, "--agent", "Cyd", "--fingerprint", &fingerprint]);
     refused(&output, 1, &["changed.bundle"]);
 
     // The successor is believed only when it is confirmed, and then the one before is gone
@@ -159,20 +162,58 @@ fn a_bundle_is_believed_with_its_fingerprint_alone() {
     there.run(&["key", "rotate", "Cyd"]).ok();
     let next = there.file("next.bundle");
     there.run(&["key", "export", "Cyd", "--out", next.to_str().unwrap()]).ok();
-    let import = |file: &Path, fingerprint: &str| {
-        here.run(&["key", "import", file.to_str().unwrap(), "--fingerprint", fingerprint])
+    let import = |agent: &str, file: &Path, fingerprint: &str| {
+        let file = file.to_str().unwrap();
+        here.run(&["key", "import", file, "--agent", agent, "--fingerprint", fingerprint])
     };
-    refused(&import(&next, &fingerprint), 1, &["does not have that fingerprint"]);
+    refused(&import("Cyd", &next, &fingerprint), 1, &["does not have that fingerprint"]);
     let newer = of(&there, "Cyd")[0]["fingerprint"].as_str().unwrap().to_owned();
-    import(&next, &newer).ok();
-    refused(&import(&file, &fingerprint), 1, &["it has been replaced"]);
+    import("Cyd", &next, &newer).ok();
+    refused(&import("Cyd", &file, &fingerprint), 1, &["it has been replaced"]);
     let states: Vec<_> = of(&here, "Cyd").iter().map(|row| row["state"].clone()).collect();
     assert_eq!(states, ["current", "replaced"]);
     // Nobody elsewhere speaks for an agent of this home.
     let ann = here.run(&["key", "export", "Ann"]).ok().stdout + "\n";
     let (ann, fingerprint) =
         (here.write("ann.bundle", ann), of(&here, "Ann")[0]["fingerprint"].clone());
-    refused(&import(&ann, fingerprint.as_str().unwrap()), 1, &["Ann is an agent of this home"]);
+    let told = fingerprint.as_str().unwrap();
+    refused(&import("Ann", &ann, told), 1, &["Ann is an agent of this home"]);
+}
+
+/// With two, nobody of the home could be believed any more.
+#[test]
+fn a_signing_key_is_one_agents() {
+    let (here, there) =
+        (home(), Home::with_config("[agent_security]\nagents = [\"Cyd\", \"Dan\"]\n"));
+    let signing = |agent: &str| {
+        let file = here.file(&format!("keys/agents/{agent}-signing"));
+        file.to_str().unwrap().to_owned()
+    };
+    let (ann, old) = (signing("Ann"), here.file("old").to_str().unwrap().to_owned());
+    refused(&here.run(&["key", "import", &ann, "--agent", "Bob"]), 1, &["one that Ann has"]);
+    fs::copy(&ann, &old).unwrap();
+    here.run(&["key", "rotate", "Ann"]).ok();
+    for agent in ["Ann", "Bob"] {
+        let output = here.run(&["key", "import", &old, "--agent", agent]);
+        refused(&output, 1, &["one that Ann has, or had"]);
+    }
+    // Elsewhere it is done by hand: the first agent's files are away meanwhile.
+    there.run(&["key", "new", "Cyd"]).ok();
+    let cyd = there.run(&["key", "export", "Cyd"]).ok().stdout + "\n";
+    let told = of(&there, "Cyd")[0]["fingerprint"].as_str().unwrap().to_owned();
+    let (keys, away) = (there.file("keys/agents"), there.file("away"));
+    fs::rename(&keys, &away).unwrap();
+    let file = away.join("Cyd-signing");
+    there.run(&["key", "import", file.to_str().unwrap(), "--agent", "Dan"]).ok();
+    let dan = there.run(&["key", "export", "Dan"]).ok().stdout + "\n";
+    let import = |agent: &str, bundle: &str| {
+        let file = here.write("bundle", bundle);
+        let file = file.to_str().unwrap();
+        here.run(&["key", "import", file, "--agent", agent, "--fingerprint", &told])
+    };
+    import("Cyd", &cyd).ok();
+    refused(&import("Dan", &dan), 1, &["one that Cyd has"]);
+    here.run(&["agent", "list"]).ok();
 }
 
 #[test]

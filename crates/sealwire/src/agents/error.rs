@@ -71,6 +71,15 @@ pub enum KeyError {
         /// When.
         at: Timestamp,
     },
+    /// Another agent signs with that key, or another bundle names it: a key is one agent's,
+    /// and names one generation of it.
+    #[error("the signing key for {agent} is one that {holder} has, or had")]
+    Taken {
+        /// The agent.
+        agent: AgentId,
+        /// Whose it is.
+        holder: AgentId,
+    },
     /// The agent signs with that key already.
     #[error("that is the signing key that {agent} has")]
     Same {
@@ -117,6 +126,11 @@ impl KeyError {
             }
             Self::Expired { .. } => {
                 "ask its owner to run `sealwire key rotate`, and for the new bundle".to_owned()
+            }
+            Self::Taken { .. } => {
+                "use another key: what is signed with one key must be of one agent, and a \
+                 bundle is not made twice with it"
+                    .to_owned()
             }
             Self::Same { agent } => {
                 format!(

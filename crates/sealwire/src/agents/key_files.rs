@@ -93,6 +93,30 @@ impl KeyFiles {
 
 /// The agents and numbers of all bundles in a directory that are kept by number.
 pub(super) fn numbered_bundles(directory: &Path) -> Result<Vec<(AgentId, u64)>, KeyError> {
+    let parse = |name: String| {
+        let (agent, number) = name.rsplit_once("-bundle.")?;
+        Some((agent.parse().ok()?, number.parse().ok()?))
+    };
+    Ok(names(directory)?.into_iter().filter_map(parse).collect())
+}
+
+/// The files of all bundles in a directory: those of now, of before, and those decided upon.
+pub(super) fn bundles(directory: &Path) -> Result<Vec<PathBuf>, KeyError> {
+    let is_bundle = |name: &String| {
+        name.rsplit_once("-bundle").is_some_and(|(agent, rest)| {
+            let is_one = match rest.strip_prefix('.') {
+                Some(which) => which == NEXT || which.parse::<u64>().is_ok(),
+                None => rest.is_empty(),
+            };
+            is_one && agent.parse::<AgentId>().is_ok()
+        })
+    };
+    let names = names(directory)?.into_iter().filter(is_bundle);
+    Ok(names.map(|name| directory.join(name)).collect())
+}
+
+/// The names in a directory, if it is there.
+fn names(directory: &Path) -> Result<Vec<String>, KeyError> {
     let entries = match directory.read_dir() {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -101,12 +125,7 @@ pub(super) fn numbered_bundles(directory: &Path) -> Result<Vec<(AgentId, u64)>, 
             return Err(sealwire_identity::Error::Io { action: "read", path, source }.into());
         }
     };
-    let parsed = entries.filter_map(|entry| {
-        let name = entry.ok()?.file_name().into_string().ok()?;
-        let (agent, number) = name.rsplit_once("-bundle.")?;
-        Some((agent.parse().ok()?, number.parse().ok()?))
-    });
-    Ok(parsed.collect())
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
 /// Reads a bundle and verifies that whoever made it has its signing key. Whose it is, is

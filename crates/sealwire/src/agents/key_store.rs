@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sealwire_envelope::{Bundle, BundleRequest, CryptoError, RecipientKey, SigningKey};
+use sealwire_envelope::{Bundle, BundleRequest, CryptoError, KeyId, RecipientKey, SigningKey};
 use sealwire_identity::files;
 use sealwire_names::{AgentId, Timestamp};
 
@@ -241,6 +241,7 @@ impl KeyStore {
         let number = u64::try_from(now.unix_seconds()).unwrap_or_default();
         let number =
             before.as_ref().map_or(number, |before| number.max(before.number.saturating_add(1)));
+        let is_given = signing.is_some();
         let signing = match signing {
             Some(signing) => signing,
             None => sealwire_identity::SigningKey::generate()?,
@@ -249,6 +250,9 @@ impl KeyStore {
         let kid = key.verifying_key().kid();
         if before.is_some_and(|before| before.signing.kid() == kid) {
             return Err(KeyError::Same { agent: agent.clone() });
+        }
+        if is_given && let Some(holder) = self.holder(&kid)? {
+            return Err(KeyError::Taken { agent: agent.clone(), holder });
         }
         let recipient = RecipientKey::generate().map_err(crypto)?;
         let request = BundleRequest {
@@ -296,6 +300,20 @@ impl KeyStore {
         let public = signing.public_key_pem()?;
         files::write_atomic(&files.signing_public(), public.as_bytes(), files::PUBLIC_FILE)?;
         Ok(files::rename(&files.bundle_next(), &files.bundle())?)
+    }
+
+    /// Whose signing key this is or was, as far as it is kept here. Two bundles with one key
+    /// contradict each other, and no agent of the home could be believed with both.
+    pub(super) fn holder(&self, kid: &KeyId) -> Result<Option<AgentId>, KeyError> {
+        for directory in [self.directory.clone(), self.known_dir()] {
+            for file in key_files::bundles(&directory)? {
+                let bundle = read_bundle(&file)?;
+                if bundle.signing.kid() == *kid {
+                    return Ok(Some(bundle.agent));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn current(&self, files: &KeyFiles, agent: &AgentId) -> Result<Bundle, KeyError> {

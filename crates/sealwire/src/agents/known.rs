@@ -22,7 +22,7 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`KeyError::Fingerprint`], [`KeyError::Replaced`], [`KeyError::Own`],
-    /// [`KeyError::Expired`], or what is wrong with the bundle. Nothing has changed then.
+    /// [`KeyError::Expired`], [`KeyError::Taken`], or what is wrong with the bundle. Nothing has changed then.
     pub fn import(
         &self,
         file: &Path,
@@ -55,6 +55,9 @@ impl KeyStore {
             }
             let number = bundle.number;
             return Err(KeyError::Replaced { agent: agent.clone(), number, known });
+        }
+        if let Some(holder) = self.holder(&bundle.fingerprint())? {
+            return Err(KeyError::Taken { agent: agent.clone(), holder });
         }
         files::write_atomic(&place, &pem, files::PRIVATE_FILE)?;
         Ok(bundle)

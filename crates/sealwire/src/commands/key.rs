@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use sealwire::SecureMcpConfig;
-use sealwire::agents::{Generation, KeyStore};
+use sealwire::agents::{Generation, KeyError, KeyStore};
 use sealwire_envelope::Bundle;
 use sealwire_identity::{SigningKey, files};
 use sealwire_names::{AgentId, Timestamp};
@@ -23,7 +23,7 @@ Examples:
   sealwire key new --all
   sealwire key list
   sealwire key export Reviewer > reviewer.bundle
-  sealwire key import reviewer.bundle --fingerprint 7k2m-…")]
+  sealwire key import reviewer.bundle --agent Reviewer --fingerprint 7k2m-…")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -119,7 +119,7 @@ struct ExportArguments {
 #[command(after_help = "\
 Examples:
   sealwire key import reviewer.bundle
-  sealwire key import reviewer.bundle --fingerprint 7k2m-…
+  sealwire key import reviewer.bundle --agent Reviewer --fingerprint 7k2m-…
   sealwire key import ~/.ssh/reviewer_ed25519 --agent Reviewer")]
 struct ImportArguments {
     /// The bundle, or the private key
@@ -127,7 +127,7 @@ struct ImportArguments {
     /// The fingerprint that the bundle's owner has told
     #[arg(long, value_name = "WORDS")]
     fingerprint: Option<String>,
-    /// Whose it is; needed for a private key
+    /// Whose it is; needed for a private key, and with --fingerprint
     #[arg(long)]
     agent: Option<String>,
     /// Print the result as JSON
@@ -323,6 +323,14 @@ impl Keys {
                 .fix("name the file of the agent that is meant"));
         }
         let fingerprint = match &arguments.fingerprint {
+            // The fingerprint is of a key. Whose key it is would be said by the file alone.
+            Some(_) if arguments.agent.is_none() => {
+                return Err(Failure::usage(format!(
+                    "it says that it is the bundle of {agent}, and --agent is missing"
+                ))
+                .at(file.display())
+                .fix("say with --agent NAME whose fingerprint you were told"));
+            }
             Some(given) => given.clone(),
             None => ask_for_fingerprint(&bundle, file)?,
         };
@@ -343,7 +351,7 @@ impl Keys {
                 .fix("leave it out: a private key is not vouched for"));
         }
         let agent = own_agent(&self.config, name)?;
-        let signing = Some(SigningKey::load(file)?);
+        let signing = Some(SigningKey::load(file).map_err(KeyError::from)?);
         let bundle = if self.store.has(agent) {
             self.store.rotate(agent, signing, self.now)?
         } else {
