@@ -57,10 +57,29 @@ fn what_is_sent_arrives_once_with_all_that_was_said() {
 #[test]
 fn a_person_reads_it_and_the_terminal_does_not_obey() {
     let home = standard();
-    send(&home, "CodeExpert", "General", &[], b"first\x1b[2Jline\nsecond\xe2\x80\xaeline\n");
+    send(&home, "CodeExpert", "General", &[], b"first\x1b[2Jline\nsecond\xe2\x80\xaeline\n\tx");
     let output = home.run(&["agent", "recv", "--as", "General"]).ok();
     assert!(output.stdout.contains("task_request from CodeExpert"), "{output}");
     assert!(output.stdout.contains("| first\u{fffd}[2Jline\n| second\u{fffd}line"), "{output}");
+    assert!(output.stdout.contains("| \tx"), "{output}");
+}
+
+/// What is written to a closed output seems to have been written.
+#[test]
+fn nothing_is_taken_where_nobody_can_read_it() {
+    let home = standard();
+    send(&home, "CodeExpert", "General", &[], b"kept");
+    for args in [["agent", "recv", "--as", "General"], ["agent", "mcp", "--as", "General"]] {
+        let mut closed = Command::new("sh");
+        closed.args(["-c", "exec \"$0\" \"$@\" >&-"]).arg(bin("sealwire"));
+        closed.arg("--home").arg(home.path()).args(args);
+        refused(&run(closed, b""), 1, &["standard output is closed", "to fix"]);
+    }
+    let mut full = Command::new("sh");
+    full.args(["-c", "exec \"$0\" \"$@\" >/dev/full"]).arg(bin("sealwire"));
+    full.arg("--home").arg(home.path()).args(["agent", "recv", "--as", "General"]);
+    refused(&run(full, b""), 1, &["not acknowledged"]);
+    assert_eq!(contents(&receive(&home, "General", &["--follow", "--count", "1"])), ["kept"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod inspect;
 mod list;
 mod mcp;
 mod post;
+mod readers;
 mod recv;
 mod send;
 mod shown;

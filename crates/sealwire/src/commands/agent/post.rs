@@ -305,7 +305,12 @@ async fn overview_of(
 pub(super) fn read_input(file: Option<&Path>, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let file = file.filter(|file| *file != Path::new("-"));
     let place = file.map_or_else(|| "standard input".to_owned(), |file| file.display().to_string());
-    let cannot = |error| Failure::new("cannot read the message").at(&place).because(error);
+    let cannot = |error| {
+        Failure::new("cannot read the message")
+            .at(&place)
+            .because(error)
+            .fix("name a file that can be read, or `-` for standard input")
+    };
     // Sized once: a buffer that grows leaves copies behind that are never wiped.
     let mut content = Zeroizing::new(Vec::with_capacity(most + 1));
     let limit = most as u64 + 1;
@@ -319,7 +324,7 @@ pub(super) fn read_input(file: Option<&Path>, most: usize) -> Result<Zeroizing<V
     if content.len() > most {
         return Err(Failure::new(format!("it is longer than {most} bytes"))
             .at(&place)
-            .fix("send a shorter message, or the place where the rest is"));
+            .fix("no message is longer; name the place where the rest is, or split it"));
     }
     Ok(content)
 }

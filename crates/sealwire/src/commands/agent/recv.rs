@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::block_on;
 use super::post::Post;
+use super::readers;
 use super::shown::Shown;
 use crate::cli::{Context, Failure};
 use crate::commands::signals;
@@ -35,6 +36,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    readers::require_stdout()?;
     let post = Post::open(context, &arguments.agent)?;
     block_on(async {
         let stop = signals::stop()?;

@@ -103,7 +103,13 @@ impl Shown {
         }
         for line in self.content.lines() {
             text.push_str("| ");
-            text.push_str(&Zeroizing::new(printable(line)));
+            // A tab moves nothing but to the right.
+            for (number, part) in line.split('\t').enumerate() {
+                if number > 0 {
+                    text.push('\t');
+                }
+                text.push_str(&Zeroizing::new(printable(part)));
+            }
             text.push('\n');
         }
         text

@@ -15,13 +15,14 @@ use rmcp::schemars::JsonSchema;
 use rmcp::service::{RequestContext, RoleServer};
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::{ServerHandler, ServiceExt, tool, tool_handler, tool_router};
-use sealwire_envelope::{Draft, MAX_CONTENT, MessageId, MessageType};
+use sealwire_envelope::{Draft, MAX_CONTENT, MAX_RECIPIENTS, MessageId, MessageType};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 use self::written::{Acknowledged, Acknowledging};
 use super::block_on;
 use super::post::{Overview, Post};
+use super::readers;
 use super::shown::Shown;
 use crate::cli::{Context, Failure};
 use crate::commands::signals;
@@ -30,6 +31,9 @@ use crate::commands::signals;
 const MOST_MESSAGES: u32 = 50;
 /// Most bytes of content handed out at once, but for the first message.
 const MOST_BYTES: usize = 1 << 20;
+/// Longest `to`, in bytes: the names of as many receivers as a message may have fit in. It is
+/// written to the log, and so must not be of any length.
+const LONGEST_TO: usize = 129 * MAX_RECIPIENTS;
 /// Longest that one call waits, in seconds: clients give up on calls that take longer.
 const LONGEST_WAIT: u64 = 50;
 
@@ -52,6 +56,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    readers::require_stdout()?;
     let post = Arc::new(Post::open(context, &arguments.agent)?);
     block_on(async {
         let stop = signals::stop()?;
@@ -204,6 +209,9 @@ impl Mail {
         Parameters(send): Parameters<Outgoing>,
     ) -> Result<Json<Sent>, String> {
         let message_type = send.message_type.into();
+        if send.to.len() > LONGEST_TO {
+            return Err(format!("Not sent: to is longer than {LONGEST_TO} bytes."));
+        }
         if send.content.len() > MAX_CONTENT {
             return Err(format!("Not sent: the content is longer than {MAX_CONTENT} bytes."));
         }
