@@ -15,7 +15,10 @@ use std::time::Duration;
 
 use common::*;
 use sealwire_envelope::{Draft, Group, MessageType, Nonce, Sender, To, seal};
-use sealwire_mailbox::{Letter, SecureAgentChannel, SqliteTransport, Transport, TransportError};
+use sealwire_mailbox::{
+    Letter, MemoryTransport, Recipient, SecureAgentChannel, SqliteTransport, Transport,
+    TransportError,
+};
 use sealwire_names::{Refusal, RefusalCode};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -143,6 +146,12 @@ async fn nobody_speaks_to_a_group_that_he_is_not_in() {
     let (c, _home) = to_the_crew(&["A", "B", "C"]).await;
     assert!(c.try_receive().await.unwrap().is_some());
     let (c, _home) = to_the_crew(&["B", "C"]).await;
+    let mut of_a = settings(&["A", "B", "C"], Time::new().now()).remove(0);
+    of_a.groups = vec![Group::new(agent("crew"), 1, ["B", "C"].map(agent))];
+    let a = SecureAgentChannel::new(of_a, c.transport().clone());
+    let draft = Draft::new(MessageType::StatusUpdate, b"hello");
+    let sent = a.send_secure(Recipient::Group(agent("crew")), &draft).await.unwrap_err();
+    assert!(sent.to_string().contains("not a member"), "{sent}");
     assert!(c.try_receive().await.unwrap().is_none());
     assert_eq!(c.transport().dead_letters(None).await.unwrap()[0].code, "not_trusted");
 }
@@ -194,6 +203,8 @@ async fn a_receiver_that_gives_up_often_does_not_make_a_dead_letter() {
     let a = SecureAgentChannel::new(all.next().unwrap(), store.clone());
     let b = SecureAgentChannel::new(all.next().unwrap(), store.clone());
     a.send_secure(agent("B"), &Draft::new(MessageType::StatusUpdate, b"1")).await.unwrap();
+    let database = rusqlite::Connection::open(home.path().join("state.db")).unwrap();
+    database.busy_timeout(Duration::from_secs(30)).unwrap();
     for _ in 0..5 {
         let mut receiving = Box::pin(b.receive_secure());
         // It asks to take, and then to deliver. Whatever it asks for is done, and the second
@@ -202,7 +213,10 @@ async fn a_receiver_that_gives_up_often_does_not_make_a_dead_letter() {
             let poll = std::future::poll_fn(|context| {
                 std::task::Poll::Ready(receiving.as_mut().poll(context).is_ready())
             });
+            // The answer cannot come before it is waited for.
+            database.execute_batch("BEGIN IMMEDIATE").unwrap();
             assert!(!poll.await);
+            database.execute_batch("COMMIT").unwrap();
             settled(&store).await;
         }
         drop(receiving);
@@ -292,6 +306,44 @@ async fn another_stores_witness_tells_nothing() {
     let taken = store.take(&agent("C"), 1).await.unwrap().taken.remove(0);
     let refused = deliver(&store, &taken).await.unwrap_err();
     assert_eq!(code(&refused), RefusalCode::ReplayStateLost);
+}
+
+#[tokio::test]
+async fn a_clock_put_back_during_a_restore_opens_no_gap() {
+    let home = tempfile::tempdir().unwrap();
+    let (time, path) = (Time::new(), home.path().join("state.db"));
+    drop(open(&path, time.options()));
+    settle(&path);
+    let copy = fs::read(&path).unwrap();
+    let store = open(&path, time.options());
+    let original = letter(&time, "A", &["B"], 1, 0);
+    store.put(original.clone()).await.unwrap();
+    let (taken, _) = receive(&store, "B").await;
+    store.acknowledge(&taken.lease).await.unwrap();
+    drop(store);
+    settle(&path);
+    fs::write(&path, copy).unwrap();
+
+    time.back(Duration::from_secs(600));
+    drop(open(&path, time.options()));
+    time.forward(Duration::from_secs(600));
+    let store = open(&path, time.options());
+    store.put(original).await.unwrap();
+    let again = store.take(&agent("B"), 1).await.unwrap().taken.remove(0);
+    let refused = deliver(&store, &again).await.unwrap_err();
+    assert_eq!(code(&refused), RefusalCode::ReplayStateLost);
+}
+
+#[tokio::test]
+async fn a_message_from_before_the_process_is_not_taken_in_memory() {
+    let time = Time::new();
+    let before = letter(&time, "A", &["B"], 1, 0);
+    time.forward(Duration::from_secs(2));
+    let memory = MemoryTransport::with_capacity(9, time.clock());
+    memory.put(before).await.unwrap();
+    let taken = memory.take(&agent("B"), 1).await.unwrap().taken.remove(0);
+    let refused = deliver(&memory, &taken).await.unwrap_err();
+    assert_eq!(code(&refused), RefusalCode::MessageBeforeStart);
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ pub(super) fn desk(database: &Path, options: &SqliteOptions) -> Result<Desk, Fau
     let store = if schema::prepare(&transaction)? {
         let store = random()?;
         create(&transaction, &store, file)?;
-        witness.establish(&store, 0)?;
+        witness.establish(&Testimony { store, claims: 0, at: options.clock.now() })?;
         store
     } else {
         recognise(&transaction, &mut witness, file, options)?
@@ -105,7 +105,10 @@ fn recognise(
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
     let claims = claims.cast_unsigned();
-    let why = match witness.read()? {
+    let testimony = witness.read()?;
+    let now = options.clock.now();
+    let last = testimony.as_ref().map_or(now, |seen| seen.at.max(now));
+    let why = match testimony {
         Some(Testimony { store: other, .. }) if other != store => "its witness is another one's",
         Some(Testimony { claims: seen, .. }) if seen > claims => "it is older than its witness",
         Some(_) if was != file => "it is a copy",
@@ -113,8 +116,8 @@ fn recognise(
         None => "its witness is missing",
     };
     let store = random()?;
-    lose(db, options.clock.now(), &store, file, options.clock_tolerance)?;
-    witness.establish(&store, claims)?;
+    lose(db, last, &store, file, options.clock_tolerance)?;
+    witness.establish(&Testimony { store, claims, at: last })?;
     tracing::warn!(
         "the mailbox has lost its replay state: {why}; what waited in it is now dead letters \
          ({}), to be released by an operator",
@@ -123,7 +126,8 @@ fn recognise(
     Ok(store)
 }
 
-/// What was made until now may have been delivered already, as far as we know.
+/// What was made until `now`, or until the witness saw a delivery if the clock was put back since,
+/// may have been delivered already, as far as we know.
 fn lose(
     db: &Connection,
     now: Timestamp,

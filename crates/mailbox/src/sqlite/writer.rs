@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::bells::Ringer;
 use super::turnstile::Turnstile;
-use super::witness::Witness;
+use super::witness::{Testimony, Witness};
 use super::{Fault, SqliteOptions, files, mail, upkeep};
 use crate::TransportError;
 
@@ -220,10 +220,11 @@ impl Desk {
         let durable = batch.durable();
         set_level(&self.db, &mut self.level, durable)?;
         let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        let now = self.options.clock.now();
         let mut work = Work {
             db: &transaction,
             options: &self.options,
-            now: self.options.clock.now(),
+            now,
             holder: self.holder,
             after: &mut batch.after,
         };
@@ -249,7 +250,8 @@ impl Desk {
         transaction.commit()?;
         drop(pass);
         if let Some(claims) = claims
-            && let Err(error) = self.witness.write(&self.store, claims)
+            && let Err(error) =
+                self.witness.write(&Testimony { store: self.store, claims, at: now })
         {
             tracing::warn!(%error, "the witness of the replay state could not be written");
         }
