@@ -19,6 +19,7 @@ use sealwire_envelope::{
 };
 use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
+use crate::mail;
 use crate::setup::{Maker, Setup};
 use crate::{Case, Effort, Figures, Limit, Measure, Ratio, Result, Scenario};
 
@@ -61,15 +62,15 @@ const MAKERS: [Maker; 3] = [
 /// # Errors
 /// If keys cannot be made or `only` names an unknown case.
 pub fn scenario(mut setup: Setup, only: &[String]) -> Result<Scenario> {
-    let (cases, skipped) = setup.cases(&MAKERS, only)?;
+    let (cases, skipped) = setup.cases(&[&MAKERS[..], &mail::MAKERS].concat(), only)?;
     Ok(Scenario {
         name: "envelope",
         about: "a message between agents, beside what it cannot do without",
-        measures: MEASURES.to_vec(),
+        measures: [&MEASURES[..], &mail::MEASURES].concat(),
         cases,
         skipped,
-        ratios: vec![OVER_PRIMITIVES, OVER_MAP],
-        limits: limits(),
+        ratios: vec![OVER_PRIMITIVES, OVER_MAP, mail::OVER_INSERTS],
+        limits: limits().into_iter().chain(mail::limits()).collect(),
         versions: setup.versions,
     })
 }

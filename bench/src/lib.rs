@@ -24,6 +24,7 @@ pub mod guard;
 mod host;
 mod limit;
 pub mod link;
+mod mail;
 pub mod memory;
 pub mod page;
 pub mod process;
