@@ -30,6 +30,11 @@
 //! [`Limiter`] counts requests for each peer, for tools, for servers and in total; [`Guard`]
 //! asks it and the table in the right order. Who is limited is told when to try again.
 //!
+//! # Quarantine
+//!
+//! A [`Quarantine`] stands before all of that: whoever is in it gets nothing, until it expires or
+//! is lifted.
+//!
 //! # Cost
 //!
 //! A decision that allows allocates nothing, and costs the same with ten rules or ten
@@ -70,6 +75,7 @@ mod limits;
 mod operation;
 mod pattern;
 mod policy;
+mod quarantine;
 mod review;
 mod table;
 mod trie;
@@ -85,6 +91,7 @@ pub use pattern::{NamePattern, PatternError, PeerPattern};
 pub use policy::{
     DEFAULT_LEVEL, DEFAULT_LOCAL_CEILING, DEFAULT_PEER_CEILING, Effect, Policy, Rule, ServerPolicy,
 };
+pub use quarantine::{Entry, Quarantine, Target};
 pub use review::{Remark, RemarkKind};
 pub use table::Table;
 pub use trust::{Partners, Power, TrustMatrix};

@@ -10,6 +10,7 @@ use sealwire_names::{AgentId, Refusal, RefusalCode};
 pub struct TrustMatrix {
     partners: HashMap<AgentId, Partners>,
     privileged: HashSet<AgentId>,
+    quarantined: HashMap<AgentId, Refusal>,
 }
 
 /// Whom an agent may write to.
@@ -46,11 +47,22 @@ impl TrustMatrix {
         self.privileged.insert(agent);
     }
 
+    /// From now on, an agent neither sends nor receives, whatever else is allowed. `refusal`
+    /// says why, see [`Entry::refusal`](crate::Entry::refusal).
+    pub fn quarantine(&mut self, agent: AgentId, refusal: Refusal) {
+        self.quarantined.insert(agent, refusal);
+    }
+
     /// May `from` send this to `to`?
     ///
     /// # Errors
-    /// `not_trusted`, with what is missing.
+    /// `not_trusted`, with what is missing; or what a quarantine says of either.
     pub fn check(&self, from: &AgentId, to: &AgentId, power: Power) -> Result<(), Refusal> {
+        if !self.quarantined.is_empty()
+            && let Some(refusal) = [from, to].iter().find_map(|agent| self.quarantined.get(*agent))
+        {
+            return Err(refusal.clone());
+        }
         let partner = match self.partners.get(from) {
             Some(Partners::Everybody) => true,
             Some(Partners::These(partners)) => partners.contains(to),
@@ -117,5 +129,16 @@ mod tests {
         };
         assert!(refusal("Coder", "Chief", Power::Ordinary).contains("can_communicate_with"));
         assert!(refusal("General", "Chief", Power::Privileged).contains("privileged_agents"));
+    }
+
+    #[test]
+    fn a_quarantined_agent_neither_sends_nor_receives() {
+        let mut matrix = matrix();
+        let refusal = Refusal::new(RefusalCode::AgentQuarantined, "it floods");
+        matrix.quarantine(agent("Tester"), refusal.clone());
+        for (from, to) in [("Coder", "Tester"), ("Tester", "Coder")] {
+            let refused = matrix.check(&agent(from), &agent(to), Power::Ordinary);
+            assert_eq!(refused, Err(refusal.clone()));
+        }
     }
 }

@@ -102,6 +102,12 @@ codes! {
     ConnectionLimit => "connection_limit",
     /// Too many connections, or detached conversations, of this peer.
     PeerLimit => "peer_limit",
+    /// The peer is quarantined.
+    PeerQuarantined => "peer_quarantined",
+    /// The agent is quarantined.
+    AgentQuarantined => "agent_quarantined",
+    /// The server is suspended.
+    ServerSuspended => "server_suspended",
     /// The peer broke a rule of the link protocol.
     LinkProtocol => "link_protocol",
     /// There is no conversation to resume under that handle, for that peer.

@@ -60,7 +60,8 @@ pub use connect::{ConnectConfig, Connection, RelayError};
 pub use endpoint::{Endpoint, EndpointError, Incoming};
 pub use lines::Lines;
 pub use serve::{
-    Limits, ListenerConfig, ServeConfig, Server, Service, connections_within, open_files_for,
+    Control, ConversationReport, Limits, ListenerConfig, ServeConfig, ServeReport, Server, Service,
+    connections_within, open_files_for,
 };
 #[cfg(unix)]
 pub use stdio::stdio;

@@ -3,10 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustls::server::Acceptor as RustlsAcceptor;
 use sealwire_audit::{Connection, Event};
+use sealwire_guard::Quarantine;
 use sealwire_identity::{VerifiedPeer, io_refusal};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -22,6 +24,7 @@ use super::conversations::{Attach, Conversations, Registered};
 use super::current::CurrentGate;
 use super::limits::Places;
 use super::offer::{ListenerKey, Offer, Offered};
+use super::session::Cut;
 use super::session::Session;
 use crate::child::Server;
 use crate::link::frame::{Frame, Resume, Welcome};
@@ -43,6 +46,20 @@ pub(super) struct Shared {
     pub(super) conversations: Arc<Conversations>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) tasks: TaskTracker,
+    pub(super) quarantine: watch::Sender<Arc<Quarantine>>,
+    pub(super) refused: AtomicU64,
+}
+
+impl Shared {
+    /// How many connections were refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer may use the server, as far as the quarantine of now goes.
+    fn check_quarantine(&self, peer: &PeerId, server: &str) -> Result<(), Refusal> {
+        self.quarantine.borrow().check(peer, server, SystemTime::now().into())
+    }
 }
 
 /// What a listener needs to take connections.
@@ -106,6 +123,7 @@ impl Acceptor {
             }
         };
         if let Err(Refused { refusal, peer, server }) = outcome {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
             self.record(&Event::ConnectionRefused {
                 address: Some(address),
                 peer: peer.as_ref(),
@@ -145,6 +163,7 @@ impl Acceptor {
         let speaks_link = wire.stream.get_ref().1.alpn_protocol() == Some(ALPN);
         let (service, peer) = self.verify(wire, name).map_err(|refusal| (refusal, None))?;
         let known = |refusal| (refusal, Some(peer.id.clone()));
+        self.shared.check_quarantine(&peer.id, &service.server_name).map_err(known)?;
         if !speaks_link {
             let reason = "the peer does not speak sealwire/1";
             return Err(known(Refusal::new(RefusalCode::TlsProtocol, reason)));
@@ -237,7 +256,9 @@ impl Acceptor {
             fingerprint: &peer.fingerprint,
             server: &service.server_name,
         };
-        let opened = match &hello.resume {
+        // Once more: it may have changed while we waited for the hello.
+        let admissible = self.shared.check_quarantine(&peer.id, &service.server_name);
+        let opened = admissible.and_then(|()| match &hello.resume {
             Some(resume) => self
                 .shared
                 .conversations
@@ -247,7 +268,7 @@ impl Acceptor {
                 let handle = session.handle();
                 (attach, handle, Some(session))
             }),
-        };
+        });
         let (attach, handle, session) = match opened {
             Ok(opened) => opened,
             Err(refusal) => {
@@ -299,7 +320,9 @@ impl Acceptor {
             limits.max_message,
         );
         let offered = Arc::clone(&self.shared.offered);
-        let gate = Arc::new(CurrentGate::new(offered, Arc::clone(&server_name)));
+        let quarantine = self.shared.quarantine.subscribe();
+        let tally = Arc::clone(&registered.tally);
+        let gate = CurrentGate::new(offered, Arc::clone(&server_name), quarantine.clone(), tally);
         let session = Session {
             registered,
             peer: peer.id.clone(),
@@ -308,9 +331,10 @@ impl Acceptor {
             endpoint,
             attachments: Attachments::new(attachments, limits.resume_window),
             limits: Arc::clone(limits),
-            gate,
+            gate: Arc::new(gate),
             audit: Arc::clone(&offer.audit),
             draining: self.shared.draining.clone(),
+            cut: Cut::new(quarantine),
         };
         Ok((attach, session))
     }

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
-use sealwire_names::{PeerId, Refusal, RefusalCode};
+use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 use tokio::sync::mpsc;
 
+use super::current::Tally;
+use super::report::ConversationReport;
 use crate::link::frame::Resume;
 use crate::link::{Attachment, Handle, InstanceId};
 
@@ -15,6 +18,15 @@ const QUEUED: usize = 4;
 pub(super) struct Conversations {
     instance: InstanceId,
     by_handle: Mutex<HashMap<Handle, Entry>>,
+    ended: Mutex<Ended>,
+}
+
+/// What the conversations that have ended have counted, all together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ended {
+    pub(super) conversations: u64,
+    pub(super) allowed: u64,
+    pub(super) denied: u64,
 }
 
 struct Entry {
@@ -23,6 +35,8 @@ struct Entry {
     /// Of the latest accepted attempt to come back.
     generation: u64,
     attach: Attach,
+    since: Timestamp,
+    tally: Arc<Tally>,
 }
 
 /// Where to hand a conversation's connections, and what the peer is to know of it.
@@ -37,11 +51,12 @@ pub(super) struct Attach {
 pub(super) struct Registered {
     conversations: Arc<Conversations>,
     pub(super) handle: Handle,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Conversations {
     pub(super) fn new() -> Self {
-        Self { instance: random(), by_handle: Mutex::default() }
+        Self { instance: random(), by_handle: Mutex::default(), ended: Mutex::default() }
     }
 
     /// Names this run of the process.
@@ -65,9 +80,35 @@ impl Conversations {
         let handle = random();
         let (connections, attachments) = mpsc::channel(QUEUED);
         let attach = Attach { connections, max_message };
-        let entry = Entry { peer, server_name, generation: 0, attach: attach.clone() };
+        let tally = Arc::new(Tally::default());
+        let entry = Entry {
+            peer,
+            server_name,
+            generation: 0,
+            attach: attach.clone(),
+            since: SystemTime::now().into(),
+            tally: Arc::clone(&tally),
+        };
         self.lock().insert(handle, entry);
-        (Registered { conversations: Arc::clone(self), handle }, attach, attachments)
+        (Registered { conversations: Arc::clone(self), handle, tally }, attach, attachments)
+    }
+
+    /// The conversations there are, and what those before them have counted.
+    pub(super) fn report(&self) -> (Vec<ConversationReport>, Ended) {
+        let report = |entry: &Entry| {
+            let (allowed, denied) = entry.tally.counts();
+            ConversationReport {
+                peer: entry.peer.clone(),
+                server: Arc::clone(&entry.server_name),
+                since: entry.since,
+                allowed,
+                denied,
+            }
+        };
+        let by_handle = self.lock();
+        let live = by_handle.values().map(report).collect();
+        // Within the other lock: nobody ends meanwhile and is counted twice, or not at all.
+        (live, *self.ended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where to hand a connection that wants to go on with a conversation.
@@ -109,7 +150,13 @@ impl Conversations {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.conversations.lock().remove(&self.handle);
+        let mut by_handle = self.conversations.lock();
+        by_handle.remove(&self.handle);
+        let (allowed, denied) = self.tally.counts();
+        let mut ended = self.conversations.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.conversations += 1;
+        ended.allowed += allowed;
+        ended.denied += denied;
     }
 }
 

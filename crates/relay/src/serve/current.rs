@@ -1,54 +1,115 @@
-//! The gate of a conversation: always that of the configuration which holds now.
+//! The gate of a conversation: always that of the configuration which holds now, behind the
+//! quarantine of now.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sealwire_guard::{Decision, Gate, Request};
+use sealwire_guard::{Decision, Entry, Gate, Principal, Quarantine, Request};
 use sealwire_names::Timestamp;
+use tokio::sync::watch;
 
 use super::offer::Offered;
 
 /// Follows what is offered: a policy that is replaced holds from the next message on, also
 /// in conversations that began before. What is no longer offered is decided about by the
 /// last policy that knew it.
+///
+/// The same holds for the quarantine. Whoever enters it is cut off as well, by the
+/// conversation's own task; that may take a moment, and no message passes in it.
 pub(super) struct CurrentGate {
     offered: Arc<Offered>,
     server: Arc<str>,
-    /// The gate, and the number of the offer that it is of. Only the conversation's own task
-    /// asks, so the lock is free; it costs less than a lock that all conversations share.
-    held: Mutex<(u64, Arc<dyn Gate>)>,
+    tally: Arc<Tally>,
+    /// Only the conversation's own task asks, so the lock is free; it costs less than a lock
+    /// that all conversations share.
+    held: Mutex<Held>,
+}
+
+/// What a conversation has at hand, so that a message that passes costs a look at two numbers.
+struct Held {
+    /// The number of the offer that the gate is of.
+    number: u64,
+    gate: Arc<dyn Gate>,
+    quarantine: watch::Receiver<Arc<Quarantine>>,
+    /// What the quarantine says of this conversation, expired or not.
+    entries: Vec<Entry>,
+}
+
+/// How many messages of a conversation were decided upon: requests and notifications of either
+/// side.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    allowed: AtomicU64,
+    denied: AtomicU64,
+}
+
+impl Tally {
+    /// How many passed, and how many did not.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.allowed.load(Ordering::Relaxed), self.denied.load(Ordering::Relaxed))
+    }
 }
 
 impl CurrentGate {
     /// For a conversation with a server that is offered.
-    pub(super) fn new(offered: Arc<Offered>, server: Arc<str>) -> Self {
+    pub(super) fn new(
+        offered: Arc<Offered>,
+        server: Arc<str>,
+        mut quarantine: watch::Receiver<Arc<Quarantine>>,
+        tally: Arc<Tally>,
+    ) -> Self {
         let number = offered.number();
-        let held = Mutex::new((number, Arc::clone(&offered.now().gate)));
-        Self { offered, server, held }
+        let gate = Arc::clone(&offered.now().gate);
+        quarantine.mark_changed();
+        let held = Mutex::new(Held { number, gate, quarantine, entries: Vec::new() });
+        Self { offered, server, tally, held }
     }
 
-    fn ask<T>(&self, question: impl FnOnce(&dyn Gate) -> T) -> T {
+    fn ask<T>(&self, question: impl FnOnce(&mut Held) -> T) -> T {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         // Read before the offer itself: should that be replaced in between, it is looked at
         // once more next time.
         let number = self.offered.number();
-        if held.0 != number {
-            held.0 = number;
+        if held.number != number {
+            held.number = number;
             let offer = self.offered.now();
             if offer.has_service(&self.server) {
-                held.1 = Arc::clone(&offer.gate);
+                held.gate = Arc::clone(&offer.gate);
             }
         }
-        question(&*held.1)
+        question(&mut held)
+    }
+}
+
+impl Held {
+    /// What the quarantine says of the request, if it says anything.
+    fn quarantined(&mut self, request: &Request<'_>, now: Timestamp) -> Option<Decision> {
+        let Principal::Peer(peer) = request.peer else { return None };
+        if self.quarantine.has_changed().unwrap_or(false) {
+            let quarantine = self.quarantine.borrow_and_update();
+            self.entries = quarantine.concerning(peer, request.server).cloned().collect();
+        }
+        let entry = self.entries.iter().find(|entry| entry.holds(now))?;
+        Some(Decision::Deny(entry.refusal()))
     }
 }
 
 impl Gate for CurrentGate {
     fn decide(&self, request: &Request<'_>, now: Timestamp) -> Decision {
-        self.ask(|gate| gate.decide(request, now))
+        let decision = self.ask(|held| match held.quarantined(request, now) {
+            Some(denied) => denied,
+            None => held.gate.decide(request, now),
+        });
+        let count = match &decision {
+            Decision::Allow => &self.tally.allowed,
+            _ => &self.tally.denied,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        decision
     }
 
     fn allows(&self, request: &Request<'_>) -> bool {
-        self.ask(|gate| gate.allows(request))
+        self.ask(|held| held.gate.allows(request))
     }
 }
 
@@ -59,7 +120,8 @@ mod tests {
     use super::super::offer::Offer;
     use super::*;
     use sealwire_audit::LogSink;
-    use sealwire_guard::{AllowAuthenticated, DenyAll, Direction, Principal};
+    use sealwire_guard::{AllowAuthenticated, DenyAll, Direction, Target};
+    use sealwire_names::PeerId;
     use std::time::Duration;
 
     fn offer(gate: Arc<dyn Gate>) -> Offer {
@@ -82,7 +144,8 @@ mod tests {
     #[test]
     fn a_server_that_is_no_longer_offered_keeps_the_last_policy_that_knew_it() {
         let offered = Arc::new(Offered::new(offer(Arc::new(AllowAuthenticated))));
-        let gate = CurrentGate::new(Arc::clone(&offered), "s".into());
+        let (_quarantine, quarantined) = watch::channel(Arc::new(quarantine(Vec::new())));
+        let gate = CurrentGate::new(Arc::clone(&offered), "s".into(), quarantined, Arc::default());
         let request = Request {
             peer: Principal::Local,
             server: "s",
@@ -93,5 +156,37 @@ mod tests {
         assert!(gate.allows(&request));
         offered.replace(offer(Arc::new(DenyAll)));
         assert!(gate.allows(&request), "nothing of that name is offered");
+    }
+
+    fn quarantine(entries: Vec<Entry>) -> Quarantine {
+        Quarantine::new(&"x".parse().unwrap(), entries)
+    }
+
+    #[test]
+    fn a_quarantine_holds_from_the_next_message_on_until_it_ends() {
+        let offered = Arc::new(Offered::new(offer(Arc::new(AllowAuthenticated))));
+        let (change, quarantined) = watch::channel(Arc::new(quarantine(Vec::new())));
+        let tally = Arc::new(Tally::default());
+        let gate = CurrentGate::new(offered, "s".into(), quarantined, Arc::clone(&tally));
+        let peer: PeerId = "spiffe://x/core/a".parse().unwrap();
+        let request = Request {
+            peer: Principal::Peer(&peer),
+            server: "s",
+            direction: Direction::ToServer,
+            method: "ping",
+            subject: None,
+        };
+        let at = Timestamp::from_unix_millis;
+        assert_eq!(gate.decide(&request, at(0)), Decision::Allow);
+        let (target, reason) = (Target::Peer(peer.clone()), "test".to_owned());
+        let entry = Entry { target, reason, since: at(0), until: Some(at(9)), incident: None };
+        change.send_replace(Arc::new(quarantine(vec![entry.clone()])));
+        assert_eq!(gate.decide(&request, at(8)), Decision::Deny(entry.refusal()));
+        assert_eq!(gate.decide(&request, at(9)), Decision::Allow, "it has expired");
+        change.send_replace(Arc::new(quarantine(vec![Entry { until: None, ..entry }])));
+        assert_ne!(gate.decide(&request, at(9)), Decision::Allow);
+        change.send_replace(Arc::new(quarantine(Vec::new())));
+        assert_eq!(gate.decide(&request, at(9)), Decision::Allow, "it was lifted");
+        assert_eq!(tally.counts(), (3, 2));
     }
 }

@@ -6,15 +6,17 @@ mod current;
 mod descriptors;
 mod limits;
 mod offer;
+mod report;
 mod session;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sealwire_audit::AuditSink;
-use sealwire_guard::Gate;
+use sealwire_guard::{Gate, Quarantine};
 use sealwire_identity::PeerVerifier;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -30,6 +32,7 @@ pub use descriptors::{connections_within, open_files_for};
 pub use limits::Limits;
 use limits::Places;
 use offer::{ListenerKey, Offer, Offered};
+pub use report::{Control, ConversationReport, ServeReport};
 
 /// Pause after the system could not accept a connection, most likely for want of file
 /// descriptors: trying again at once would only burn the processor.
@@ -111,6 +114,8 @@ impl Server {
             offered: Arc::new(Offered::new(Offer::new(config))),
             draining,
             tasks: TaskTracker::new(),
+            quarantine: watch::Sender::new(Arc::new(Quarantine::default())),
+            refused: AtomicU64::new(0),
         });
         Ok(Self { listeners, shared, drain, drain_timeout, is_accepting: false })
     }
@@ -120,6 +125,12 @@ impl Server {
         let offer = self.shared.offered.now();
         let describe = |listener: &Listener| (listener.address, offer.names(&listener.key));
         self.listeners.iter().map(describe).collect()
+    }
+
+    /// Reaches it from elsewhere. A quarantine should be set before [`Self::start`]; at first
+    /// nobody is in it.
+    pub fn control(&self) -> Control {
+        Control { shared: Arc::clone(&self.shared) }
     }
 
     /// Begins to take connections. Must be called within a tokio runtime.

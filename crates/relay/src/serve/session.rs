@@ -1,10 +1,10 @@
 //! One conversation on the serving side, from the server's start to its end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sealwire_audit::{AuditSink, Event};
-use sealwire_guard::Gate;
+use sealwire_guard::{Gate, Quarantine};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::watch;
@@ -37,6 +37,33 @@ pub(super) struct Session {
     pub(super) gate: Arc<dyn Gate>,
     pub(super) audit: Arc<dyn AuditSink>,
     pub(super) draining: watch::Receiver<bool>,
+    pub(super) cut: Cut,
+}
+
+/// Tells a conversation that it has to end at once.
+pub(super) struct Cut(watch::Receiver<Arc<Quarantine>>);
+
+impl Cut {
+    /// It has to when its peer or server is in this quarantine, or enters it.
+    pub(super) fn new(mut quarantine: watch::Receiver<Arc<Quarantine>>) -> Self {
+        // What it says now counts, too: it may have changed since the peer was admitted.
+        quarantine.mark_changed();
+        Self(quarantine)
+    }
+
+    /// Waits for that, and tells why.
+    async fn ordered(&mut self, peer: &PeerId, server: &str) -> Refusal {
+        loop {
+            if self.0.changed().await.is_err() {
+                // Nobody can order it any more.
+                return std::future::pending().await;
+            }
+            let quarantine = self.0.borrow_and_update();
+            if let Err(refusal) = quarantine.check(peer, server, SystemTime::now().into()) {
+                return refusal;
+            }
+        }
+    }
 }
 
 /// What is to happen when the deadline passes.
@@ -69,7 +96,8 @@ impl Session {
     /// Relays until the client is done, the server has ended, the peer stays away, or
     /// the process is to stop.
     pub(super) async fn run(self) {
-        let Self { peer, server_name, mut server, endpoint, limits, mut draining, .. } = self;
+        let Self { peer, server_name, mut server, endpoint, limits, mut draining, mut cut, .. } =
+            self;
         let (max_message, idle_timeout) = (limits.max_message, limits.idle_timeout);
         let link = LinkEndpoint::new(self.attachments, max_message, DEFAULT_WINDOW, idle_timeout);
         let audit = Arc::clone(&self.audit);
@@ -82,9 +110,16 @@ impl Session {
         let mut client_ended = false;
         let mut exited = false;
         let mut signalled = false;
+        let mut expelled = None;
         loop {
             let at = deadline.map_or_else(Instant::now, |deadline| deadline.at);
             let happened = tokio::select! {
+                // First, however much the conversation has to do.
+                biased;
+                refusal = cut.ordered(&peer, &server_name) => {
+                    expelled = Some(refusal);
+                    break;
+                }
                 happened = bridge.run(until) => happened,
                 _ = draining.wait_for(|draining| *draining), if !drained => {
                     drained = true;
@@ -182,6 +217,14 @@ impl Session {
             }
         }
         bridge.abandon(|_| true, Fate::server_ended("the conversation ended"));
+        if let Some(refusal) = expelled {
+            // Nothing of what was under way is delivered, in either direction.
+            drop(bridge);
+            drop(self.registered);
+            tracing::info!(%peer, server = %server_name, code = %refusal.code, "conversation cut");
+            record_refused(&*audit, &peer, &server_name, &refusal);
+            return server.stop(GRACE).await;
+        }
         server.stop(GRACE).await;
         drop(self.registered);
     }
@@ -204,8 +247,12 @@ impl Deadline {
 fn record_violation(audit: &dyn AuditSink, peer: &PeerId, server: &str, error: &EndpointError) {
     let EndpointError::Link(LinkError::Frame(_) | LinkError::Protocol(_)) = error else { return };
     let refusal = Refusal::new(RefusalCode::LinkProtocol, error.to_string());
+    record_refused(audit, peer, server, &refusal);
+}
+
+fn record_refused(audit: &dyn AuditSink, peer: &PeerId, server: &str, refusal: &Refusal) {
     let (peer, server) = (Some(peer), Some(server));
-    let event = Event::ConnectionRefused { address: None, peer, server, refusal: &refusal };
+    let event = Event::ConnectionRefused { address: None, peer, server, refusal };
     if let Err(error) = audit.record(&event) {
         tracing::error!(%error, "the audit log failed");
     }
