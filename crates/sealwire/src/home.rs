@@ -124,9 +124,30 @@ impl Home {
         self.keys_dir().join("agents")
     }
 
-    /// What must outlive a process and is no file of its own: messages that wait.
+    /// What must outlive a process and is no file of its own: messages that wait, and who is
+    /// quarantined.
     pub fn state_file(&self) -> PathBuf {
         self.root.join("state.db")
+    }
+
+    /// What a running `serve` is reached by.
+    pub fn run_dir(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// Where it takes commands.
+    pub fn control_socket(&self) -> PathBuf {
+        self.run_dir().join("control.sock")
+    }
+
+    /// The file that it holds locked.
+    pub fn serve_lock(&self) -> PathBuf {
+        self.run_dir().join("serve.lock")
+    }
+
+    /// The file that changes whenever the quarantine does.
+    pub fn quarantine_stamp(&self) -> PathBuf {
+        self.run_dir().join("quarantine")
     }
 
     /// The file that whoever makes keys or certificates holds locked meanwhile.

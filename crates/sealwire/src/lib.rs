@@ -42,6 +42,8 @@ mod reach;
 mod renewal;
 pub mod serving;
 mod snapshot;
+#[cfg(unix)]
+pub mod state;
 
 pub use config::SecureMcpConfig;
 pub use error::{Error, Result};

@@ -9,6 +9,12 @@ pub enum KeyError {
     /// A file cannot be read or written, or holds no key.
     #[error(transparent)]
     File(#[from] sealwire_identity::Error),
+    /// It is not known who is quarantined.
+    #[error("it is not known who is quarantined: {reason}")]
+    State {
+        /// Why.
+        reason: String,
+    },
     /// The agent has no keys in this home.
     #[error("agent {agent} has no keys here ({})", directory.display())]
     Missing {
@@ -106,6 +112,7 @@ impl KeyError {
             Self::Missing { agent, .. } => {
                 format!("make them with `sealwire key new {agent}`, or import its bundle")
             }
+            Self::State { .. } => "put the state of the home in order".to_owned(),
             Self::Exists { agent } => {
                 format!("use them, or replace them with `sealwire key rotate {agent}`")
             }

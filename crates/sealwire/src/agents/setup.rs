@@ -12,6 +12,7 @@ use sealwire_names::{AgentId, Timestamp};
 
 use super::{KeyError, KeyStore};
 use crate::config::{AgentSecurityConfig, Recipients, SecureMcpConfig};
+use crate::state::quarantine_agents;
 
 /// Opens the mailbox of a home, and makes its file if there is none.
 ///
@@ -38,7 +39,7 @@ pub fn open_channel(
 }
 
 /// What the channel of one agent goes by: its keys, the agents that are known, the groups,
-/// the rules, the limits. All of it is read anew, and a change of it takes effect when it is
+/// the rules, the quarantine, the limits. All of it is read anew, and a change of it takes effect when it is
 /// handed to [`SecureAgentChannel::replace`].
 ///
 /// # Errors
@@ -55,6 +56,8 @@ pub fn settings(config: &SecureMcpConfig, agent: &AgentId) -> Result<ChannelSett
     settings.directory = directory(config, &store, now)?;
     settings.groups = groups(config);
     settings.trust = trust_matrix(&config.agent_security);
+    quarantine_agents(&config.layout(), &mut settings.trust)
+        .map_err(|error| KeyError::State { reason: error.to_string() })?;
     settings.rate = Some(rate);
     Ok(settings)
 }

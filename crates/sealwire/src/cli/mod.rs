@@ -22,7 +22,7 @@ pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
     agent, cert, completions, config, connect, demo, demo_server, doctor, health, init, key, man,
-    policy, serve,
+    policy, quarantine, reload, serve, status,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -82,6 +82,9 @@ enum Command {
     Connect(connect::Arguments),
     Config(config::Arguments),
     Policy(policy::Arguments),
+    Quarantine(quarantine::Arguments),
+    Status(status::Arguments),
+    Reload(reload::Arguments),
     Doctor(doctor::Arguments),
     Health(health::Arguments),
     Demo(demo::Arguments),
@@ -128,6 +131,9 @@ impl Command {
             Self::Connect(arguments) => connect::run(arguments, context),
             Self::Config(arguments) => config::run(&arguments, context),
             Self::Policy(arguments) => policy::run(&arguments, context),
+            Self::Quarantine(arguments) => quarantine::run(&arguments, context),
+            Self::Status(arguments) => status::run(&arguments, context),
+            Self::Reload(arguments) => reload::run(&arguments, context),
             Self::Doctor(arguments) => doctor::run(&arguments, context),
             Self::Health(arguments) => health::run(&arguments, context),
             Self::Demo(arguments) => demo::run(&arguments),

@@ -333,6 +333,7 @@ pub(super) fn read_input(file: Option<&Path>, most: usize) -> Result<Zeroizing<V
 fn files(config: &SecureMcpConfig) -> Vec<PathBuf> {
     let mut files = config.source_files();
     files.extend(KeyStore::of(config).files_there());
+    files.push(config.layout().quarantine_stamp());
     files
 }
 

@@ -4,13 +4,18 @@ mod reload;
 use std::sync::Arc;
 
 use clap::Args;
+use sealwire::home::Home;
+use sealwire::state::State;
 use sealwire_relay::Server;
+use serde_json::json;
+use tokio::sync::mpsc;
 
 use self::reload::{Cause, Loaded, Outcome, Reloader, Running, Start, load};
 use super::signals;
 use super::watch::FileWatch;
 use crate::admin::{Admin, Readiness};
 use crate::cli::{Context, Failure};
+use crate::control::{Answer, Reload, Service, Socket};
 use crate::notify;
 
 /// Serve MCP servers over mutual TLS
@@ -38,6 +43,8 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     for warning in &loaded.checked.warnings {
         tracing::warn!("{warning}");
     }
+    let claim = Socket::claim(&context.home)?;
+    let state = state(&context.home)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -55,18 +62,28 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             .await
             .map_err(|error| Failure::new(error.to_string()).fix("choose another address"))?;
         let names = &arguments.names;
+        let (reloads, mut asked) = mpsc::channel(1);
+        let trust_domain = loaded.config.trust_domain.clone();
+        // Before anybody is let in.
+        let service = Service::new(server.control(), state, trust_domain, reloads);
+        let service = service.map_err(|error| unreadable(&error))?;
+        service.follow();
         server.start();
         readiness.serving(&loaded.config, &loaded.checked, names);
         let reloader = Reloader::new(context, names, hangup, FileWatch::new(), (loaded, seen));
         log_addresses(&server);
+        service.serving(&reloader.active().config.trust_domain, server.addresses());
+        let socket = claim.and_then(|claim| claim.listen(service.clone()));
         let mut running = Running { server, admin, readiness };
         notify::ready("Serving");
         notify::keep_watchdog_fed();
         tokio::select! {
             () = stop => {}
             () = terminal_lost => {}
-            () = reload_for_ever(reloader, names, &mut running) => {}
+            () = reload_for_ever(reloader, names, &mut running, &service, &mut asked) => {}
         }
+        // Another one may take our place while we drain. We follow the quarantine all the same.
+        drop((socket, asked));
         running.readiness.draining();
         notify::stopping(running.server.drain_timeout());
         running.server.drain().await;
@@ -77,9 +94,18 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
 
 /// Serves what the files say, whenever they change. Cancelling it leaves what runs as it
 /// is, by the old configuration or by the new one.
-async fn reload_for_ever(mut reloader: Reloader<'_>, names: &[String], running: &mut Running) {
+async fn reload_for_ever(
+    mut reloader: Reloader<'_>,
+    names: &[String],
+    running: &mut Running,
+    service: &Service,
+    asked: &mut mpsc::Receiver<Reload>,
+) {
     loop {
-        let mut cause = reloader.wanted().await;
+        let (mut cause, tell) = tokio::select! {
+            cause = reloader.wanted() => (cause, None),
+            Some(tell) = asked.recv() => (Cause::Signal, Some(tell)),
+        };
         notify::reloading();
         let before = running.server.addresses();
         let outcome = reloader.reload(&mut cause, running).await;
@@ -104,6 +130,9 @@ async fn reload_for_ever(mut reloader: Reloader<'_>, names: &[String], running: 
             }
             Outcome::Refused(_) => tracing::debug!("the files are as bad as before"),
         }
+        if let Some(tell) = tell {
+            let _nobody_waits = tell.send(told(&outcome));
+        }
         match outcome {
             Outcome::Refused(reason) => {
                 running.readiness.reload_refused(reason);
@@ -112,10 +141,43 @@ async fn reload_for_ever(mut reloader: Reloader<'_>, names: &[String], running: 
             Outcome::Replaced(_) | Outcome::Unchanged => {
                 let Loaded { config, checked, .. } = reloader.active();
                 running.readiness.serving(config, checked, names);
+                service.serving(&config.trust_domain, running.server.addresses());
                 notify::ready("Serving");
             }
         }
     }
+}
+
+/// What is told to whoever asked for a reload.
+fn told(outcome: &Outcome) -> Answer {
+    match outcome {
+        Outcome::Replaced(changes) => Answer::Done(json!({"changes": changes})),
+        Outcome::Unchanged => Answer::Done(json!({"changes": []})),
+        Outcome::Refused(reason) => Answer::failed(
+            format!("reload refused, the old configuration stays: {reason}"),
+            "put that right, and reload again",
+        ),
+    }
+}
+
+/// The state of the home. `None`, told in the log, where it may not be entered: whoever may
+/// has not quarantined anybody through us.
+fn state(home: &Home) -> Result<Option<State>, Failure> {
+    match State::open(home) {
+        Ok(state) => Ok(Some(state)),
+        Err(error) if error.is_denied() => {
+            tracing::warn!(%error, "no state: nobody can be quarantined here");
+            Ok(None)
+        }
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
+/// Who is to be kept out must be known before anybody is let in.
+fn unreadable(error: &sealwire::state::StateError) -> Failure {
+    Failure::new("it is not known who is quarantined")
+        .because(error)
+        .fix("put the file in order; only if it is lost, move it away and quarantine anew")
 }
 
 fn log_addresses(server: &Server) {

@@ -1,0 +1,261 @@
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand, ValueEnum};
+use sealwire::config::{SecureMcpConfig, parse_duration};
+use sealwire::state::{State, StateError};
+use sealwire_guard::{Entry, Target};
+use sealwire_names::{PeerId, Timestamp};
+use serde_json::{Value, json};
+
+use crate::cli::{Context, Failure, print, print_json, printable};
+use crate::control::{Request, as_json, find};
+
+/// Shut out peers, agents and servers, at once and until further notice
+///
+/// A running `serve` cuts what they have open, and lets nobody resume it. Where none runs, the
+/// next one begins with it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire quarantine add peer core/laptop --reason \"stolen\"
+  sealwire quarantine add server shell --for 2h
+  sealwire quarantine list
+  sealwire quarantine lift peer core/laptop")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(List),
+    Add(Add),
+    Lift(Lift),
+}
+
+/// Show who is shut out, why and until when
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire quarantine list
+  sealwire quarantine list --json | jq .[].name")]
+struct List {
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shut out a peer, an agent or a server
+///
+/// A peer is a certificate's name: nothing of it is accepted. An agent neither sends nor
+/// receives messages; its certificate of this trust domain is shut out, too. A server is
+/// suspended: nobody reaches it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire quarantine add peer spiffe://example.org/core/laptop
+  sealwire quarantine add agent Intern --reason \"sends nonsense\" --for 8h
+  sealwire quarantine add server github")]
+struct Add {
+    #[command(flatten)]
+    target: Named,
+    /// Why; for the log and for others who look
+    #[arg(long, default_value = "by an operator", value_parser = reason)]
+    reason: String,
+    /// For how long, such as 30m or 8h; at most 24h [default: until it is lifted]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    time: Option<Duration>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Let a peer, an agent or a server in again
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire quarantine lift peer core/laptop
+  sealwire quarantine lift server github")]
+struct Lift {
+    #[command(flatten)]
+    target: Named,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// What it is
+    kind: Kind,
+    /// Its name: <kind>/<name> or a SPIFFE ID of a peer, the name of an agent, or of a server's
+    /// table in the configuration
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    Peer,
+    Agent,
+    Server,
+}
+
+pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::List(list) => show(list, context),
+        Command::Add(add) => self::add(add, context),
+        Command::Lift(lift) => self::lift(lift, context),
+    }
+}
+
+fn show(arguments: &List, context: &Context) -> Result<(), Failure> {
+    let entries = match find(&context.home)? {
+        Some(mut daemon) => daemon.ask(&Request::QuarantineList {})?,
+        None => match State::open_existing(&context.home).map_err(unusable)? {
+            Some(state) => {
+                let entries = state.quarantined(SystemTime::now().into()).map_err(unusable)?;
+                entries.iter().map(as_json).collect()
+            }
+            None => json!([]),
+        },
+    };
+    if arguments.json { print_json(&entries) } else { print(&text(&entries)) }
+}
+
+/// The entries, one in a line.
+pub(super) fn text(entries: &Value) -> String {
+    let entries = entries.as_array().map(Vec::as_slice).unwrap_or_default();
+    if entries.is_empty() {
+        return "nobody is quarantined\n".to_owned();
+    }
+    let word = |entry: &Value, key: &str| printable(entry[key].as_str().unwrap_or_default());
+    let line = |entry: &Value| {
+        let until = entry["until"].as_str().map_or_else(
+            || "until it is lifted".to_owned(),
+            |until| format!("until {}", printable(until)),
+        );
+        let (kind, name) = (word(entry, "kind"), word(entry, "name"));
+        format!(
+            "{kind:6}  {name}  since {}, {until}: {}\n",
+            word(entry, "since"),
+            word(entry, "reason")
+        )
+    };
+    entries.iter().map(line).collect()
+}
+
+fn add(arguments: &Add, context: &Context) -> Result<(), Failure> {
+    let target = arguments.target.resolve(&context.load_config()?)?;
+    let since = Timestamp::from(SystemTime::now());
+    let until = arguments.time.map(|time| {
+        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_unix_millis(since.unix_millis().saturating_add(millis))
+    });
+    let reason = arguments.reason.clone();
+    let request = Request::QuarantineAdd {
+        kind: target.kind().to_owned(),
+        name: target.name(),
+        reason: reason.clone(),
+        until: until.map(Timestamp::unix_millis),
+    };
+    let entry = Entry { target, reason, since, until, incident: None };
+    let answer = match find(&context.home)? {
+        Some(mut daemon) => Some(daemon.ask(&request)?),
+        None => {
+            let mut state = State::open(&context.home).map_err(unusable)?;
+            state.quarantine(&entry).map_err(unusable)?;
+            None
+        }
+    };
+    if arguments.json {
+        return print_json(&json!({"quarantined": as_json(&entry), "serve": answer}));
+    }
+    let effect = match &answer {
+        Some(answer) => match answer["conversations_ended"].as_u64().unwrap_or_default() {
+            0 => "it had nothing open".to_owned(),
+            1 => "1 conversation ended".to_owned(),
+            more => format!("{more} conversations ended"),
+        },
+        None => "no `serve` takes commands here; the next one begins with it".to_owned(),
+    };
+    print(&format!("{} is quarantined: {effect}\n", entry.target))
+}
+
+fn lift(arguments: &Lift, context: &Context) -> Result<(), Failure> {
+    let target = arguments.target.resolve(&context.load_config()?)?;
+    let lifted = match find(&context.home)? {
+        Some(mut daemon) => {
+            let (kind, name) = (target.kind().to_owned(), target.name());
+            let answer = daemon.ask(&Request::QuarantineLift { kind, name })?;
+            answer["lifted"].as_bool().unwrap_or_default()
+        }
+        None => match State::open_existing(&context.home).map_err(unusable)? {
+            Some(mut state) => state.lift(&target).map_err(unusable)?,
+            None => false,
+        },
+    };
+    if !lifted {
+        return Err(Failure::new(format!("{target} is not quarantined"))
+            .fix(format!("see `{} quarantine list`", context.invocation)));
+    }
+    if arguments.json {
+        return print_json(&json!({"lifted": {"kind": target.kind(), "name": target.name()}}));
+    }
+    print(&format!("{target} is let in again\n"))
+}
+
+impl Named {
+    /// What is meant, in the words of the wire.
+    fn resolve(&self, config: &SecureMcpConfig) -> Result<Target, Failure> {
+        let name = self.name.as_str();
+        match self.kind {
+            Kind::Peer => peer(config, name).map(Target::Peer),
+            Kind::Agent => name.parse().map(Target::Agent).map_err(|error| {
+                Failure::usage(format!("{name:?} is no agent's name")).because(error)
+            }),
+            Kind::Server => server(config, name).map(Target::Server),
+        }
+    }
+}
+
+fn peer(config: &SecureMcpConfig, name: &str) -> Result<PeerId, Failure> {
+    let whole = match name.split_once(':') {
+        Some(_) => name.to_owned(),
+        None => format!("spiffe://{}/{name}", config.trust_domain),
+    };
+    whole.parse().map_err(|error| {
+        Failure::usage(format!("{name:?} is no peer's name"))
+            .because(error)
+            .fix("write <kind>/<name>, such as core/laptop, or a whole SPIFFE ID")
+    })
+}
+
+/// By the name of its table, or the one on the wire. One that is not served is an error: to
+/// suspend it would keep nobody out.
+fn server(config: &SecureMcpConfig, name: &str) -> Result<String, Failure> {
+    use sealwire::config::ServerRole;
+    let served =
+        || config.servers.values().filter(|entry| matches!(entry.role, ServerRole::Serve { .. }));
+    let found = served()
+        .find(|entry| entry.name == name)
+        .or_else(|| served().find(|entry| entry.server_name == name));
+    found.map(|entry| entry.server_name.clone()).ok_or_else(|| {
+        let names: Vec<_> = served().map(|entry| entry.name.as_str()).collect();
+        Failure::usage(format!("no server {name:?} is served here"))
+            .fix(format!("name one of: {}", names.join(", ")))
+    })
+}
+
+/// A reason is one line of a log and of a list.
+fn reason(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
+        return Err("give one line of at most 1024 bytes".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn unusable(error: StateError) -> Failure {
+    Failure::new("the state of this home cannot be used")
+        .because(error)
+        .fix("run this as the user whose home it is, and see whether file and disk are in order")
+}

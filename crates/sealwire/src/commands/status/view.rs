@@ -1,0 +1,205 @@
+//! From what `serve` tells to lines of text.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::cli::printable;
+use crate::commands::quarantine;
+
+/// Most peers that are shown one by one.
+const MOST_PEERS: usize = 20;
+/// To the top left, without emptying what is shown: a screen that is emptied flickers.
+const HOME: &str = "\x1b[H";
+/// The rest of the line, and of the screen.
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
+
+/// What was told at one moment.
+pub(super) struct Sample {
+    pub(super) status: Value,
+    pub(super) at: Instant,
+}
+
+/// Shows one sample after the other.
+pub(super) struct View {
+    /// Whether to draw over what was drawn before; else each is written below the last one.
+    in_place: bool,
+    before: Option<Sample>,
+}
+
+/// What a peer, or a server, has open, and how much it does.
+#[derive(Default)]
+struct Row {
+    conversations: u64,
+    allowed: u64,
+    denied: u64,
+}
+
+impl View {
+    pub(super) fn new(in_place: bool) -> Self {
+        Self { in_place, before: None }
+    }
+
+    /// One sample, with totals.
+    pub(super) fn once(&self, sample: &Sample) -> String {
+        text(sample, None)
+    }
+
+    /// The next one, with what has happened since the last one.
+    pub(super) fn next(&mut self, sample: Sample) -> String {
+        let text = text(&sample, self.before.as_ref());
+        let is_first = self.before.is_none();
+        self.before = Some(sample);
+        if !self.in_place {
+            return format!("{text}\n");
+        }
+        let start = if is_first { format!("{HOME}{CLEAR_BELOW}") } else { HOME.to_owned() };
+        let lines = text.lines().map(|line| format!("{line}{CLEAR_LINE}\n"));
+        format!("{start}{}{CLEAR_BELOW}", lines.collect::<String>())
+    }
+}
+
+fn text(sample: &Sample, before: Option<&Sample>) -> String {
+    let status = &sample.status;
+    let word = |value: &Value| printable(value.as_str().unwrap_or_default());
+    let mut text = format!(
+        "sealwire {}, process {}, since {}\n",
+        word(&status["version"]),
+        status["process"],
+        word(&status["since"])
+    );
+    for listener in list(&status["listeners"]) {
+        let servers: Vec<_> = list(&listener["servers"]).iter().map(word).collect();
+        text.push_str(&format!(
+            "listening at {}: {}\n",
+            word(&listener["address"]),
+            servers.join(", ")
+        ));
+    }
+    let rate = |of: &dyn Fn(&Value) -> u64| rate(of, sample, before);
+    text.push_str(&format!(
+        "messages: {} passed{}, {} denied{}\n",
+        number(&status["messages"]["allowed"]),
+        rate(&|status| number(&status["messages"]["allowed"])),
+        number(&status["messages"]["denied"]),
+        rate(&|status| number(&status["messages"]["denied"])),
+    ));
+    text.push_str(&format!(
+        "conversations: {} open, {} ended; connections refused: {}{}\n",
+        list(&status["conversations"]).len(),
+        number(&status["conversations_ended"]),
+        number(&status["connections_refused"]),
+        rate(&|status| number(&status["connections_refused"])),
+    ));
+    for (title, key) in [("server", "server"), ("peer", "peer")] {
+        let rows = rows(status, key);
+        if rows.is_empty() {
+            continue;
+        }
+        let old = before.map(|before| self::rows(&before.status, key)).unwrap_or_default();
+        text.push_str(&format!("\n{title:44} {:>6} {:>10} {:>10}", "open", "passed", "denied"));
+        text.push_str(if before.is_some() { "   passed/s\n" } else { "\n" });
+        for (name, row) in rows.iter().take(MOST_PEERS) {
+            let name = printable(name);
+            let Row { conversations, allowed, denied } = row;
+            text.push_str(&format!("{name:44} {conversations:6} {allowed:10} {denied:10}"));
+            if let Some(before) = before {
+                let since = old.get(name.as_str()).map_or(0, |old| old.allowed);
+                text.push_str(&format!(" {:10.1}", per_second(*allowed, since, sample, before)));
+            }
+            text.push('\n');
+        }
+        if rows.len() > MOST_PEERS {
+            text.push_str(&format!("and {} more\n", rows.len() - MOST_PEERS));
+        }
+    }
+    text.push('\n');
+    text.push_str(&quarantine::text(&status["quarantine"]));
+    text
+}
+
+/// The open conversations, by one of their members.
+fn rows(status: &Value, key: &str) -> BTreeMap<String, Row> {
+    let mut rows = BTreeMap::<String, Row>::new();
+    for conversation in list(&status["conversations"]) {
+        let name = conversation[key].as_str().unwrap_or_default();
+        let row = rows.entry(name.to_owned()).or_default();
+        row.conversations += 1;
+        row.allowed += number(&conversation["allowed"]);
+        row.denied += number(&conversation["denied"]);
+    }
+    rows
+}
+
+fn rate(of: &dyn Fn(&Value) -> u64, sample: &Sample, before: Option<&Sample>) -> String {
+    before.map_or_else(String::new, |before| {
+        let (now, then) = (of(&sample.status), of(&before.status));
+        format!(" ({:.1}/s)", per_second(now, then, sample, before))
+    })
+}
+
+/// What has ended meanwhile is not counted any more, and so it may be less than before.
+fn per_second(now: u64, then: u64, sample: &Sample, before: &Sample) -> f64 {
+    let seconds = sample.at.saturating_duration_since(before.at).as_secs_f64();
+    if seconds > 0.0 { now.saturating_sub(then) as f64 / seconds } else { 0.0 }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(allowed: u64) -> Value {
+        json!({
+            "version": "1", "process": 7, "since": "then",
+            "listeners": [{"address": "127.0.0.1:1", "servers": ["echo"]}],
+            "conversations": [
+                {"peer": "spiffe://x/core/a\u{1b}[2J", "server": "echo", "allowed": allowed, "denied": 1},
+                {"peer": "spiffe://x/core/b", "server": "echo", "allowed": 5, "denied": 0},
+            ],
+            "conversations_ended": 3,
+            "messages": {"allowed": allowed + 5, "denied": 1},
+            "connections_refused": 2,
+            "quarantine": [],
+        })
+    }
+
+    #[test]
+    fn totals_once_and_rates_after_that() {
+        let start = Instant::now();
+        let first = Sample { status: status(10), at: start };
+        let mut view = View::new(false);
+        let text = view.once(&first);
+        assert!(text.contains("15 passed, 1 denied") && text.contains("2 open, 3 ended"), "{text}");
+        assert!(!text.contains("/s"), "{text}");
+        assert!(!text.contains('\u{1b}'), "what a peer says moves no cursor: {text}");
+        view.next(first);
+        let text = view.next(Sample { status: status(30), at: start + Duration::from_secs(2) });
+        assert!(text.contains("35 passed (10.0/s)"), "{text}");
+        let server = text.lines().find(|line| line.starts_with("echo ")).unwrap();
+        let words: Vec<_> = server.split_whitespace().collect();
+        assert_eq!(words, ["echo", "2", "35", "1", "10.0"]);
+    }
+
+    #[test]
+    fn a_terminal_is_drawn_over() {
+        let mut view = View::new(true);
+        let at = Instant::now();
+        view.next(Sample { status: status(1), at });
+        let again = view.next(Sample { status: status(1), at });
+        assert!(again.starts_with(HOME) && again.ends_with(CLEAR_BELOW));
+    }
+}

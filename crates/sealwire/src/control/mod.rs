@@ -1,0 +1,18 @@
+//! The control socket: how commands reach a running `serve`.
+//!
+//! `<home>/run/control.sock` has mode 0600, in a directory of mode 0700, and whoever connects
+//! must be the user that `serve` runs as, or root, who could become it: the kernel tells. One
+//! `serve` at a time has it, the one that holds `serve.lock` beside it.
+//!
+//! A new command is a variant of [`Request`](protocol::Request) and an arm in
+//! [`Service::carry_out`](service::Service).
+
+mod client;
+mod listener;
+mod protocol;
+mod service;
+
+pub(crate) use client::find;
+pub(crate) use listener::Socket;
+pub(crate) use protocol::{Answer, Request};
+pub(crate) use service::{Reload, Service, as_json};

@@ -1,0 +1,55 @@
+//! What is said on the control socket: one JSON object in a line each way.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a running `serve` is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Tell what is going on.
+    Status {},
+    /// Read the configuration and all files again, now.
+    Reload {},
+    /// Shut a target out.
+    QuarantineAdd {
+        /// `peer`, `agent` or `server`.
+        kind: String,
+        /// Its name: a SPIFFE ID, an agent's name, or a server's name on the wire.
+        name: String,
+        /// Why.
+        reason: String,
+        /// Until when, in milliseconds since 1970.
+        until: Option<i64>,
+    },
+    /// Let a target in again.
+    QuarantineLift {
+        /// As above.
+        kind: String,
+        /// As above.
+        name: String,
+    },
+    /// Who is shut out.
+    QuarantineList {},
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// It is done; what is to be told of it.
+    Done(Value),
+    /// It is not.
+    Failed {
+        /// Why.
+        what: String,
+        /// What to do.
+        fix: String,
+    },
+}
+
+impl Answer {
+    pub(crate) fn failed(what: impl ToString, fix: &str) -> Self {
+        Self::Failed { what: what.to_string(), fix: fix.to_owned() }
+    }
+}

@@ -1,0 +1,281 @@
+//! What a running `serve` does for a command.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use sealwire::state::{State, StateError};
+use sealwire_guard::{Entry, Quarantine, Target};
+use sealwire_names::{Timestamp, TrustDomain};
+use sealwire_relay::Control;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::protocol::{Answer, Request};
+
+/// How often it is looked whether another process has changed the quarantine.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A request to read all files again, and where to tell how that ended.
+pub(crate) type Reload = oneshot::Sender<Answer>;
+
+/// Carries out commands.
+#[derive(Clone)]
+pub(crate) struct Service(Arc<Inner>);
+
+struct Inner {
+    relay: Control,
+    /// `None` where there can be none.
+    state: Option<Mutex<State>>,
+    reloads: mpsc::Sender<Reload>,
+    serving: Mutex<Serving>,
+    since: Timestamp,
+}
+
+/// What is served at the moment.
+struct Serving {
+    trust_domain: TrustDomain,
+    addresses: Vec<(SocketAddr, Vec<String>)>,
+    entries: Vec<Entry>,
+}
+
+impl Service {
+    /// Puts the quarantine that `state` tells in force.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn new(
+        relay: Control,
+        state: Option<State>,
+        trust_domain: TrustDomain,
+        reloads: mpsc::Sender<Reload>,
+    ) -> Result<Self, StateError> {
+        let serving = Serving { trust_domain, addresses: Vec::new(), entries: Vec::new() };
+        let service = Self(Arc::new(Inner {
+            relay,
+            state: state.map(Mutex::new),
+            reloads,
+            serving: Mutex::new(serving),
+            since: SystemTime::now().into(),
+        }));
+        if let Some(state) = &service.0.state {
+            service.enforce(&lock(state))?;
+        }
+        Ok(service)
+    }
+
+    /// From now on, this is what is served.
+    pub(crate) fn serving(
+        &self,
+        trust_domain: &TrustDomain,
+        addresses: Vec<(SocketAddr, Vec<String>)>,
+    ) {
+        let mut serving = lock(&self.0.serving);
+        serving.addresses = addresses;
+        if serving.trust_domain != *trust_domain {
+            serving.trust_domain = trust_domain.clone();
+            self.0.relay.quarantine(Quarantine::new(trust_domain, serving.entries.clone()));
+        }
+    }
+
+    /// Follows what other processes write, until it is aborted. A command that finds no socket
+    /// writes the file alone; so does one that this process's start has overtaken.
+    pub(crate) fn follow(&self) -> JoinHandle<()> {
+        let service = self.clone();
+        tokio::spawn(async move {
+            let mut told = None;
+            loop {
+                sleep(LOOK).await;
+                let looking = service.clone();
+                let looked = tokio::task::spawn_blocking(move || looking.look()).await;
+                let failed = match looked {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(error) => Some(error.to_string()),
+                };
+                if failed != told {
+                    if let Some(error) = &failed {
+                        tracing::error!(
+                            error,
+                            "the quarantine cannot be read; that of before holds"
+                        );
+                    }
+                    told = failed;
+                }
+            }
+        })
+    }
+
+    fn look(&self) -> Result<(), StateError> {
+        let Some(state) = &self.0.state else { return Ok(()) };
+        let mut state = lock(state);
+        if state.has_changed()? {
+            self.enforce(&state)?;
+        }
+        Ok(())
+    }
+
+    /// Puts in force what the state says, if that is anything new.
+    fn enforce(&self, state: &State) -> Result<(), StateError> {
+        let now = SystemTime::now().into();
+        let entries = state.quarantined(now)?;
+        let mut serving = lock(&self.0.serving);
+        // One that has expired is no longer in the state, and does no harm meanwhile.
+        if serving.entries == entries {
+            return Ok(());
+        }
+        for entry in entries.iter().filter(|entry| !serving.entries.contains(entry)) {
+            tracing::warn!(who = %entry.target, reason = entry.reason, until = entry.until.map(tracing::field::display), "quarantined");
+        }
+        for entry in serving.entries.iter().filter(|entry| entry.holds(now)) {
+            if !entries.iter().any(|other| other.target == entry.target) {
+                tracing::info!(who = %entry.target, "quarantine lifted");
+            }
+        }
+        self.0.relay.quarantine(Quarantine::new(&serving.trust_domain, entries.clone()));
+        serving.entries = entries;
+        Ok(())
+    }
+
+    /// Does what a command asks for.
+    pub(crate) async fn carry_out(&self, request: Request) -> Answer {
+        match request {
+            Request::Status {} => Answer::Done(self.status()),
+            Request::Reload {} => self.reload().await,
+            Request::QuarantineList {} => Answer::Done(json!(self.entries())),
+            Request::QuarantineAdd { kind, name, reason, until } => {
+                let Some(target) = Target::parse(&kind, &name) else {
+                    return no_target(&kind, &name);
+                };
+                let until = until.map(Timestamp::from_unix_millis);
+                let since = SystemTime::now().into();
+                let entry = Entry { target, reason, since, until, incident: None };
+                let ends = self.concerned(&entry.target);
+                let added = move |state: &mut State| state.quarantine(&entry);
+                self.change(added).await.map_or_else(
+                    |answer| answer,
+                    |()| Answer::Done(json!({"conversations_ended": ends})),
+                )
+            }
+            Request::QuarantineLift { kind, name } => {
+                let Some(target) = Target::parse(&kind, &name) else {
+                    return no_target(&kind, &name);
+                };
+                let lifted = self.change(move |state| state.lift(&target)).await;
+                lifted
+                    .map_or_else(|answer| answer, |lifted| Answer::Done(json!({"lifted": lifted})))
+            }
+        }
+    }
+
+    /// Changes the state, and puts it in force. Not on a thread that serves: it waits for the
+    /// disk.
+    async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut State) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, Answer> {
+        let service = self.clone();
+        let changed = tokio::task::spawn_blocking(move || {
+            let Some(state) = &service.0.state else {
+                let what = "this serve has no state: it cannot write its home";
+                return Err(Answer::failed(what, "give it a home that it may write"));
+            };
+            let mut state = lock(state);
+            let fix = "see whether the file and its disk are in order";
+            let done = work(&mut state).map_err(|error| Answer::failed(error, fix))?;
+            service.enforce(&state).map_err(|error| Answer::failed(error, fix))?;
+            Ok(done)
+        });
+        changed.await.unwrap_or_else(|error| Err(Answer::failed(error, "look into the log")))
+    }
+
+    async fn reload(&self) -> Answer {
+        let (tell, told) = oneshot::channel();
+        let stopping = || Answer::failed("serve is shutting down", "wait for the next one");
+        if self.0.reloads.send(tell).await.is_err() {
+            return stopping();
+        }
+        told.await.unwrap_or_else(|_| stopping())
+    }
+
+    /// How many conversations a quarantine of that target ends.
+    fn concerned(&self, target: &Target) -> usize {
+        let now: Timestamp = SystemTime::now().into();
+        let entry = Entry {
+            target: target.clone(),
+            reason: String::new(),
+            since: now,
+            until: None,
+            incident: None,
+        };
+        let alone = Quarantine::new(&lock(&self.0.serving).trust_domain, vec![entry]);
+        let conversations = self.0.relay.report().conversations;
+        let ends = |of: &&sealwire_relay::ConversationReport| {
+            alone.check(&of.peer, &of.server, now).is_err()
+        };
+        conversations.iter().filter(ends).count()
+    }
+
+    fn entries(&self) -> Vec<Value> {
+        let now = SystemTime::now().into();
+        let serving = lock(&self.0.serving);
+        serving.entries.iter().filter(|entry| entry.holds(now)).map(as_json).collect()
+    }
+
+    fn status(&self) -> Value {
+        let report = self.0.relay.report();
+        let listeners: Vec<Value> = lock(&self.0.serving)
+            .addresses
+            .iter()
+            .map(|(address, servers)| json!({"address": address.to_string(), "servers": servers}))
+            .collect();
+        let conversations: Vec<Value> = report
+            .conversations
+            .iter()
+            .map(|conversation| {
+                json!({
+                    "peer": conversation.peer.to_string(),
+                    "server": &*conversation.server,
+                    "since": conversation.since.to_string(),
+                    "allowed": conversation.allowed,
+                    "denied": conversation.denied,
+                })
+            })
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "process": std::process::id(),
+            "since": self.0.since.to_string(),
+            "listeners": listeners,
+            "conversations": conversations,
+            "conversations_ended": report.ended,
+            "messages": {"allowed": report.allowed, "denied": report.denied},
+            "connections_refused": report.refused,
+            "quarantine": self.entries(),
+        })
+    }
+}
+
+/// An entry as commands show it.
+pub(crate) fn as_json(entry: &Entry) -> Value {
+    json!({
+        "kind": entry.target.kind(),
+        "name": entry.target.name(),
+        "reason": entry.reason,
+        "since": entry.since.to_string(),
+        "until": entry.until.map(|until| until.to_string()),
+        "incident": entry.incident,
+    })
+}
+
+fn no_target(kind: &str, name: &str) -> Answer {
+    let what = format!("{kind:?} {name:?} is nothing that can be quarantined");
+    Answer::failed(what, "name a peer by its SPIFFE ID, an agent or a server by its name")
+}
+
+/// What happens under the locks cannot leave anything half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
