@@ -114,6 +114,8 @@ fn the_handle_is_worth_nothing_to_anybody_else() {
 fn a_conversation_does_not_outlive_its_run() {
     let mut serving = Serving::start();
     let granted = serving.dial("wire").open();
+    serving.serve.process().child().kill().unwrap();
+    serving.serve.process().wait();
     serving.serve = Serve::start(&serving.home);
     let line = serving.refuses(serving.dial("wire"), granted.resume(1), "resume_unknown");
     assert!(line.contains("earlier run"), "{line}");

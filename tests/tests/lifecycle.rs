@@ -428,8 +428,8 @@ fn serve_can_be_limited_to_some_servers() {
 #[test]
 fn the_port_may_be_taken() {
     let (home, serve) = serving_echo("");
-    home.configure(&format!("[listen]\naddress = \"{}\"\n{}", serve.address(), echo_table()));
-    let output = home.run(&["serve"]);
+    let listen = format!("[listen]\naddress = \"{}\"\n{}", serve.address(), echo_table());
+    let output = Home::with_config(&listen).run(&["serve"]);
     assert_eq!(output.code, Some(1), "{output}");
     for part in ["error:", &serve.address().to_string(), "to fix:"] {
         assert!(output.stderr.contains(part), "{part:?} missing: {output}");

@@ -157,7 +157,6 @@ fn live_connections_are_reached_at_once() {
 fn the_socket_is_the_owners_alone() {
     let (home, _serve) = serving_echo("");
     let mode = |path: &str| fs::metadata(home.file(path)).unwrap().permissions().mode() & 0o777;
-    wait_until("it takes commands", || home.file("run/control.sock").exists());
     assert_eq!(mode("run"), 0o700);
     assert_eq!(mode("run/control.sock"), 0o600);
     assert_eq!(mode("state.db"), 0o600);
@@ -188,7 +187,6 @@ fn is_root() -> bool {
 fn what_is_said_on_the_socket_is_bounded_and_checked() {
     let (home, _serve) = serving_echo("");
     let socket = home.file("run/control.sock");
-    wait_until("it takes commands", || socket.exists());
     let ask = |bytes: &[u8]| {
         let mut stream = UnixStream::connect(&socket).unwrap();
         stream.set_read_timeout(Some(GUARD)).unwrap();
@@ -233,14 +231,14 @@ fn one_home_is_served_by_one_and_what_a_dead_one_left_is_no_obstacle() {
     let gone = home.run(&["status"]);
     assert_eq!(gone.code, Some(1), "{gone}");
     let serve = Serve::start(&home);
-    wait_until("it takes commands", || home.run(&["status"]).code == Some(0));
+    status(&home);
     honest_session(&home, serve.address());
 }
 
 #[test]
 fn a_reload_by_command_tells_how_it_ended() {
     let (home, serve) = serving_echo("");
-    wait_until("it takes commands", || home.run(&["status"]).code == Some(0));
+    status(&home);
     assert_eq!(home.run(&["reload"]).ok().stdout, "nothing has changed");
     home.configure(&format!("{}\n[security]\nno_such_key = 1\n", echo_table()));
     let refused = home.run(&["reload"]);

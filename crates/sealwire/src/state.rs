@@ -75,11 +75,16 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// Whether the file, or where it would be, may not be entered or written, as where the
-    /// home belongs to somebody else: nobody can have put anything there through us, either.
+    /// Whether there is no home, or it may not be entered or written, as where it belongs to
+    /// somebody else: nobody can have put anything there through us, either.
     pub fn is_denied(&self) -> bool {
         let Self::File { reason, .. } = self else { return false };
-        matches!(reason.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+        matches!(
+            reason.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::ReadOnlyFilesystem
+        )
     }
 }
 

@@ -71,9 +71,10 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         server.start();
         readiness.serving(&loaded.config, &loaded.checked, names);
         let reloader = Reloader::new(context, names, hangup, FileWatch::new(), (loaded, seen));
-        log_addresses(&server);
         service.serving(&reloader.active().config.trust_domain, server.addresses());
+        // Before anybody is told that it serves: who is told may send commands.
         let socket = claim.and_then(|claim| claim.listen(service.clone()));
+        log_addresses(&server);
         let mut running = Running { server, admin, readiness };
         notify::ready("Serving");
         notify::keep_watchdog_fed();
