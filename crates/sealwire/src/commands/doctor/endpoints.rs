@@ -2,10 +2,12 @@
 //! answer?
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire::Reach;
 use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole};
+use sealwire_guard::AllowAuthenticated;
 use sealwire_identity::{VerifiedPeer, is_by_peer};
 use sealwire_names::{Refusal, RefusalCode, Timestamp};
 use sealwire_relay::link::LinkError;
@@ -127,6 +129,8 @@ impl Target {
     /// Connects as `connect` does, and asks the server for its tools.
     pub(super) async fn reach(&self, reach: &Reach) -> Result<Reached, LinkError> {
         let mut config: ConnectConfig = reach.connect_config();
+        // What the server offers us is asked for; what our own policy leaves of it, `policy` shows.
+        config.gate = Arc::new(AllowAuthenticated);
         config.dial.endpoint.clone_from(&self.endpoint);
         config.dial.handshake_timeout = self.patience;
         config.drain_timeout = GOODBYE;
