@@ -15,24 +15,24 @@ pub(crate) fn sealwire(setup: &mut Setup) -> Result<Route> {
     let program = sibling("sealwire")?;
     let version = process::output(Command::new(&program).arg("--version"))?;
     setup.versions.insert("sealwire".to_owned(), version.trim().to_owned());
-    let home = setup.file("sealwire");
-    let at_home = || [OsStr::new("--home"), home.as_os_str()];
-    let run = |arguments: &[&str]| {
-        process::output(Command::new(&program).args(at_home()).args(arguments))
-    };
-
-    run(&["init"])?;
     let [command, option] = server()?;
-    let table = format!(
-        "[listen]\naddress = \"127.0.0.1:0\"\n\n\
-         [mcp_servers.echo]\ncommand = '{command}'\nargs = [\"{option}\"]\ndefault_level = 1\n"
-    );
-    fs::write(home.join("sealwire.toml"), table)?;
-    run(&["cert", "issue", "--all"])?;
-
     let directory = setup.directory.clone();
     let start = move |name: &str| {
+        // One home has one `serve`.
+        let home = directory.join(format!("{name}-home"));
         let at_home = || [OsStr::new("--home"), home.as_os_str()];
+        let run = |arguments: &[&str]| {
+            process::output(Command::new(&program).args(at_home()).args(arguments))
+        };
+        if !home.exists() {
+            run(&["init"])?;
+            let table = format!(
+                "[listen]\naddress = \"127.0.0.1:0\"\n\n\
+                 [mcp_servers.echo]\ncommand = '{command}'\nargs = [\"{option}\"]\ndefault_level = 1\n"
+            );
+            fs::write(home.join("sealwire.toml"), table)?;
+            run(&["cert", "issue", "--all"])?;
+        }
         let mut serve = Launch::new(&program, directory.join(format!("{name}-serve.log")))
             .args(at_home())
             .args(["serve", "echo"])
@@ -40,7 +40,7 @@ pub(crate) fn sealwire(setup: &mut Setup) -> Result<Route> {
         let address = serve.wait_for_address()?;
         // One home for both ends: an entry is either served or connected to, so the
         // connecting end reads a file of its own.
-        let config = home.join(format!("{name}-connect.toml"));
+        let config = home.join("connect.toml");
         fs::write(
             &config,
             format!("[mcp_servers.echo]\nendpoint = \"{address}\"\ndefault_level = 1\n"),
