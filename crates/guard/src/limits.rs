@@ -29,7 +29,7 @@ const REMEMBERED: usize = 10_000;
 /// Requests from one look at how many peers are remembered to the next.
 const LOOK: usize = 256;
 
-/// How many requests pass.
+/// How many requests or messages pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     period: Duration,
@@ -37,7 +37,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `per_second` requests a second, 0.01 being one every 100 s, and `burst` at once after
+    /// `per_second` a second, 0.01 being one every 100 s, and `burst` at once after
     /// a rest. The time between two is exact to a nanosecond.
     ///
     /// # Errors
@@ -50,7 +50,8 @@ impl Rate {
         Ok(Self { period: Duration::from_secs_f64(1.0 / per_second), burst })
     }
 
-    fn quota(self) -> Option<Quota> {
+    /// The same for the crate `governor`; `None` never happens, as no period is 0.
+    pub fn quota(self) -> Option<Quota> {
         Quota::with_period(self.period).map(|quota| quota.allow_burst(self.burst))
     }
 }

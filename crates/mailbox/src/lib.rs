@@ -101,8 +101,9 @@ pub use channel::SecureAgentChannel;
 pub use clock::Clock;
 pub use delivery::Delivery;
 pub use error::{ChannelError, TransportError};
-pub use limiter::{AgentRateLimiter, Limited, Rate};
+pub use limiter::{AgentRateLimiter, Limited};
 pub use memory::MemoryTransport;
+pub use sealwire_guard::Rate;
 pub use settings::{AgentKeys, ChannelSettings, Recipient};
 pub use sqlite::{DeadLetter, SqliteOptions, SqliteTransport};
 pub use transport::{

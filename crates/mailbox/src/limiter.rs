@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -8,29 +7,8 @@ use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use sealwire_guard::Rate;
 use sealwire_names::{AgentId, Refusal, RefusalCode};
-
-/// How fast an agent may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    period: Duration,
-    burst: NonZeroU32,
-}
-
-impl Rate {
-    /// `per_second` messages a second, 0.01 being one every 100 s, and `burst` at once after a
-    /// rest. The time between two is exact to a nanosecond.
-    ///
-    /// # Errors
-    /// What is wrong, if the rate is not from 0.000001 to 1,000,000 or the burst is 0.
-    pub fn new(per_second: f64, burst: u32) -> Result<Self, String> {
-        let burst = NonZeroU32::new(burst).ok_or("a burst of 0 lets nothing pass")?;
-        if !(1e-6..=1e6).contains(&per_second) {
-            return Err(format!("{per_second} a second is no rate from 0.000001 to 1000000"));
-        }
-        Ok(Self { period: Duration::from_secs_f64(1.0 / per_second), burst })
-    }
-}
 
 /// Limits how fast each agent sends. Whoever is not registered may not send at all.
 ///
@@ -81,9 +59,7 @@ impl AgentRateLimiter {
         rate: Option<Rate>,
         elapsed: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Self {
-        let quota = rate.and_then(|Rate { period, burst }| {
-            Quota::with_period(period).map(|quota| quota.allow_burst(burst))
-        });
+        let quota = rate.and_then(Rate::quota);
         Self { ticks: Ticks(Arc::new(elapsed)), quota, agents: RwLock::default() }
     }
 
