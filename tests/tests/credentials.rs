@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sealwire_testkit::{Home, Output, Serve, bin, run};
+use sealwire_testkit::{Home, Output, Serve, bin, quoted, run};
 use sealwire_tests::{echo_table, honest_session};
 
 /// Neither root nor the owner of anything.
@@ -42,6 +42,9 @@ fn sealwire(home: &Path, credentials: &Path) -> Command {
 #[test]
 fn a_service_needs_nothing_of_the_home() {
     let (home, directory) = handed_over();
+    let state = format!("[state]\ndirectory = {}\n", quoted(home.file("state")));
+    home.configure(&format!("{state}{}", echo_table()));
+    hand_over(&home, &directory);
     let mut command = sealwire(Path::new("/nonexistent"), &directory);
     command.arg("serve");
     let serve = Serve::spawn(command);

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sealwire_testkit::{GUARD, Home, Serve, bin, run};
+use sealwire_testkit::{GUARD, Home, Serve, bin, quoted, run};
 use sealwire_tests::{echo_table, honest_session};
 use serde_json::Value;
 
@@ -51,7 +51,11 @@ fn setting(key: &str) -> String {
 /// the command line, the environment, the socket.
 #[test]
 fn the_unit_starts_a_service_from_its_credentials() {
-    let home = Home::with_config(&echo_table());
+    // /etc/sealwire would have its state in the unit's directory: see state_directory.rs.
+    assert_eq!(setting("StateDirectory"), "sealwire");
+    let state = Home::empty();
+    let config = format!("[state]\ndirectory = {}\n{}", quoted(state.path()), echo_table());
+    let home = Home::with_config(&config);
     let credentials = home.file("credentials");
     fs::create_dir(&credentials).unwrap();
     let loads = unit().into_iter().filter(|(key, _)| key == "LoadCredential");
@@ -160,6 +164,8 @@ fn the_container_runs_what_exists() {
     let toolchain = include_str!("../../rust-toolchain.toml");
     let version = stages[0].1.split([':', '-']).nth(1).unwrap();
     assert!(toolchain.contains(&format!("\"{version}.")), "{version} and {toolchain}");
+    // A home in /etc/sealwire has its state there.
+    assert_eq!(one("VOLUME"), "/var/lib/sealwire");
     // What is built is what is copied, and what is copied is there.
     let build = instructions.iter().find(|(name, _)| name == "RUN").unwrap();
     assert!(build.1.contains("--release --locked -p sealwire"), "{build:?}");
@@ -240,6 +246,13 @@ fn the_volumes_make_a_home() {
         }
     }
     assert_eq!(files.len(), 4);
+    // All that is written is in volumes of its own, and state in one that stays.
+    let container = &pod["containers"][0];
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    let state = mounts.iter().find(|mount| mount["mountPath"] == "/var/lib/sealwire").unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == state["name"]).unwrap();
+    let claim = of_kind(&documents, "PersistentVolumeClaim");
+    assert_eq!(volume["persistentVolumeClaim"]["claimName"], claim["metadata"]["name"]);
     for path in files.values() {
         mounted.write(path, fs::read(whole.file(path)).unwrap());
         mounted.chmod(path, 0o400);

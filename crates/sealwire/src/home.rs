@@ -1,12 +1,14 @@
 //! Where everything lives: every path below the home directory is made here.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sealwire_names::{Kind, PeerId};
 
 /// The name of the configuration file.
 pub const CONFIG_FILE: &str = "sealwire.toml";
+
+const STATE_FILE: &str = "state.db";
 
 /// Names of directories below `certs/` that a core's own directory must not take.
 const RESERVED: [&str; 4] = ["ca", "mcp-servers", "agents", "users"];
@@ -15,6 +17,7 @@ const RESERVED: [&str; 4] = ["ca", "mcp-servers", "agents", "users"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
     root: PathBuf,
+    state: PathBuf,
 }
 
 /// A certificate file and the file with its private key.
@@ -32,7 +35,7 @@ impl Home {
     /// # Errors
     /// If `root` is empty, or the current directory or the user's own is unknown.
     pub fn at(root: &Path) -> io::Result<Self> {
-        Ok(Self { root: std::path::absolute(expand(root)?)? })
+        Ok(Self::absolute(std::path::absolute(expand(root)?)?))
     }
 
     /// `~/.sealwire`.
@@ -45,7 +48,14 @@ impl Home {
 
     /// A root known to be absolute.
     pub(crate) fn absolute(root: PathBuf) -> Self {
-        Self { root }
+        let state = state_of(&root).unwrap_or_else(|| root.clone());
+        Self { root, state }
+    }
+
+    /// The same home with its state in that directory, an absolute path.
+    #[must_use]
+    pub fn with_state_dir(self, state: PathBuf) -> Self {
+        Self { state, ..self }
     }
 
     /// The directory itself.
@@ -124,15 +134,27 @@ impl Home {
         self.keys_dir().join("agents")
     }
 
+    /// What is written while programs run: the home itself, unless the configuration names
+    /// another directory. Of a home `/etc/NAME` it is `/var/lib/NAME`, as nothing in `/etc`
+    /// changes by itself.
+    pub fn state_dir(&self) -> &Path {
+        &self.state
+    }
+
     /// What must outlive a process and is no file of its own: messages that wait, and who is
     /// quarantined.
     pub fn state_file(&self) -> PathBuf {
-        self.root.join("state.db")
+        self.state.join(STATE_FILE)
+    }
+
+    /// The state file that would be used if the state were in the home, and is not.
+    pub(crate) fn abandoned_state_file(&self) -> Option<PathBuf> {
+        (self.state != self.root).then(|| self.root.join(STATE_FILE))
     }
 
     /// What a running `serve` is reached by.
     pub fn run_dir(&self) -> PathBuf {
-        self.root.join("run")
+        self.state.join("run")
     }
 
     /// Where it takes commands.
@@ -180,6 +202,14 @@ fn expand(path: &Path) -> io::Result<PathBuf> {
     Ok(own.join(rest))
 }
 
+/// Where the state of a home in `/etc` is, by the Filesystem Hierarchy Standard (5.8).
+fn state_of(root: &Path) -> Option<PathBuf> {
+    let name = root.strip_prefix("/etc").ok()?;
+    let mut parts = name.components();
+    let one = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    one.then(|| Path::new("/var/lib").join(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +230,25 @@ mod tests {
         ] {
             assert_eq!(path, Path::new(text));
         }
+    }
+
+    #[test]
+    fn the_state_is_in_the_home_unless_that_is_in_etc() {
+        for (root, state) in [
+            ("/h", "/h"),
+            ("/etc/sealwire", "/var/lib/sealwire"),
+            ("/etc/sealwire/", "/var/lib/sealwire/"),
+            ("/etc", "/etc"),
+            ("/etc/a/b", "/etc/a/b"),
+            ("/etc/..", "/etc/.."),
+        ] {
+            let home = Home::at(Path::new(root)).unwrap();
+            assert_eq!(home.state_dir(), Path::new(state));
+            assert_eq!(home.control_socket(), Path::new(state).join("run/control.sock"));
+        }
+        let home = Home::at(Path::new("/h")).unwrap().with_state_dir("/s".into());
+        assert_eq!(home.state_file(), Path::new("/s/state.db"));
+        assert_eq!(home.config_file(), Path::new("/h/sealwire.toml"));
     }
 
     #[test]

@@ -35,9 +35,11 @@
 
 pub mod agents;
 pub mod config;
+mod database;
 mod error;
 pub mod home;
 mod manager;
+mod private;
 mod reach;
 mod renewal;
 pub mod serving;

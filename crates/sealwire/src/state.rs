@@ -1,29 +1,27 @@
 //! What must outlive `serve` and is no configuration: who is quarantined.
 //!
-//! It is in the home's `state.db`, which the mailbox shares; the tables here are those of the
-//! component `guard`. Several processes may have it open. Who writes waits for the others, and
-//! each change is on the disk before it is told.
+//! It is in `state.db` of the home's state directory, which the mailbox shares; the tables here
+//! are those of the component `guard`. Several processes may have it open. Who writes waits for
+//! the others, and each change is on the disk before it is told.
 
-use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::time::SystemTime;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sealwire_guard::{Entry, Target, TrustMatrix};
 use sealwire_names::Timestamp;
 
+pub use crate::database::StateError;
+use crate::database::{self, Tables};
 use crate::home::Home;
+use crate::private;
+pub use crate::private::make_private_directory;
 
-/// Changed with the tables below.
-const VERSION: i64 = 1;
-const COMPONENT: &str = "guard";
-/// How long others may write before we give up.
-const BUSY: Duration = Duration::from_secs(10);
-
-const TABLES: &str = "
+const TABLES: Tables = Tables {
+    component: "guard",
+    version: 1,
+    create: "
 CREATE TABLE guard_quarantine (
     kind TEXT NOT NULL, name TEXT NOT NULL,
     reason TEXT NOT NULL,
@@ -32,7 +30,8 @@ CREATE TABLE guard_quarantine (
     incident INTEGER,             -- NULL: by an operator
     PRIMARY KEY (kind, name)
 ) STRICT, WITHOUT ROWID;
-";
+",
+};
 
 /// The open state of a home.
 #[derive(Debug)]
@@ -44,69 +43,17 @@ pub struct State {
     seen: i64,
 }
 
-/// Why the state cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StateError {
-    /// The file or its directory cannot be used.
-    #[error("{}: {reason}", file.display())]
-    File {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        reason: io::Error,
-    },
-    /// The database says no.
-    #[error("{}: {reason}", file.display())]
-    Database {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        reason: rusqlite::Error,
-    },
-    /// It holds what this program cannot read.
-    #[error("{}: {reason}", file.display())]
-    Unusable {
-        /// Which.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
-}
-
-impl StateError {
-    /// Whether there is no home, or it may not be entered or written, as where it belongs to
-    /// somebody else: nobody can have put anything there through us, either.
-    pub fn is_denied(&self) -> bool {
-        let Self::File { reason, .. } = self else { return false };
-        matches!(
-            reason.kind(),
-            io::ErrorKind::NotFound
-                | io::ErrorKind::PermissionDenied
-                | io::ErrorKind::ReadOnlyFilesystem
-        )
-    }
-}
-
 impl State {
-    /// Opens the state of `home`, and makes its file, for its owner alone, if there is none.
+    /// Opens the state of `home`, and makes its directory and its file, for their owner alone,
+    /// if there are none.
     ///
     /// # Errors
-    /// If it cannot be used, or others could use it too.
+    /// If it cannot be used, or others could use it too; if there is none, and one in the home
+    /// itself, which would be forgotten.
     pub fn open(home: &Home) -> Result<Self, StateError> {
-        let file = home.state_file();
-        let unusable = |reason| StateError::File { file: file.clone(), reason };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mode = options.open(&file).and_then(|opened| opened.metadata()).map_err(unusable)?;
-        if mode.permissions().mode() & 0o077 != 0 {
-            let reason = "it can be used by others; chmod go-rwx it".to_owned();
-            return Err(StateError::Unusable { file, reason });
-        }
-        let fault = |reason| StateError::Database { file: file.clone(), reason };
-        let db = Self::database(&file).map_err(fault)?;
-        let mut state = Self { db, file, stamp: home.quarantine_stamp(), seen: 0 };
-        state.prepare()?;
+        let db = database::open(home, &TABLES)?;
+        let (file, stamp) = (home.state_file(), home.quarantine_stamp());
+        let mut state = Self { db, file, stamp, seen: 0 };
         state.seen = state.version()?;
         Ok(state)
     }
@@ -116,59 +63,7 @@ impl State {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_existing(home: &Home) -> Result<Option<Self>, StateError> {
-        match home.state_file().try_exists() {
-            Ok(false) => Ok(None),
-            Ok(true) => Self::open(home).map(Some),
-            Err(reason) => Err(StateError::File { file: home.state_file(), reason }),
-        }
-    }
-
-    fn database(file: &Path) -> rusqlite::Result<Connection> {
-        let db = Connection::open(file)?;
-        db.busy_timeout(BUSY)?;
-        let mode: String = db.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-        if mode != "wal" {
-            db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-        }
-        db.pragma_update(None, "synchronous", "FULL")?;
-        db.pragma_update(None, "fullfsync", true)?;
-        // The mailbox writes the log back when it sees fit.
-        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        Ok(db)
-    }
-
-    fn prepare(&mut self) -> Result<(), StateError> {
-        let file = self.file.clone();
-        let version = self.write(|db| {
-            db.execute_batch(
-                "CREATE TABLE IF NOT EXISTS component_version (
-                    component TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT",
-            )?;
-            let version: Option<i64> = db
-                .query_row(
-                    "SELECT version FROM component_version WHERE component = ?1",
-                    [COMPONENT],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            if let Some(version) = version {
-                return Ok(version);
-            }
-            db.execute_batch(TABLES)?;
-            db.execute(
-                "INSERT INTO component_version (component, version) VALUES (?1, ?2)",
-                (COMPONENT, VERSION),
-            )?;
-            Ok(VERSION)
-        })?;
-        if version == VERSION {
-            return Ok(());
-        }
-        let reason = format!(
-            "its tables of the guard have version {version}, this program knows {VERSION}; use \
-             the program that wrote it"
-        );
-        Err(StateError::Unusable { file, reason })
+        if database::exists(home)? { Self::open(home).map(Some) } else { Ok(None) }
     }
 
     /// Who is quarantined now.
@@ -280,9 +175,8 @@ impl State {
     fn ring(&self) {
         let now = Timestamp::from(SystemTime::now());
         let told = self.stamp.parent().map_or(Ok(()), make_private_directory).and_then(|()| {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            let mut stamp = options.open(&self.stamp)?;
+            let mut stamp = private::open(&self.stamp)?;
+            stamp.set_len(0)?;
             io::Write::write_all(&mut stamp, format!("{now}\n").as_bytes())
         });
         if let Err(error) = told {
@@ -311,28 +205,11 @@ pub fn quarantine_agents(home: &Home, matrix: &mut TrustMatrix) -> Result<(), St
     Ok(())
 }
 
-/// Makes a directory for its owner alone, unless it is there; one that others can enter is
-/// closed to them.
-///
-/// # Errors
-/// If it cannot be made, or is not ours to close.
-pub fn make_private_directory(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let metadata = fs::symlink_metadata(path)?;
-    if !metadata.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no directory"));
-    }
-    if metadata.permissions().mode() & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn at(millis: i64) -> Timestamp {

@@ -63,6 +63,17 @@ impl Context {
         Ok(self.with_credentials(config))
     }
 
+    /// The home, with its state where the configuration has put it. A configuration that is not
+    /// in order does not say where that is; what runs by an earlier one is found where it is if
+    /// nothing says otherwise.
+    pub(crate) fn state_home(&self) -> Result<Home, Failure> {
+        match self.load_config() {
+            Ok(config) => Ok(config.layout()),
+            Err(_) if self.home.control_socket().exists() => Ok(self.home.clone()),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// `config`, with the files that were handed over.
     pub(crate) fn with_credentials(&self, config: SecureMcpConfig) -> SecureMcpConfig {
         match &self.credentials {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sealwire::agents::KeyError;
 use sealwire::config::{ConfigError, Problem};
+use sealwire::state::StateError;
 
 use super::printable;
 
@@ -163,6 +164,20 @@ impl From<sealwire_identity::Error> for Failure {
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         Self::new(error.to_string()).fix(error.remedy())
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        if error.is_denied() {
+            return Self::config("there is no place for the state").because(error).fix(
+                "name a directory that can be written, and that stays: [state] directory = \
+                 \"/var/lib/sealwire\", say; in a container, mount a volume there",
+            );
+        }
+        Self::new("the state of this home cannot be used").because(error).fix(
+            "run this as the user whose home it is, and see whether file and disk are in order",
+        )
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 use sealwire::config::{SecureMcpConfig, parse_duration};
-use sealwire::state::{State, StateError};
+use sealwire::state::State;
 use sealwire_guard::{Entry, Target};
 use sealwire_names::{PeerId, Timestamp};
 use serde_json::{Value, json};
@@ -109,11 +109,12 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
 }
 
 fn show(arguments: &List, context: &Context) -> Result<(), Failure> {
-    let entries = match find(&context.home)? {
+    let home = context.state_home()?;
+    let entries = match find(&home)? {
         Some(mut daemon) => daemon.ask(&Request::QuarantineList {})?,
-        None => match State::open_existing(&context.home).map_err(unusable)? {
+        None => match State::open_existing(&home)? {
             Some(state) => {
-                let entries = state.quarantined(SystemTime::now().into()).map_err(unusable)?;
+                let entries = state.quarantined(SystemTime::now().into())?;
                 entries.iter().map(as_json).collect()
             }
             None => json!([]),
@@ -145,7 +146,8 @@ pub(super) fn text(entries: &Value) -> String {
 }
 
 fn add(arguments: &Add, context: &Context) -> Result<(), Failure> {
-    let target = arguments.target.resolve(&context.load_config()?)?;
+    let config = context.load_config()?;
+    let (target, home) = (arguments.target.resolve(&config)?, config.layout());
     let since = Timestamp::from(SystemTime::now());
     let until = arguments.time.map(|time| {
         let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
@@ -159,11 +161,11 @@ fn add(arguments: &Add, context: &Context) -> Result<(), Failure> {
         until: until.map(Timestamp::unix_millis),
     };
     let entry = Entry { target, reason, since, until, incident: None };
-    let answer = match find(&context.home)? {
+    let answer = match find(&home)? {
         Some(mut daemon) => Some(daemon.ask(&request)?),
         None => {
-            let mut state = State::open(&context.home).map_err(unusable)?;
-            state.quarantine(&entry).map_err(unusable)?;
+            let mut state = State::open(&home)?;
+            state.quarantine(&entry)?;
             None
         }
     };
@@ -182,15 +184,16 @@ fn add(arguments: &Add, context: &Context) -> Result<(), Failure> {
 }
 
 fn lift(arguments: &Lift, context: &Context) -> Result<(), Failure> {
-    let target = arguments.target.resolve(&context.load_config()?)?;
-    let lifted = match find(&context.home)? {
+    let config = context.load_config()?;
+    let (target, home) = (arguments.target.resolve(&config)?, config.layout());
+    let lifted = match find(&home)? {
         Some(mut daemon) => {
             let (kind, name) = (target.kind().to_owned(), target.name());
             let answer = daemon.ask(&Request::QuarantineLift { kind, name })?;
             answer["lifted"].as_bool().unwrap_or_default()
         }
-        None => match State::open_existing(&context.home).map_err(unusable)? {
-            Some(mut state) => state.lift(&target).map_err(unusable)?,
+        None => match State::open_existing(&home)? {
+            Some(mut state) => state.lift(&target)?,
             None => false,
         },
     };
@@ -252,10 +255,4 @@ fn reason(text: &str) -> Result<String, String> {
         return Err("give one line of at most 1024 bytes".to_owned());
     }
     Ok(text.to_owned())
-}
-
-fn unusable(error: StateError) -> Failure {
-    Failure::new("the state of this home cannot be used")
-        .because(error)
-        .fix("run this as the user whose home it is, and see whether file and disk are in order")
 }

@@ -1,4 +1,5 @@
 use clap::Args;
+use sealwire::home::Home;
 use serde_json::Value;
 
 use crate::cli::{Context, Failure, print, print_json, printable};
@@ -20,7 +21,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let mut daemon = find(&context.home)?.ok_or_else(|| not_running(context))?;
+    let home = context.state_home()?;
+    let mut daemon = find(&home)?.ok_or_else(|| not_running(&home))?;
     let answer = daemon.ask(&Request::Reload {})?;
     if arguments.json {
         return print_json(&answer);
@@ -34,8 +36,8 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
 }
 
 /// What to say where a command needs a running `serve`.
-pub(super) fn not_running(context: &Context) -> Failure {
+pub(super) fn not_running(home: &Home) -> Failure {
     Failure::new("no `serve` takes commands in this home")
-        .at(context.home.control_socket().display())
+        .at(home.control_socket().display())
         .fix("start `sealwire serve`, or name its home with --home")
 }

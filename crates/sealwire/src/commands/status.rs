@@ -33,7 +33,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let mut daemon = find(&context.home)?.ok_or_else(|| super::reload::not_running(context))?;
+    let home = context.state_home()?;
+    let mut daemon = find(&home)?.ok_or_else(|| super::reload::not_running(&home))?;
     let mut look = || -> Result<Sample, Failure> {
         Ok(Sample { status: daemon.ask(&Request::Status {})?, at: Instant::now() })
     };

@@ -29,6 +29,10 @@ pub(crate) fn check(
         let remedy = format!("write {only}, the only value, or leave it out");
         problems.push(stated.given.at.problem(format!("{value} is not offered"), remedy));
     }
+    let home = &match typed.state_directory.as_ref().map(|given| path(home, given, problems)) {
+        Some(state) => home.clone().with_state_dir(state?),
+        None => home.clone(),
+    };
     let client = client_pair(home, typed, problems);
     let ca_cert = match &typed.ca_cert {
         Some(given) => path(home, given, problems),
@@ -54,6 +58,7 @@ pub(crate) fn check(
     Some(SecureMcpConfig {
         home: home.root().to_owned(),
         file: typed.file.clone(),
+        state_dir: home.state_dir().to_owned(),
         include: typed.include.as_ref().map(|given| given.value.clone()).unwrap_or_default(),
         trust_domain: home_domain,
         zero_trust_mode: typed.zero_trust(),

@@ -66,6 +66,8 @@ pub struct SecureMcpConfig {
     pub home: PathBuf,
     /// The file it was read from.
     pub file: PathBuf,
+    /// Where the state is: what is written while programs run, and must outlive them.
+    pub state_dir: PathBuf,
     /// The further files it names, and patterns of such, as written.
     pub include: Vec<String>,
     /// The trust domain of every peer of this home.
@@ -242,7 +244,7 @@ impl SecureMcpConfig {
 
     /// Where the files of this configuration's home are.
     pub fn layout(&self) -> Home {
-        Home::absolute(self.home.clone())
+        Home::absolute(self.home.clone()).with_state_dir(self.state_dir.clone())
     }
 
     fn read(

@@ -22,6 +22,7 @@ pub(crate) const TOP: Table = Table {
         "mcp_servers",
         "agent_security",
         "mailbox",
+        "state",
         "admin",
         "log",
         "policy",
@@ -188,13 +189,15 @@ pub(crate) const MAILBOX: Table = Table {
 pub(crate) const GROUP: Table =
     Table { title: "[mailbox.groups.<name>]", keys: &["version", "members"], tables: &[] };
 
+pub(crate) const STATE: Table = Table { title: "[state]", keys: &["directory"], tables: &[] };
+
 pub(crate) const ADMIN: Table = Table { title: "[admin]", keys: &["address"], tables: &[] };
 
 pub(crate) const LOG: Table =
     Table { title: "[log]", keys: &["level", "format", "file"], tables: &[] };
 
 /// Every table of the main file.
-pub(crate) const TABLES: [&Table; 25] = [
+pub(crate) const TABLES: [&Table; 26] = [
     &TOP,
     &SECURITY,
     &CERTIFICATES,
@@ -212,6 +215,7 @@ pub(crate) const TABLES: [&Table; 25] = [
     &TRUSTED_AGENT,
     &MAILBOX,
     &GROUP,
+    &STATE,
     &ADMIN,
     &LOG,
     &POLICY,

@@ -350,6 +350,7 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ("[listen]", "reconnect_timeout", "[listen]\n", "reconnect_timeout = \"1s\""),
     ("[listen]", "resume_window", "[listen]\n", "resume_window = \"1s\""),
     ("[listen]", "drain_timeout", "[listen]\n", "drain_timeout = \"1s\""),
+    ("[state]", "directory", SERVED, "[state]\ndirectory = \"/s\""),
     ("[defaults]", "env", SERVED, "[defaults]\nenv = { A = \"b\" }"),
     ("[defaults]", "cwd", SERVED, "[defaults]\ncwd = \"/srv\""),
     ("[defaults]", "trusted_ca", SERVED, "[defaults]\ntrusted_ca = \"c\""),

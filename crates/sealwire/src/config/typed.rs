@@ -24,6 +24,7 @@ pub(crate) struct Typed {
     /// The main file.
     pub(crate) file: PathBuf,
     pub(crate) include: Option<Located<Vec<String>>>,
+    pub(crate) state_directory: Option<Located<String>>,
     pub(crate) trust_domain: Option<Located<String>>,
     pub(crate) zero_trust_mode: Option<Located<bool>>,
     pub(crate) rate_limiting: TypedLimits,
@@ -172,6 +173,9 @@ impl Typed {
             };
         }
         typed.read_agents(&top, problems);
+        if let Some(section) = top.section("state", &schema::STATE, problems) {
+            typed.state_directory = section.string("directory", problems);
+        }
         if let Some(section) = top.section("admin", &schema::ADMIN, problems) {
             typed.admin = Admin { address: section.string("address", problems) };
         }

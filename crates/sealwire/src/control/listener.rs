@@ -43,26 +43,23 @@ pub(crate) struct Claim {
 }
 
 impl Socket {
-    /// Claims the home for this process. `None`, told in the log, where the home cannot be
-    /// written: it is then served without a socket.
+    /// Claims the home for this process.
     ///
     /// # Errors
-    /// If another process serves it.
-    pub(crate) fn claim(home: &Home) -> Result<Option<Claim>, Failure> {
+    /// If another process serves it, or there is no place for the socket.
+    pub(crate) fn claim(home: &Home) -> Result<Claim, Failure> {
         let directory = home.run_dir();
         let claimed = make_private_directory(&directory).and_then(|()| {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             options.open(home.serve_lock())
         });
-        let mut lock = match claimed {
-            Ok(lock) => lock,
-            Err(error) => {
-                let directory = directory.display();
-                tracing::warn!(%directory, %error, "no control socket: status, reload and quarantine do not reach this process");
-                return Ok(None);
-            }
-        };
+        let mut lock = claimed.map_err(|error| {
+            Failure::new("there is no place for the control socket")
+                .at(directory.display())
+                .because(error)
+                .fix("let whoever runs `serve` write there, or name another [state] directory")
+        })?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -82,7 +79,7 @@ impl Socket {
         }
         // Only for the message above.
         let _told = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
-        Ok(Some(Claim { path: home.control_socket(), lock }))
+        Ok(Claim { path: home.control_socket(), lock })
     }
 }
 

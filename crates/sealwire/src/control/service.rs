@@ -27,8 +27,7 @@ pub(crate) struct Service(Arc<Inner>);
 
 struct Inner {
     relay: Control,
-    /// `None` where there can be none.
-    state: Option<Mutex<State>>,
+    state: Mutex<State>,
     reloads: mpsc::Sender<Reload>,
     serving: Mutex<Serving>,
     since: Timestamp,
@@ -48,21 +47,19 @@ impl Service {
     /// If it cannot be read.
     pub(crate) fn new(
         relay: Control,
-        state: Option<State>,
+        state: State,
         trust_domain: TrustDomain,
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, StateError> {
         let serving = Serving { trust_domain, addresses: Vec::new(), entries: Vec::new() };
         let service = Self(Arc::new(Inner {
             relay,
-            state: state.map(Mutex::new),
+            state: Mutex::new(state),
             reloads,
             serving: Mutex::new(serving),
             since: SystemTime::now().into(),
         }));
-        if let Some(state) = &service.0.state {
-            service.enforce(&lock(state))?;
-        }
+        service.enforce(&lock(&service.0.state))?;
         Ok(service)
     }
 
@@ -109,8 +106,7 @@ impl Service {
     }
 
     fn look(&self) -> Result<(), StateError> {
-        let Some(state) = &self.0.state else { return Ok(()) };
-        let mut state = lock(state);
+        let mut state = lock(&self.0.state);
         if state.has_changed()? {
             self.enforce(&state)?;
         }
@@ -178,11 +174,7 @@ impl Service {
     ) -> Result<T, Answer> {
         let service = self.clone();
         let changed = tokio::task::spawn_blocking(move || {
-            let Some(state) = &service.0.state else {
-                let what = "this serve has no state: it cannot write its home";
-                return Err(Answer::failed(what, "give it a home that it may write"));
-            };
-            let mut state = lock(state);
+            let mut state = lock(&service.0.state);
             let fix = "see whether the file and its disk are in order";
             let done = work(&mut state).map_err(|error| Answer::failed(error, fix))?;
             service.enforce(&state).map_err(|error| Answer::failed(error, fix))?;

@@ -43,8 +43,9 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     for warning in &loaded.checked.warnings {
         tracing::warn!("{warning}");
     }
-    let claim = Socket::claim(&context.home)?;
-    let state = state(&context.home)?;
+    let home = loaded.config.layout();
+    let state = state(&home)?;
+    let claim = Socket::claim(&home)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -73,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let reloader = Reloader::new(context, names, hangup, FileWatch::new(), (loaded, seen));
         service.serving(&reloader.active().config.trust_domain, server.addresses());
         // Before anybody is told that it serves: who is told may send commands.
-        let socket = claim.and_then(|claim| claim.listen(service.clone()));
+        let socket = claim.listen(service.clone());
         log_addresses(&server);
         let mut running = Running { server, admin, readiness };
         notify::ready("Serving");
@@ -161,17 +162,12 @@ fn told(outcome: &Outcome) -> Answer {
     }
 }
 
-/// The state of the home. `None`, told in the log, where it may not be entered: whoever may
-/// has not quarantined anybody through us.
-fn state(home: &Home) -> Result<Option<State>, Failure> {
-    match State::open(home) {
-        Ok(state) => Ok(Some(state)),
-        Err(error) if error.is_denied() => {
-            tracing::warn!(%error, "no state: nobody can be quarantined here");
-            Ok(None)
-        }
-        Err(error) => Err(unreadable(&error)),
-    }
+/// The state of the home. What cannot be kept cannot be enforced after a restart.
+fn state(home: &Home) -> Result<State, Failure> {
+    State::open(home).map_err(|error| match error.is_denied() {
+        true => error.into(),
+        false => unreadable(&error),
+    })
 }
 
 /// Who is to be kept out must be known before anybody is let in.

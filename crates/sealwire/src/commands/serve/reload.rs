@@ -225,6 +225,12 @@ impl<'a> Reloader<'a> {
         })?;
         let config = self.context.with_credentials(config);
         self.rejected = Some(config.clone());
+        // What is kept there holds for whoever has been let in.
+        if config.state_dir != self.active.config.state_dir {
+            return Err(Failure::config("[state] directory cannot change while `serve` runs")
+                .at(config_file.display())
+                .fix("move what is in it, and restart `serve`"));
+        }
         let (loaded, serving) = prepare(config, self.context, self.names)?;
         let changes = changes(&self.active, &loaded, self.names);
         if !changes.is_empty() {
