@@ -89,8 +89,8 @@ impl Witness {
         // Every acknowledgement that was ever committed.
         mail.execute_batch(
             "CREATE TABLE test_done (id TEXT NOT NULL);
-             CREATE TRIGGER test_done AFTER UPDATE OF record ON mail_replay WHEN new.record IS NULL
-                 BEGIN INSERT INTO test_done VALUES (lower(hex(new.message_id))); END;
+             CREATE TRIGGER test_done AFTER DELETE ON mail_record WHEN old.claimed
+                 BEGIN INSERT INTO test_done VALUES (lower(hex(old.message_id))); END;
              CREATE TRIGGER test_gone AFTER DELETE ON mail_record
                  BEGIN INSERT INTO test_done VALUES ('gone'); END;",
         )
@@ -144,6 +144,7 @@ impl Witness {
         assert_eq!(committed, distinct, "an acknowledgement was committed twice");
         assert_eq!(distinct, effects.len() as i64);
         assert_eq!(done("SELECT count(*) FROM test_done WHERE id = 'gone'"), distinct);
+        assert_eq!(done("SELECT count(*) FROM mail_replay"), distinct, "an id is not remembered");
         for database in [&self.mail, &self.effects] {
             let sound: String =
                 database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();

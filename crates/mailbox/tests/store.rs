@@ -493,9 +493,9 @@ fn another_version_is_refused() {
     let path = home.path().join("state.db");
     drop(open(&path, Time::new().options()));
     let database = rusqlite::Connection::open(&path).unwrap();
-    database.execute("UPDATE component_version SET version = 2", []).unwrap();
+    database.execute("UPDATE component_version SET version = 1", []).unwrap();
     let error = SqliteTransport::open(&path, Time::new().options()).err().unwrap();
-    assert!(error.to_string().contains("version 2, this program knows 1"), "{error}");
+    assert!(error.to_string().contains("version 1, this program knows 2"), "{error}");
 }
 
 /// Waits until whoever had the database open has let go of it, and has the log written into it.

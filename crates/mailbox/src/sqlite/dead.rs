@@ -4,6 +4,7 @@ use rusqlite::OptionalExtension;
 use sealwire_envelope::MessageId;
 use sealwire_names::{AgentId, Refusal, Timestamp};
 
+use super::books::Heap;
 use super::schema::DEAD;
 use super::writer::Work;
 use super::{Fault, mail};
@@ -52,11 +53,11 @@ pub(super) fn list(work: &Work<'_>, agent: Option<&AgentId>) -> Result<Vec<DeadL
 }
 
 pub(super) fn bury_leased(
-    work: &Work<'_>,
+    work: &mut Work<'_>,
     lease: &Lease,
     reason: &Refusal,
 ) -> Result<Result<(), TransportError>, Fault> {
-    if !mail::holds(work, lease)? {
+    if mail::held(work, lease)?.is_none() {
         return Ok(Err(TransportError::LeaseLost));
     }
     bury(work, lease.record, reason)?;
@@ -64,7 +65,7 @@ pub(super) fn bury_leased(
 }
 
 /// Makes a dead letter of a live one.
-pub(super) fn bury(work: &Work<'_>, record: i64, refusal: &Refusal) -> Result<(), Fault> {
+pub(super) fn bury(work: &mut Work<'_>, record: i64, refusal: &Refusal) -> Result<(), Fault> {
     let (agent, size): (String, i64) = work
         .db
         .prepare_cached(
@@ -76,24 +77,18 @@ pub(super) fn bury(work: &Work<'_>, record: i64, refusal: &Refusal) -> Result<()
             (record, work.now.unix_millis(), refusal.code.as_str(), &refusal.reason),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-    work.db
-        .prepare_cached(
-            "UPDATE mail_box SET messages = messages - 1, bytes = bytes - ?2,
-                 dead = dead + 1, dead_bytes = dead_bytes + ?2 WHERE agent = ?1",
-        )?
-        .execute((&agent, size))?;
+    let count = work.books.of(work.db, &agent)?;
+    count.waiting.remove(size);
+    count.dead.add(size);
     limit(work, &agent)
 }
 
 /// Whoever sends what is refused must not fill the disk with it. Nor may he push out what waited
 /// when the replay state was lost: until an operator has looked at it, that is mail. Of it there
 /// may be as much as may wait.
-fn limit(work: &Work<'_>, agent: &str) -> Result<(), Fault> {
+fn limit(work: &mut Work<'_>, agent: &str) -> Result<(), Fault> {
     loop {
-        let (dead, bytes): (i64, i64) = work
-            .db
-            .prepare_cached("SELECT dead, dead_bytes FROM mail_box WHERE agent = ?1")?
-            .query_row([agent], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let Heap { messages: dead, bytes } = work.books.of(work.db, agent)?.dead;
         let (max_dead, max_bytes) = (work.options.max_dead, work.options.max_bytes);
         let within = |dead: i64, bytes: i64| {
             dead.cast_unsigned() <= max_dead && bytes.cast_unsigned() <= max_bytes
@@ -136,19 +131,16 @@ pub(super) fn release(work: &mut Work<'_>, number: i64) -> Result<bool, Fault> {
         .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((agent, size)) = found else { return Ok(false) };
-    work.db
-        .prepare_cached(
-            "UPDATE mail_box SET messages = messages + 1, bytes = bytes + ?2,
-                 dead = dead - 1, dead_bytes = dead_bytes - ?2 WHERE agent = ?1",
-        )?
-        .execute((&agent, size))?;
+    let count = work.books.of(work.db, &agent)?;
+    count.dead.remove(size);
+    count.waiting.add(size);
     if let Ok(agent) = agent.parse() {
         work.after.rings.insert(agent);
     }
     Ok(true)
 }
 
-pub(super) fn remove(work: &Work<'_>, number: i64) -> Result<bool, Fault> {
+pub(super) fn remove(work: &mut Work<'_>, number: i64) -> Result<bool, Fault> {
     let exists = work
         .db
         .prepare_cached("SELECT 1 FROM mail_record WHERE id = ?1 AND state = ?2")?
@@ -159,43 +151,41 @@ pub(super) fn remove(work: &Work<'_>, number: i64) -> Result<bool, Fault> {
     Ok(exists)
 }
 
-/// Removes a message for good. If it was delivered, its id will be refused from now on.
-pub(super) fn erase(work: &Work<'_>, record: i64) -> Result<(), Fault> {
-    let (agent, key, message_id, size, state, body): (
-        String,
-        Vec<u8>,
-        Vec<u8>,
-        i64,
-        i64,
-        Option<i64>,
-    ) = work
+/// Removes a message for good, whether it is dead or not.
+pub(super) fn erase(work: &mut Work<'_>, record: i64) -> Result<(), Fault> {
+    let (agent, state, stored): (String, i64, Stored) = work
         .db
-        .prepare_cached(
-            "DELETE FROM mail_record WHERE id = ?1
-             RETURNING agent, key, message_id, size, state, body",
-        )?
+        .prepare_cached("SELECT agent, state, size, body FROM mail_record WHERE id = ?1")?
         .query_row([record], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+            let stored = Stored { record, size: row.get(2)?, body: row.get(3)? };
+            Ok((row.get(0)?, row.get(1)?, stored))
         })?;
-    work.db
-        .prepare_cached(
-            "UPDATE mail_replay SET record = NULL
-             WHERE agent = ?1 AND key = ?2 AND message_id = ?3 AND record = ?4",
-        )?
-        .execute((&agent, &key, &message_id, record))?;
-    let count = if state == DEAD {
-        "UPDATE mail_box SET dead = dead - 1, dead_bytes = dead_bytes - ?2 WHERE agent = ?1"
-    } else {
-        "UPDATE mail_box SET messages = messages - 1, bytes = bytes - ?2 WHERE agent = ?1"
-    };
-    work.db.prepare_cached(count)?.execute((&agent, size))?;
-    if let Some(body) = body {
-        work.db
-            .prepare_cached(
-                "DELETE FROM mail_body WHERE id = ?1
-                 AND NOT EXISTS (SELECT 1 FROM mail_record WHERE body = ?1)",
-            )?
-            .execute([body])?;
+    let count = work.books.of(work.db, &agent)?;
+    let heap = if state == DEAD { &mut count.dead } else { &mut count.waiting };
+    heap.remove(stored.size);
+    stored.erase(work)
+}
+
+/// What of a message is to be erased.
+pub(super) struct Stored {
+    pub(super) record: i64,
+    pub(super) size: i64,
+    pub(super) body: Option<i64>,
+}
+
+impl Stored {
+    /// Erases it; somebody else changes the count. If it was delivered, its id will be refused
+    /// from now on: the replay state remembers it as that of a message that is no more.
+    pub(super) fn erase(&self, work: &Work<'_>) -> Result<(), Fault> {
+        work.db.prepare_cached("DELETE FROM mail_record WHERE id = ?1")?.execute([self.record])?;
+        if let Some(body) = self.body {
+            work.db
+                .prepare_cached(
+                    "DELETE FROM mail_body WHERE id = ?1
+                     AND NOT EXISTS (SELECT 1 FROM mail_record WHERE body = ?1)",
+                )?
+                .execute([body])?;
+        }
+        Ok(())
     }
-    Ok(())
 }

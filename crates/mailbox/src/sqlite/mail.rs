@@ -6,6 +6,8 @@ use rusqlite::{OptionalExtension, Row};
 use sealwire_envelope::{KeyId, MessageId};
 use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
+use super::books::Heap;
+use super::dead::Stored;
 use super::schema::{HELD, WAITING};
 use super::writer::Work;
 use super::{Fault, dead, replay};
@@ -32,16 +34,21 @@ pub(super) fn put(
     };
     let label = Label::of(&letter.message);
     for agent in &letter.to {
+        let number = work.books.number(work.db)?;
         work.db
             .prepare_cached(
-                "INSERT INTO mail_record (agent, sender, priority, state, until, takes, deliveries,
-                     released, issued, expires, size, key, message_id, body, bytes)
-                 VALUES (?1, ?2, ?3, 0, 0, 0, 0, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO mail_record (id, agent, sender, priority, state, until, holder, takes,
+                     deliveries, claimed, released, issued, expires, size, key, message_id, body,
+                     bytes)
+                 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute((
+                number,
                 agent.as_str(),
                 label.from.as_str(),
                 label.priority,
+                work.now.unix_millis(),
+                work.holder,
                 label.issued.unix_millis(),
                 label.expires.unix_millis(),
                 size.cast_signed(),
@@ -50,30 +57,25 @@ pub(super) fn put(
                 body,
                 body.is_none().then_some(letter.message.as_bytes()),
             ))?;
-        work.db
-            .prepare_cached(
-                "INSERT INTO mail_box (agent, messages, bytes, dead, dead_bytes)
-                 VALUES (?1, 1, ?2, 0, 0)
-                 ON CONFLICT DO UPDATE SET messages = messages + 1, bytes = bytes + excluded.bytes",
-            )?
-            .execute((agent.as_str(), size.cast_signed()))?;
-        work.after.rings.insert(agent.clone());
+        work.books.of(work.db, agent.as_str())?.waiting.add(size.cast_signed());
+        if !work.after.rings.contains(agent) {
+            work.after.rings.insert(agent.clone());
+        }
     }
     Ok(Ok(()))
 }
 
-fn acceptable(work: &Work<'_>, letter: &Letter, size: u64) -> Result<Result<(), Refusal>, Fault> {
+fn acceptable(
+    work: &mut Work<'_>,
+    letter: &Letter,
+    size: u64,
+) -> Result<Result<(), Refusal>, Fault> {
     let options = work.options;
     if let Err(refusal) = replay::check_lifetime(work, letter.message.expires) {
         return Ok(Err(refusal));
     }
-    let mut used =
-        work.db.prepare_cached("SELECT messages, bytes FROM mail_box WHERE agent = ?1")?;
     for agent in &letter.to {
-        let (messages, bytes): (i64, i64) = used
-            .query_row([agent.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?
-            .unwrap_or_default();
+        let Heap { messages, bytes } = work.books.of(work.db, agent.as_str())?.waiting;
         if messages.cast_unsigned() >= options.max_messages
             || bytes.cast_unsigned() + size > options.max_bytes
         {
@@ -125,7 +127,7 @@ pub(super) fn take(work: &mut Work<'_>, agent: &AgentId, most: usize) -> Result<
     let longest = after(after(work.now, work.options.lease), work.options.lease).unix_millis();
     work.db
         .prepare_cached(
-            "UPDATE mail_record SET state = 0, until = 0, holder = NULL
+            "UPDATE mail_record SET state = 0
              WHERE state = 1 AND agent = ?1
                  AND (until <= ?2 OR (holder IS NOT NULL AND until > ?3))",
         )?
@@ -202,15 +204,28 @@ pub(super) fn release(
     Ok(if changed == 1 { Ok(()) } else { Err(TransportError::LeaseLost) })
 }
 
-/// Whether the lease holds still.
-pub(super) fn holds(work: &Work<'_>, lease: &Lease) -> Result<bool, Fault> {
+/// A message on lease.
+pub(super) struct Held {
+    /// It was delivered, and its id is remembered.
+    pub(super) claimed: bool,
+    /// It passes in spite of lost replay state.
+    pub(super) released: bool,
+    pub(super) stored: Stored,
+}
+
+/// The message of a lease, if that holds still.
+pub(super) fn held(work: &Work<'_>, lease: &Lease) -> Result<Option<Held>, Fault> {
     Ok(work
         .db
         .prepare_cached(
-            "SELECT 1 FROM mail_record
+            "SELECT claimed, released, size, body FROM mail_record
              WHERE id = ?1 AND takes = ?2 AND holder = ?3 AND state = 1 AND agent = ?4",
         )?
-        .exists((lease.record, lease.take, work.holder, lease.agent.as_str()))?)
+        .query_row((lease.record, lease.take, work.holder, lease.agent.as_str()), |row| {
+            let stored = Stored { record: lease.record, size: row.get(2)?, body: row.get(3)? };
+            Ok(Held { claimed: row.get(0)?, released: row.get(1)?, stored })
+        })
+        .optional()?)
 }
 
 /// Prolongs all leases of this process; tells whether there are any.
@@ -223,13 +238,8 @@ pub(super) fn renew(work: &Work<'_>) -> Result<bool, Fault> {
     Ok(renewed > 0)
 }
 
-pub(super) fn waiting(work: &Work<'_>, agent: &AgentId) -> Result<u64, Fault> {
-    let messages: Option<i64> = work
-        .db
-        .prepare_cached("SELECT messages FROM mail_box WHERE agent = ?1")?
-        .query_row([agent.as_str()], |row| row.get(0))
-        .optional()?;
-    Ok(messages.unwrap_or_default().cast_unsigned())
+pub(super) fn waiting(work: &mut Work<'_>, agent: &AgentId) -> Result<u64, Fault> {
+    Ok(work.books.of(work.db, agent.as_str())?.waiting.messages.cast_unsigned())
 }
 
 struct Record {
@@ -282,8 +292,8 @@ mod tests {
         schema::prepare(&db).unwrap();
         let put =
             "INSERT INTO mail_record (agent, sender, priority, state, until, takes, deliveries,
-                released, issued, expires, size, key, message_id, bytes)
-            VALUES ('B', ?1, ?2, ?3, 0, 0, 0, 0, 0, 0, 1, zeroblob(32), zeroblob(16), x'00')";
+                claimed, released, issued, expires, size, key, message_id, bytes)
+            VALUES ('B', ?1, ?2, ?3, 0, 0, 0, 0, 0, 0, 0, 1, zeroblob(32), zeroblob(16), x'00')";
         for number in 0..many {
             db.execute(put, ("Hasty", 255, i64::from(number == 0))).unwrap();
         }

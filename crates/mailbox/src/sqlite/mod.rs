@@ -1,6 +1,7 @@
 //! Mail in one SQLite file, for several processes of one machine.
 
 mod bells;
+mod books;
 mod dead;
 mod files;
 mod mail;

@@ -55,6 +55,10 @@ pub(super) fn desk(database: &Path, options: &SqliteOptions) -> Result<Desk, Fau
     // the disk twice, and remove it. The log is bounded by the checkpoints of those who write.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
 
+    // A statement would be compiled anew each time that it is used, in case that the value it is
+    // given fits one of the partial indices better than the last one did.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+
     let file = files::number_of(database)?;
     let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Immediate)?;
     let store = if schema::prepare(&transaction)? {
@@ -84,8 +88,8 @@ pub(super) fn desk(database: &Path, options: &SqliteOptions) -> Result<Desk, Fau
 
 fn create(db: &Connection, store: &[u8; 16], file: i64) -> Result<(), Fault> {
     db.execute(
-        "INSERT INTO mail_store (one, id, file, claims, purged, lost, upkeep)
-         VALUES (1, ?1, ?2, 0, ?3, ?3, 0)",
+        "INSERT INTO mail_store (one, id, file, claims, purged, lost, upkeep, last)
+         VALUES (1, ?1, ?2, 0, ?3, ?3, 0, 0)",
         (store, file, i64::MIN),
     )?;
     Ok(())

@@ -6,8 +6,10 @@
 use rusqlite::OptionalExtension;
 use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
+use super::books::Store;
+use super::mail::Held;
 use super::writer::Work;
-use super::{Fault, dead, mail};
+use super::{Fault, mail};
 use crate::clock::after;
 use crate::{Delivered, Label, Lease, Seen, TransportError};
 
@@ -17,7 +19,7 @@ pub(super) fn look(
     label: &Label,
     record: i64,
 ) -> Result<Seen, Fault> {
-    let known: Option<Option<i64>> = work
+    let known: Option<i64> = work
         .db
         .prepare_cached(
             "SELECT record FROM mail_replay WHERE agent = ?1 AND key = ?2 AND message_id = ?3",
@@ -28,7 +30,7 @@ pub(super) fn look(
         .optional()?;
     Ok(match known {
         None => Seen::Never,
-        Some(Some(by)) if by == record => Seen::ThisOne,
+        Some(by) if by == record => Seen::ThisOne,
         Some(_) => Seen::Another,
     })
 }
@@ -38,9 +40,9 @@ pub(super) fn deliver(
     lease: &Lease,
     label: &Label,
 ) -> Result<Result<Delivered, TransportError>, Fault> {
-    if !mail::holds(work, lease)? {
+    let Some(held) = mail::held(work, lease)? else {
         return Ok(Err(TransportError::LeaseLost));
-    }
+    };
     let redelivered = match look(work, &lease.agent, label, lease.record)? {
         Seen::ThisOne => true,
         Seen::Another => {
@@ -48,7 +50,7 @@ pub(super) fn deliver(
             return Ok(Err(Refusal::new(RefusalCode::MessageReplayed, reason).into()));
         }
         Seen::Never => {
-            if let Err(refusal) = can_be_new(work, lease, label)? {
+            if let Err(refusal) = can_be_new(work, &held, label) {
                 return Ok(Err(refusal.into()));
             }
             false
@@ -67,15 +69,13 @@ pub(super) fn deliver(
                 label.expires.unix_millis(),
                 lease.record,
             ))?;
-        work.after.claims += 1;
+        work.books.store.claims += 1;
     }
-    // The verified key and id, by which it is found again.
     work.db
         .prepare_cached(
-            "UPDATE mail_record SET deliveries = deliveries + 1, key = ?2, message_id = ?3
-             WHERE id = ?1",
+            "UPDATE mail_record SET deliveries = deliveries + 1, claimed = 1 WHERE id = ?1",
         )?
-        .execute((lease.record, label.key.as_bytes(), label.message_id.as_bytes()))?;
+        .execute([lease.record])?;
     Ok(Ok(Delivered { redelivered }))
 }
 
@@ -91,33 +91,22 @@ pub(super) fn uncount(work: &Work<'_>, lease: &Lease) -> Result<(), Fault> {
 }
 
 /// An id that is not remembered is new only if it could not have been forgotten.
-fn can_be_new(work: &Work<'_>, lease: &Lease, label: &Label) -> Result<Result<(), Refusal>, Fault> {
-    if let Err(refusal) = check_lifetime(work, label.expires) {
-        return Ok(Err(refusal));
-    }
-    let (purged, lost): (i64, i64) = work
-        .db
-        .prepare_cached("SELECT purged, lost FROM mail_store")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+fn can_be_new(work: &Work<'_>, held: &Held, label: &Label) -> Result<(), Refusal> {
+    check_lifetime(work, label.expires)?;
+    let Store { purged, lost, .. } = work.books.store;
     if label.expires.unix_millis() <= purged {
         let reason = format!("it expired on {}, and ids of that time are forgotten", label.expires);
-        return Ok(Err(Refusal::new(RefusalCode::MessageExpired, reason)));
+        return Err(Refusal::new(RefusalCode::MessageExpired, reason));
     }
-    if label.issued.unix_millis() <= lost {
-        let released: bool = work
-            .db
-            .prepare_cached("SELECT released FROM mail_record WHERE id = ?1")?
-            .query_row([lease.record], |row| row.get(0))?;
-        if !released {
-            let reason = format!(
-                "it was made on {}, and what was delivered until {} is not known any more",
-                label.issued,
-                Timestamp::from_unix_millis(lost)
-            );
-            return Ok(Err(Refusal::new(RefusalCode::ReplayStateLost, reason)));
-        }
+    if label.issued.unix_millis() <= lost && !held.released {
+        let reason = format!(
+            "it was made on {}, and what was delivered until {} is not known any more",
+            label.issued,
+            Timestamp::from_unix_millis(lost)
+        );
+        return Err(Refusal::new(RefusalCode::ReplayStateLost, reason));
     }
-    Ok(Ok(()))
+    Ok(())
 }
 
 /// Ids are remembered until messages expire: that must be a bounded time.
@@ -135,24 +124,14 @@ pub(super) fn acknowledge(
     work: &mut Work<'_>,
     lease: &Lease,
 ) -> Result<Result<(), TransportError>, Fault> {
-    if !mail::holds(work, lease)? || !is_delivered(work, lease)? {
+    let held = mail::held(work, lease)?;
+    // What was never delivered has no id on record, and would leave none behind.
+    let Some(held) = held.filter(|held| held.claimed) else {
         return Ok(Err(TransportError::LeaseLost));
-    }
-    dead::erase(work, lease.record)?;
+    };
+    work.books.of(work.db, lease.agent.as_str())?.waiting.remove(held.stored.size);
+    held.stored.erase(work)?;
     // Told to the witness, too: a copy from before this would deliver it again.
-    work.after.claims += 1;
+    work.books.store.claims += 1;
     Ok(Ok(()))
-}
-
-/// What was never delivered has no id on record, and would leave none behind.
-fn is_delivered(work: &Work<'_>, lease: &Lease) -> Result<bool, Fault> {
-    Ok(work
-        .db
-        .prepare_cached(
-            "SELECT 1 FROM mail_record AS this JOIN mail_replay AS seen
-             ON seen.agent = this.agent AND seen.key = this.key
-                 AND seen.message_id = this.message_id AND seen.record = this.id
-             WHERE this.id = ?1",
-        )?
-        .exists([lease.record])?)
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::Fault;
 
 /// Changed with the tables below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const COMPONENT: &str = "mail";
 
 /// A message that waits.
@@ -15,20 +15,23 @@ pub(super) const HELD: i64 = 1;
 /// A dead letter.
 pub(super) const DEAD: i64 = 2;
 
-/// `AUTOINCREMENT`: the number of a message is never given to another one, so that neither a
-/// lease nor the replay state can be about the wrong one. `bytes` come last: what looks at the
-/// other columns need not read past them.
+/// The number of a message is never given to another one, so that neither a lease nor the replay
+/// state can be about the wrong one. `bytes` come last: what looks at the other columns need not
+/// read past them.
 const TABLES: &str = "
 CREATE TABLE mail_record (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,       -- counted by mail_store
     agent TEXT NOT NULL,
     sender TEXT NOT NULL,
     priority INTEGER NOT NULL,
     state INTEGER NOT NULL,       -- 0 waiting, 1 held, 2 dead
+    -- While it waits, until and holder mean nothing, but are as long as later: its page is full
+    -- of others, and would be split when it is taken.
     until INTEGER NOT NULL,       -- held: when it waits again; dead: since when
     holder INTEGER,               -- held: on lease to whom; NULL: put off
     takes INTEGER NOT NULL,       -- how often it was taken: names one lease
     deliveries INTEGER NOT NULL,
+    claimed INTEGER NOT NULL,     -- it was delivered, and its id is in mail_replay
     released INTEGER NOT NULL,    -- an operator let it pass in spite of lost replay state
     issued INTEGER NOT NULL,
     expires INTEGER NOT NULL,
@@ -45,7 +48,7 @@ CREATE INDEX mail_held ON mail_record (agent, sender, priority, id) WHERE state 
 CREATE INDEX mail_dead ON mail_record (agent, id) WHERE state = 2;
 CREATE INDEX mail_lost ON mail_record (agent, size) WHERE state = 2 AND code = 'replay_state_lost';
 CREATE INDEX mail_shared ON mail_record (body) WHERE body IS NOT NULL;
-CREATE TABLE mail_body (id INTEGER PRIMARY KEY AUTOINCREMENT, bytes BLOB NOT NULL) STRICT;
+CREATE TABLE mail_body (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
 CREATE TABLE mail_box (
     agent TEXT PRIMARY KEY,
     messages INTEGER NOT NULL, bytes INTEGER NOT NULL,
@@ -55,7 +58,7 @@ CREATE TABLE mail_box (
 CREATE TABLE mail_replay (
     agent TEXT NOT NULL, key BLOB NOT NULL, message_id BLOB NOT NULL,
     expires INTEGER NOT NULL,
-    record INTEGER,               -- delivered, not acknowledged; NULL: done
+    record INTEGER NOT NULL,      -- delivered as this; once that is gone, done
     PRIMARY KEY (agent, key, message_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX mail_replay_expires ON mail_replay (expires);
@@ -72,7 +75,8 @@ CREATE TABLE mail_store (
     claims INTEGER NOT NULL,      -- deliveries and acknowledgements, as in the witness
     purged INTEGER NOT NULL,      -- ids that expired up to then are forgotten
     lost INTEGER NOT NULL,        -- what was issued up to then may have been delivered
-    upkeep INTEGER NOT NULL       -- when it was last done
+    upkeep INTEGER NOT NULL,      -- when it was last done
+    last INTEGER NOT NULL         -- the highest number of a message
 ) STRICT;
 ";
 

@@ -6,20 +6,15 @@ use super::writer::Work;
 use super::{Fault, dead};
 
 /// Between two times, in milliseconds.
-const EVERY: i64 = 60_000;
+const EVERY: u64 = 60_000;
 /// Most rows of a kind at a time: others wait for this transaction.
 const MOST: i64 = 2_000;
 
 pub(super) fn if_due(work: &mut Work<'_>) -> Result<(), Fault> {
     let now = work.now.unix_millis();
-    let due = work
-        .db
-        .prepare_cached(
-            // A clock that was put back must not put it off.
-            "UPDATE mail_store SET upkeep = ?1 WHERE upkeep NOT BETWEEN ?1 - ?2 AND ?1 + ?2",
-        )?
-        .execute((now, EVERY))?;
-    if due == 1 {
+    // A clock that was put back must not put it off.
+    if work.books.store.upkeep.abs_diff(now) > EVERY {
+        work.books.store.upkeep = now;
         forget_expired(work, now)?;
         bury_expired(work, now)?;
         erase_dead(work, now)?;
@@ -32,27 +27,31 @@ pub(super) fn if_due(work: &mut Work<'_>) -> Result<(), Fault> {
 /// clock that was a year ahead for a moment would close the mailbox for a year.
 ///
 /// An id whose message is still here is kept: whoever has it in hand may acknowledge it.
-fn forget_expired(work: &Work<'_>, now: i64) -> Result<(), Fault> {
+fn forget_expired(work: &mut Work<'_>, now: i64) -> Result<(), Fault> {
     let last: Option<i64> = work
         .db
         .prepare_cached(
             "SELECT max(expires) FROM (SELECT expires FROM mail_replay
-                 WHERE expires <= ?1 AND record IS NULL ORDER BY expires LIMIT ?2)",
+                 WHERE expires <= ?1
+                     AND NOT EXISTS (SELECT 1 FROM mail_record WHERE id = mail_replay.record)
+                 ORDER BY expires LIMIT ?2)",
         )?
         .query_row((now, MOST), |row| row.get(0))?;
     if let Some(last) = last {
         work.db
-            .prepare_cached("DELETE FROM mail_replay WHERE expires <= ?1 AND record IS NULL")?
+            .prepare_cached(
+                "DELETE FROM mail_replay WHERE expires <= ?1
+                     AND NOT EXISTS (SELECT 1 FROM mail_record WHERE id = mail_replay.record)",
+            )?
             .execute([last])?;
-        work.db
-            .prepare_cached("UPDATE mail_store SET purged = max(purged, ?1)")?
-            .execute([last])?;
+        let purged = &mut work.books.store.purged;
+        *purged = last.max(*purged);
     }
     work.db.prepare_cached("DELETE FROM mail_numbers WHERE expires <= ?1")?.execute([now])?;
     Ok(())
 }
 
-fn bury_expired(work: &Work<'_>, now: i64) -> Result<(), Fault> {
+fn bury_expired(work: &mut Work<'_>, now: i64) -> Result<(), Fault> {
     let expired = numbers(
         work,
         "SELECT id FROM mail_record WHERE state <> 2 AND expires <= ?1
@@ -64,7 +63,7 @@ fn bury_expired(work: &Work<'_>, now: i64) -> Result<(), Fault> {
     expired.into_iter().try_for_each(|record| dead::bury(work, record, &refusal))
 }
 
-fn erase_dead(work: &Work<'_>, now: i64) -> Result<(), Fault> {
+fn erase_dead(work: &mut Work<'_>, now: i64) -> Result<(), Fault> {
     let retention = i64::try_from(work.options.retention.as_millis()).unwrap_or(i64::MAX);
     let old = numbers(
         work,

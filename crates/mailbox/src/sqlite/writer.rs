@@ -15,6 +15,7 @@ use sealwire_names::{AgentId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::bells::Ringer;
+use super::books::Books;
 use super::turnstile::Turnstile;
 use super::witness::{Testimony, Witness};
 use super::{Fault, SqliteOptions, files, mail, upkeep};
@@ -35,6 +36,8 @@ pub(super) struct Work<'a> {
     pub(super) now: Timestamp,
     /// This process among those that take mail.
     pub(super) holder: i64,
+    /// What is counted.
+    pub(super) books: &'a mut Books,
     /// What is to be done once this is on disk.
     pub(super) after: &'a mut After,
 }
@@ -43,8 +46,6 @@ pub(super) struct Work<'a> {
 pub(super) struct After {
     /// Whose bells to ring.
     pub(super) rings: BTreeSet<AgentId>,
-    /// How many messages were delivered that had not been before, and how many acknowledged.
-    pub(super) claims: u64,
     /// There are leases to renew.
     pub(super) leases: bool,
 }
@@ -221,11 +222,13 @@ impl Desk {
         set_level(&self.db, &mut self.level, durable)?;
         let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         let now = self.options.clock.now();
+        let mut books = Books::open(&transaction)?;
         let mut work = Work {
             db: &transaction,
             options: &self.options,
             now,
             holder: self.holder,
+            books: &mut books,
             after: &mut batch.after,
         };
         if batch.renew {
@@ -246,7 +249,7 @@ impl Desk {
             done?;
         }
         upkeep::if_due(&mut work)?;
-        let claims = count_claims(&work)?;
+        let claims = books.close(&transaction)?;
         transaction.commit()?;
         drop(pass);
         if let Some(claims) = claims
@@ -279,16 +282,4 @@ impl Batch {
     fn durable(&self) -> Durable {
         self.jobs.iter().map(|job| job.durable()).max().unwrap_or(Durable::Later)
     }
-}
-
-/// Adds what was delivered and acknowledged to the count that the witness knows. `None` if nothing was.
-fn count_claims(work: &Work<'_>) -> Result<Option<u64>, Fault> {
-    if work.after.claims == 0 {
-        return Ok(None);
-    }
-    let claims: i64 = work
-        .db
-        .prepare_cached("UPDATE mail_store SET claims = claims + ?1 RETURNING claims")?
-        .query_row([work.after.claims.cast_signed()], |row| row.get(0))?;
-    Ok(Some(claims.cast_unsigned()))
 }

@@ -1,0 +1,146 @@
+//! What a transaction counts: read once, kept at hand by its jobs, written once.
+//!
+//! Sixty-four messages for one agent change its counts sixty-four times, and one row once. The
+//! turnstile and the transaction let nobody else change them meanwhile.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::Fault;
+
+/// How many messages there are, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heap {
+    pub(super) messages: i64,
+    pub(super) bytes: i64,
+}
+
+impl Heap {
+    /// One more, of so many bytes.
+    pub(super) fn add(&mut self, size: i64) {
+        self.messages += 1;
+        self.bytes += size;
+    }
+
+    pub(super) fn remove(&mut self, size: i64) {
+        self.messages -= 1;
+        self.bytes -= size;
+    }
+}
+
+/// What there is for an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// On lease or not.
+    pub(super) waiting: Heap,
+    pub(super) dead: Heap,
+}
+
+/// What `mail_store` says that transactions change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Store {
+    /// Deliveries and acknowledgements, as the witness counts them.
+    pub(super) claims: i64,
+    /// Ids of messages that expired up to then are forgotten.
+    pub(super) purged: i64,
+    /// What was issued up to then may have been delivered.
+    pub(super) lost: i64,
+    /// When the upkeep was last done.
+    pub(super) upkeep: i64,
+    /// The number of the last message that was put.
+    last: i64,
+}
+
+/// The books of one transaction.
+pub(super) struct Books {
+    pub(super) store: Store,
+    /// As it was read.
+    before: Store,
+    /// Of each agent that was asked about: its counts now, and as they were read.
+    boxes: BTreeMap<String, (Count, Count)>,
+}
+
+impl Books {
+    pub(super) fn open(db: &Connection) -> Result<Self, Fault> {
+        let store = db
+            .prepare_cached("SELECT claims, purged, lost, upkeep, last FROM mail_store")?
+            .query_row([], |row| {
+                Ok(Store {
+                    claims: row.get(0)?,
+                    purged: row.get(1)?,
+                    lost: row.get(2)?,
+                    upkeep: row.get(3)?,
+                    last: row.get(4)?,
+                })
+            })?;
+        Ok(Self { store, before: store, boxes: BTreeMap::new() })
+    }
+
+    /// The counts of an agent, to be changed.
+    pub(super) fn of(&mut self, db: &Connection, agent: &str) -> Result<&mut Count, Fault> {
+        match self.boxes.entry(agent.to_owned()) {
+            Entry::Occupied(known) => Ok(&mut known.into_mut().0),
+            Entry::Vacant(unknown) => {
+                let count = db
+                    .prepare_cached(
+                        "SELECT messages, bytes, dead, dead_bytes FROM mail_box WHERE agent = ?1",
+                    )?
+                    .query_row([agent], |row| {
+                        let waiting = Heap { messages: row.get(0)?, bytes: row.get(1)? };
+                        let dead = Heap { messages: row.get(2)?, bytes: row.get(3)? };
+                        Ok(Count { waiting, dead })
+                    })
+                    .optional()?
+                    .unwrap_or_default();
+                Ok(&mut unknown.insert((count, count)).0)
+            }
+        }
+    }
+
+    /// A number for a message, which none had before it: neither a lease nor the replay state can
+    /// be about the wrong one.
+    pub(super) fn number(&mut self, db: &Connection) -> Result<i64, Fault> {
+        if self.store.last == self.before.last {
+            // Somebody else may have put rows there by hand. They must not stop what follows.
+            let highest: Option<i64> = db
+                .prepare_cached("SELECT max(id) FROM mail_record")?
+                .query_row([], |row| row.get(0))?;
+            self.store.last = self.store.last.max(highest.unwrap_or_default());
+        }
+        self.store.last += 1;
+        Ok(self.store.last)
+    }
+
+    /// Writes what has changed. Returns how many claims there are now, if there are more.
+    pub(super) fn close(self, db: &Connection) -> Result<Option<u64>, Fault> {
+        for (agent, (count, before)) in &self.boxes {
+            if count != before {
+                db.prepare_cached(
+                    "INSERT INTO mail_box (agent, messages, bytes, dead, dead_bytes)
+                     VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT DO UPDATE SET messages = excluded.messages,
+                         bytes = excluded.bytes, dead = excluded.dead,
+                         dead_bytes = excluded.dead_bytes",
+                )?
+                .execute((
+                    agent,
+                    count.waiting.messages,
+                    count.waiting.bytes,
+                    count.dead.messages,
+                    count.dead.bytes,
+                ))?;
+            }
+        }
+        let Store { claims, purged, lost, upkeep, last } = self.store;
+        if self.store != self.before {
+            db.prepare_cached(
+                "UPDATE mail_store
+                 SET claims = ?1, purged = ?2, lost = ?3, upkeep = ?4, last = ?5",
+            )?
+            .execute((claims, purged, lost, upkeep, last))?;
+        }
+        Ok((claims != self.before.claims).then_some(claims.cast_unsigned()))
+    }
+}
