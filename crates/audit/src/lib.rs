@@ -65,6 +65,8 @@ pub enum Event<'a> {
     },
     /// Something happened to a message between agents.
     AgentMessage(&'a AgentMessage<'a>),
+    /// A server's definitions were approved as the first, or differ from what is approved.
+    Pin(&'a PinEvent<'a>),
 }
 
 /// An accepted connection.
@@ -135,6 +137,43 @@ pub enum AgentStep<'a> {
     },
     /// It is not sent, or not delivered.
     Refused(&'a Refusal),
+}
+
+/// What a server says of its tools and of itself, compared with what was approved. Whatever
+/// it is, it is the server's doing: never the peer's, to whom it would have been shown.
+#[derive(Clone, Copy, Debug)]
+pub struct PinEvent<'a> {
+    /// The verified peer of the conversation; `None` where we are the client's own process.
+    pub peer: Option<&'a PeerId>,
+    /// The MCP server.
+    pub server: &'a str,
+    /// `tool`, `prompt`, `resource_template` or `instructions`.
+    pub kind: &'a str,
+    /// What happened.
+    pub step: PinStep<'a>,
+}
+
+/// What happened to definitions.
+#[derive(Clone, Copy, Debug)]
+pub enum PinStep<'a> {
+    /// They are the first, and approved.
+    Pinned {
+        /// How many they are.
+        definitions: usize,
+    },
+    /// One is not the approved one. Told once for each definition that is new to us, not
+    /// each time that it is shown.
+    Blocked {
+        /// The name of what it defines.
+        name: &'a str,
+        /// Why.
+        refusal: &'a Refusal,
+    },
+    /// One that differed is again as it was approved.
+    Restored {
+        /// The name of what it defines.
+        name: &'a str,
+    },
 }
 
 /// How a call ended.

@@ -1,6 +1,6 @@
 use tracing::{debug, info, warn};
 
-use crate::{AgentMessage, AgentStep, AuditSink, Connection, Event, Message};
+use crate::{AgentMessage, AgentStep, AuditSink, Connection, Event, Message, PinEvent, PinStep};
 
 /// Writes events to the program's log, under the target `audit`.
 ///
@@ -50,6 +50,7 @@ impl AuditSink for LogSink {
                 "answered"
             ),
             Event::AgentMessage(message) => log_agent_message(message),
+            Event::Pin(event) => log_pin(event),
         }
         Ok(())
     }
@@ -96,5 +97,28 @@ fn log_agent_message(message: &AgentMessage<'_>) {
         AgentStep::Sent => log!(debug, "agent message sent"),
         AgentStep::Delivered { again } => log!(debug, "agent message delivered", again),
         AgentStep::Acknowledged => log!(debug, "agent message acknowledged"),
+    }
+}
+
+fn log_pin(event: &PinEvent<'_>) {
+    let PinEvent { server, kind, .. } = *event;
+    let peer = event.peer.map(tracing::field::display);
+    match event.step {
+        PinStep::Pinned { definitions } => {
+            info!(target: "audit", peer, server, kind, definitions, "definitions pinned");
+        }
+        PinStep::Blocked { name, refusal } => warn!(
+            target: "audit",
+            code = %refusal.code,
+            peer,
+            server,
+            kind,
+            name,
+            reason = refusal.reason,
+            "definition blocked"
+        ),
+        PinStep::Restored { name } => {
+            info!(target: "audit", peer, server, kind, name, "definition restored");
+        }
     }
 }

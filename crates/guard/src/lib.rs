@@ -35,6 +35,11 @@
 //! A [`Quarantine`] stands before all of that: whoever is in it gets nothing, until it expires or
 //! is lifted.
 //!
+//! # Pins
+//!
+//! What a server says of its tools is compared with what was approved: [`Book`] holds one
+//! server's hashes and decides; the relay asks through [`Pins`], after the gate.
+//!
 //! # Cost
 //!
 //! A decision that allows allocates nothing, and costs the same with ten rules or ten
@@ -74,6 +79,7 @@ mod level;
 mod limits;
 mod operation;
 mod pattern;
+mod pins;
 mod policy;
 mod quarantine;
 mod review;
@@ -88,6 +94,9 @@ pub use level::{AuthMethod, Level};
 pub use limits::{Limited, Limiter, Rate, RateLimits, ServerLimits};
 pub use operation::Space;
 pub use pattern::{NamePattern, PatternError, PeerPattern};
+pub use pins::{
+    Book, Definition, FIRST_LISTING, Page, PinHash, PinKind, PinMode, Pins, Shown, Standing,
+};
 pub use policy::{
     DEFAULT_LEVEL, DEFAULT_LOCAL_CEILING, DEFAULT_PEER_CEILING, Effect, Policy, Rule, ServerPolicy,
 };

@@ -146,6 +146,12 @@ codes! {
     RateLimited => "rate_limited",
     /// The peer has no limit of its own, and the configuration demands one.
     PeerNotRegistered => "peer_not_registered",
+    /// The server's definition of it is not the one that was approved.
+    PinChanged => "pin_changed",
+    /// The server's definition of it has never been approved.
+    PinUnapproved => "pin_unapproved",
+    /// What has been approved of the server cannot be found out.
+    PinsUnavailable => "pins_unavailable",
     /// The bytes are not an agent message, or bundle, of the form there is.
     EnvelopeMalformed => "envelope_malformed",
     /// The encoding is not the one deterministic encoding (RFC 8949 §4.2.1).

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire_audit::{AuditSink, Event};
-use sealwire_guard::Gate;
+use sealwire_guard::{Gate, Pins};
 use sealwire_identity::VerifiedPeer;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -41,6 +41,8 @@ pub struct ConnectConfig {
     pub gate: Arc<dyn Gate>,
     /// Records decisions on this side.
     pub audit: Arc<dyn AuditSink>,
+    /// What is approved of the server's definitions on this side, if that is looked at.
+    pub pins: Option<Arc<dyn Pins>>,
 }
 
 /// A link to one server, before its first message.
@@ -95,11 +97,13 @@ impl Connection {
         client: impl Endpoint,
         stop: impl Future<Output = ()>,
     ) -> Result<(), RelayError> {
-        let ConnectConfig { dial, reconnect_timeout, idle_timeout, drain_timeout, gate, audit } =
+        let ConnectConfig { dial, reconnect_timeout, idle_timeout, drain_timeout, .. } =
             self.config;
+        let ConnectConfig { gate, audit, pins, .. } = self.config;
         let server_name = dial.server_name.clone();
         let conversation =
             Conversation::new(None, server_name.as_str().into(), gate, Arc::clone(&audit))
+                .with_pins(pins)
                 .that_can_be_reopened();
         let make = Make { dialer: self.dialer, window: WINDOW, idle_timeout, reconnect_timeout };
         let server = ServingSide::new(self.link, make);

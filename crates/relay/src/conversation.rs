@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use sealwire_audit::{AuditSink, CallResult, Event, Message};
-use sealwire_guard::{Decision, Direction, Gate, Principal, Request};
+use sealwire_audit::{AuditSink, CallResult, Event, Message, PinEvent, PinStep};
+use sealwire_guard::{Decision, Direction, Gate, Pins, Principal, Request};
 use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 
 use crate::in_flight::{Call, InFlight, Target};
 use crate::message::{
-    ErrorCode, Head, Parser, Rejected, RequestId, error_answer, error_answer_later,
+    Asked, ErrorCode, Head, Parser, Rejected, RequestId, error_answer, error_answer_later,
 };
 use crate::opening::{INITIALIZE, INITIALIZED, Opening, Replay};
-use crate::results::{self, Passage, Wire};
+use crate::pinning::{News, Pinning};
+use crate::results::{self, Answer, Passage, Wire};
 use crate::throttle::Throttle;
 
 /// Longest part of a name or URI that is kept or logged with a refusal, in bytes.
@@ -85,6 +86,7 @@ pub(crate) struct Conversation {
     server: Arc<str>,
     gate: Arc<dyn Gate>,
     audit: Arc<dyn AuditSink>,
+    pinning: Pinning,
     parser: Parser,
     to_server: InFlight,
     to_client: InFlight,
@@ -111,6 +113,7 @@ impl Conversation {
             server,
             gate,
             audit,
+            pinning: Pinning::default(),
             parser: Parser::default(),
             to_server: InFlight::default(),
             to_client: InFlight::default(),
@@ -124,6 +127,12 @@ impl Conversation {
     /// The same, remembering what another server process would have to be told.
     pub(crate) fn that_can_be_reopened(mut self) -> Self {
         self.opening = Some(Opening::default());
+        self
+    }
+
+    /// The same, with the pins of its server, if there are any.
+    pub(crate) fn with_pins(mut self, pins: Option<Arc<dyn Pins>>) -> Self {
+        self.pinning = Pinning::new(pins);
         self
     }
 
@@ -147,7 +156,8 @@ impl Conversation {
         match self.parser.parse(message) {
             Ok(Head::Request { id, method, params }) => {
                 let subject = params.subject.as_deref();
-                match self.judge_request(direction, &id, &method, subject, now) {
+                let page = self.pinning.page(&method, params.page);
+                match self.judge_request(direction, (&id, page), &method, subject, now) {
                     Ok(()) => {
                         if direction == Direction::ToServer && method == INITIALIZE {
                             self.opened(|opening| opening.asked(&id, message));
@@ -279,7 +289,7 @@ impl Conversation {
     fn judge_request(
         &mut self,
         direction: Direction,
-        id: &RequestId,
+        (id, page): (&RequestId, Asked<'static>),
         method: &str,
         subject: Option<&str>,
         now: Now,
@@ -289,7 +299,7 @@ impl Conversation {
             return Err(Refusal::new(RefusalCode::Draining, reason).into());
         }
         self.decide(direction, method, subject, now.wall)?;
-        let call = Call::new(self.target(method, subject), now.monotonic);
+        let call = Call::new(self.target(method, subject), now.monotonic).of(page);
         self.in_flight(direction).enter(id.clone(), call)?;
         self.record_allowed(direction, Some(id), method, subject).map_err(|refusal| {
             self.in_flight(direction).answered(id);
@@ -307,6 +317,9 @@ impl Conversation {
         let request =
             Request { peer: self.principal(), server: &self.server, direction, method, subject };
         match self.gate.decide(&request, now) {
+            Decision::Allow if direction == Direction::ToServer => {
+                Ok(self.pinning.used(method, subject, now)?)
+            }
             Decision::Allow => Ok(()),
             Decision::Deny(refusal) => Err(refusal.into()),
             Decision::Later(refusal, wait) => Err(Denied { refusal, wait: Some(wait) }),
@@ -354,10 +367,22 @@ impl Conversation {
         let mut result = if is_error { CallResult::Error } else { CallResult::Result };
         let mut verdict = Verdict::Forward;
         if direction == Direction::ToClient && !is_error {
-            let wire = Wire { peer: self.principal(), server: &self.server, gate: &*self.gate };
-            match results::judge(wire, &call.target.method, asks, message, now.wall) {
+            let method = &*call.target.method;
+            let peer = self.peer.as_ref().map_or(Principal::Local, Principal::Peer);
+            let wire = Wire { peer, server: &self.server, gate: &*self.gate };
+            let mut news = Vec::new();
+            let pinning = (&mut self.pinning, &mut news);
+            let answered = Answer { method, page: &call.page, asks, message };
+            let passage = results::judge(wire, pinning, answered, now.wall);
+            news.iter().for_each(|news| self.tell(news));
+            match passage {
                 Passage::Whole => {}
-                Passage::Part(part) => verdict = Verdict::Substitute(part),
+                Passage::Part(part) => {
+                    if method == INITIALIZE {
+                        self.opened(|opening| opening.answered(id, is_error, &part));
+                    }
+                    verdict = Verdict::Substitute(part);
+                }
                 Passage::Malformed(refusal) => {
                     self.log_malformed(direction, Some(id), &refusal, now.monotonic);
                     verdict = Verdict::Substitute(answer(Some(id), &refusal));
@@ -463,6 +488,21 @@ impl Conversation {
         self.recorded(&Event::Outcome { message: &message, result, duration });
     }
 
+    /// What is new of the server's definitions.
+    fn tell(&self, news: &News) {
+        let (kind, step) = match news {
+            News::Pinned { kind, definitions } => {
+                (kind, PinStep::Pinned { definitions: *definitions })
+            }
+            News::Blocked { kind, name, refusal } => {
+                (kind, PinStep::Blocked { name: shortened(name), refusal })
+            }
+            News::Restored { kind, name } => (kind, PinStep::Restored { name: shortened(name) }),
+        };
+        let (peer, server, kind) = (self.peer.as_ref(), &*self.server, kind.as_str());
+        self.recorded(&Event::Pin(&PinEvent { peer, server, kind, step }));
+    }
+
     fn message<'a>(
         &'a self,
         direction: Direction,
@@ -521,6 +561,8 @@ fn answer(id: Option<&RequestId>, refusal: &Refusal) -> Vec<u8> {
         RefusalCode::RequestsInFlight => "too many requests are waiting for an answer",
         RefusalCode::Draining => "the server is shutting down; connect again",
         RefusalCode::AgentTokenRequired => "not allowed: an agent token is needed",
+        RefusalCode::PinChanged => "not allowed: its definition has changed",
+        RefusalCode::PinUnapproved => "not allowed: its definition is not approved",
         RefusalCode::ApprovalRequired => "not allowed: a person's approval is needed",
         RefusalCode::PeerNotRegistered => "not allowed: no limit is set for this peer",
         _ => "not allowed",

@@ -8,7 +8,7 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 use sealwire_names::{Refusal, RefusalCode};
 
-use crate::message::RequestId;
+use crate::message::{Asked, RequestId};
 
 /// Most requests that may wait.
 const MAX_IN_FLIGHT: usize = 16_384;
@@ -27,6 +27,8 @@ pub(crate) struct Call {
     /// Shared by calls of the same tool that follow each other, as they mostly do.
     pub(crate) target: Arc<Target>,
     pub(crate) since: Instant,
+    /// Which page of a list it asks for.
+    pub(crate) page: Asked<'static>,
     /// Whoever asked no longer waits, but the answer may be on its way (MCP 2025-11-25,
     /// Cancellation): it passes if it comes, and nobody is told if it does not.
     cancelled: bool,
@@ -36,7 +38,12 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(target: Arc<Target>, since: Instant) -> Self {
-        Self { target, since, cancelled: false, orphaned: false }
+        Self { target, since, page: Asked::First, cancelled: false, orphaned: false }
+    }
+
+    /// The same, for a page of a list.
+    pub(crate) fn of(self, page: Asked<'static>) -> Self {
+        Self { page, ..self }
     }
 
     /// Whether the answer has nobody to go to.

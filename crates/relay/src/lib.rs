@@ -47,6 +47,7 @@ pub mod link;
 mod memory;
 pub mod message;
 mod opening;
+mod pinning;
 mod reopen;
 mod results;
 mod serve;

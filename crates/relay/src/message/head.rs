@@ -27,6 +27,8 @@ const NAME: usize = 0;
 const URI: usize = 1;
 const ARGUMENTS: usize = 2;
 const META: usize = 3;
+/// Which page of a list is wanted: decides nothing but what counts as a whole listing.
+const CURSOR: &str = "cursor";
 
 /// Which of [`TOP_LEVEL`] a member is that is spelled exactly so: nearly every one.
 #[inline]
@@ -91,6 +93,20 @@ pub struct Params<'a> {
     pub subject: Option<std::borrow::Cow<'a, str>>,
     /// `requestId` of `notifications/cancelled`.
     pub cancelled: Option<RequestId>,
+    /// Which page of a list is asked for.
+    pub page: Asked<'a>,
+}
+
+/// Which page of a list a request asks for (MCP 2025-11-25, Pagination).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// The first.
+    #[default]
+    First,
+    /// The one that begins at this cursor.
+    At(std::borrow::Cow<'a, str>),
+    /// One that some readers would find, and others would not.
+    Unclear,
 }
 
 /// A message that does not pass, and the id under which to say so.
@@ -194,6 +210,7 @@ struct ParamsDraft<'a> {
     name: Option<Member<'a>>,
     uri: Option<Member<'a>>,
     cancelled: Option<&'a str>,
+    page: Asked<'a>,
 }
 
 impl<'a> Draft<'a> {
@@ -257,6 +274,10 @@ impl<'a> Draft<'a> {
                 }
                 None if member.raw() == "requestId" => {
                     self.params.cancelled = Some(scanner.value()?);
+                }
+                None if reads_as(member.raw(), CURSOR) || member.is_escaped() => {
+                    let page = std::mem::take(&mut self.params.page);
+                    self.params.page = asked(&member, scanner.value()?, page);
                 }
                 _ => drop(scanner.value()?),
             }
@@ -370,7 +391,27 @@ impl<'a> ParamsDraft<'a> {
             Some(None) => return Err("name or uri is not a string"),
             None => None,
         };
-        Ok(Params { subject, cancelled: self.cancelled.and_then(RequestId::parse) })
+        let cancelled = self.cancelled.and_then(RequestId::parse);
+        Ok(Params { subject, cancelled, page: self.page.clone() })
+    }
+}
+
+/// Which page is asked for once `member` of `params` has been read, too.
+fn asked<'a>(member: &Text<'_>, value: &'a str, before: Asked<'a>) -> Asked<'a> {
+    let name = member.decode();
+    if !name.as_ref().is_some_and(|name| reads_as(name, CURSOR)) {
+        return before;
+    }
+    if before != Asked::First || name.is_none_or(|name| name != CURSOR) {
+        return Asked::Unclear;
+    }
+    if value == "null" {
+        return Asked::First;
+    }
+    let mut scanner = Scanner::new(value);
+    match scanner.string().ok().and_then(|text| text.decode()) {
+        Some(cursor) => Asked::At(cursor),
+        None => Asked::Unclear,
     }
 }
 

@@ -20,7 +20,7 @@ fn tells_the_three_kinds_apart() {
         Head::Request {
             id: RequestId::Integer(7),
             method: "tools/call".into(),
-            params: Params { subject: Some("echo".into()), cancelled: None },
+            params: Params { subject: Some("echo".into()), cancelled: None, page: Asked::First },
         }
     );
     let notification = r#"{"method":"notifications/cancelled","params":{"requestId":"a","reason":"r"},"jsonrpc":"2.0"}"#;
@@ -258,7 +258,7 @@ proptest! {
         let expected = Head::Request {
             id: RequestId::Integer(id),
             method: method.into(),
-            params: Params { subject: Some(name.into()), cancelled: None },
+            params: Params { subject: Some(name.into()), cancelled: None, page: Asked::First },
         };
         prop_assert_eq!(head, expected);
     }

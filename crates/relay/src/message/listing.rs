@@ -7,8 +7,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use sealwire_guard::{Definition, PinKind};
 use sealwire_names::{Refusal, RefusalCode};
 
+use super::canonical::{canonical, hash};
 use super::scan::{Scanner, SyntaxError, Text};
 
 /// Most of a member's name that is shown in a reason, in characters.
@@ -17,6 +19,10 @@ const SHOWN: usize = 40;
 /// Caching).
 const CACHE_SCOPE: &str = "cacheScope";
 const PRIVATE: &str = "\"private\"";
+/// Where the next page begins (MCP 2025-11-25, Pagination).
+const NEXT_CURSOR: &str = "nextCursor";
+/// What a server says about itself and its use, for the model.
+const INSTRUCTIONS: &str = "instructions";
 /// What a server wants of the client before it goes on (MCP 2026-07-28, Multi-round-trip
 /// requests).
 pub(crate) const INPUT_REQUESTS: &str = "inputRequests";
@@ -28,20 +34,25 @@ pub(crate) struct ListKind {
     key: &'static str,
     /// The method that is called, or read, with an item.
     pub(crate) method: &'static str,
+    /// As what its items are pinned. Resources are data, which changes.
+    pub(crate) pinned: Option<PinKind>,
 }
 
 impl ListKind {
     /// What a method lists, if it lists anything.
     #[inline]
     pub(crate) fn of(method: &str) -> Option<Self> {
-        let (member, key, method) = match method.strip_suffix("/list")? {
-            "tools" => ("tools", "name", "tools/call"),
-            "prompts" => ("prompts", "name", "prompts/get"),
-            "resources" => ("resources", "uri", "resources/read"),
-            "resources/templates" => ("resourceTemplates", "uriTemplate", "resources/read"),
+        let (member, key, method, pinned) = match method.strip_suffix("/list")? {
+            "tools" => ("tools", "name", "tools/call", Some(PinKind::Tool)),
+            "prompts" => ("prompts", "name", "prompts/get", Some(PinKind::Prompt)),
+            "resources" => ("resources", "uri", "resources/read", None),
+            "resources/templates" => {
+                let pinned = Some(PinKind::ResourceTemplate);
+                ("resourceTemplates", "uriTemplate", "resources/read", pinned)
+            }
             _ => return None,
         };
-        Some(Self { member, key, method })
+        Some(Self { member, key, method, pinned })
     }
 }
 
@@ -53,6 +64,10 @@ pub(crate) struct Listing<'a> {
     shared: Option<Range<usize>>,
     /// The methods of `inputRequests`.
     pub(crate) asks: Vec<Cow<'a, str>>,
+    /// `nextCursor`, if there is another page.
+    pub(crate) next: Option<Cow<'a, str>>,
+    /// The value of `instructions`, if it is a string.
+    instructions: Option<Range<usize>>,
 }
 
 #[derive(Debug)]
@@ -67,8 +82,20 @@ impl<'a> Listing<'a> {
     /// # Errors
     /// If it is not of the form that MCP gives it, or ambiguous at any depth.
     pub(crate) fn parse(message: &'a [u8], kind: Option<ListKind>) -> Result<Self, Refusal> {
+        Self::read(message, kind, false)
+    }
+
+    /// Reads a response to `initialize` or `server/discover` in the same way.
+    ///
+    /// # Errors
+    /// As of [`Self::parse`].
+    pub(crate) fn parse_opening(message: &'a [u8]) -> Result<Self, Refusal> {
+        Self::read(message, None, true)
+    }
+
+    fn read(message: &'a [u8], kind: Option<ListKind>, opens: bool) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(message).map_err(|_| invalid("it is not UTF-8"))?;
-        let mut reader = Reader { scanner: Scanner::new(text), listing: Self::default() };
+        let mut reader = Reader { scanner: Scanner::new(text), listing: Self::default(), opens };
         reader.message(kind)?;
         Ok(reader.listing)
     }
@@ -105,15 +132,54 @@ impl<'a> Listing<'a> {
         Some(spliced)
     }
 
+    /// The items as definitions, in their order.
+    ///
+    /// # Errors
+    /// If one of them does not have one meaning.
+    pub(crate) fn definitions(&self, message: &'a [u8]) -> Result<Vec<Definition<'a>>, Refusal> {
+        let items = self.items.iter();
+        items.map(|item| definition(item.name.clone(), message, &item.range)).collect()
+    }
+
+    /// The server's instructions as a definition.
+    ///
+    /// # Errors
+    /// If they hold a lone surrogate.
+    pub(crate) fn instructions(
+        &self,
+        message: &'a [u8],
+    ) -> Result<Option<Definition<'a>>, Refusal> {
+        let range = self.instructions.as_ref();
+        range.map(|range| definition("".into(), message, range)).transpose()
+    }
+
+    /// The message with empty instructions.
+    pub(crate) fn without_instructions(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let range = self.instructions.clone()?;
+        Some([&message[..range.start], b"\"\"", &message[range.end..]].concat())
+    }
+
     /// How many items there are.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
 }
 
+fn definition<'a>(
+    name: Cow<'a, str>,
+    message: &'a [u8],
+    range: &Range<usize>,
+) -> Result<Definition<'a>, Refusal> {
+    let text = std::str::from_utf8(&message[range.clone()]);
+    let text = canonical(text.map_err(|_| invalid("it is not UTF-8"))?)?;
+    Ok(Definition { name, hash: hash(&text), text })
+}
+
 struct Reader<'a> {
     scanner: Scanner<'a>,
     listing: Listing<'a>,
+    /// It is a result in which `instructions` are the server's.
+    opens: bool,
 }
 
 /// Names of one object's members, to find one that occurs twice.
@@ -166,6 +232,8 @@ impl<'a> Reader<'a> {
             match kind {
                 Some(kind) if is(&name, kind.member)? => self.items(kind)?,
                 Some(_) if is(&name, CACHE_SCOPE)? => self.scope()?,
+                Some(_) if is(&name, NEXT_CURSOR)? => self.next_cursor()?,
+                None if self.opens && is(&name, INSTRUCTIONS)? => self.instructions()?,
                 _ if is(&name, INPUT_REQUESTS)? => self.input_requests()?,
                 // Of other results than lists, no more is judged than what is asked for.
                 None => drop(self.scanner.value().map_err(syntax)?),
@@ -200,6 +268,26 @@ impl<'a> Reader<'a> {
         if text.decode().is_none_or(|scope| scope != PRIVATE.trim_matches('"')) {
             self.listing.shared = Some(start..self.scanner.position());
         }
+        Ok(())
+    }
+
+    fn next_cursor(&mut self) -> Result<(), Refusal> {
+        if self.scanner.peek() == b'n' {
+            return self.value();
+        }
+        let text = self.scanner.string().map_err(|_| invalid("nextCursor is not a string"))?;
+        let cursor = text.decode().ok_or_else(|| invalid("nextCursor holds a lone surrogate"))?;
+        self.listing.next = Some(cursor);
+        Ok(())
+    }
+
+    fn instructions(&mut self) -> Result<(), Refusal> {
+        if self.scanner.peek() == b'n' {
+            return self.value();
+        }
+        let start = self.scanner.position();
+        self.scanner.string().map_err(|_| invalid("instructions are not a string"))?;
+        self.listing.instructions = Some(start..self.scanner.position());
         Ok(())
     }
 
@@ -291,16 +379,16 @@ pub(super) fn reads_as(name: &str, known: &str) -> bool {
     folded.eq(known.chars().map(|c| c.to_ascii_lowercase()))
 }
 
-fn syntax(error: SyntaxError) -> Refusal {
+pub(super) fn syntax(error: SyntaxError) -> Refusal {
     let reason = format!("not JSON: expected {} at byte {}", error.expected, error.offset);
     Refusal::new(RefusalCode::MessageMalformed, reason)
 }
 
-fn invalid(reason: &str) -> Refusal {
+pub(super) fn invalid(reason: &str) -> Refusal {
     Refusal::new(RefusalCode::MessageInvalid, format!("not a result of MCP: {reason}"))
 }
 
-fn ambiguous(member: &str, what: &str) -> Refusal {
+pub(super) fn ambiguous(member: &str, what: &str) -> Refusal {
     let shown: String = member.chars().take(SHOWN).collect();
     Refusal::new(RefusalCode::MemberAmbiguous, format!("in a result, member {shown:?} {what}"))
 }

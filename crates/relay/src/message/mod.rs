@@ -5,6 +5,7 @@
 //! find. Members that decide what a message does are refused when they occur twice
 //! or in another letter case; nothing inside `arguments` is judged.
 
+mod canonical;
 mod head;
 mod id;
 mod listing;
@@ -12,7 +13,8 @@ mod reply;
 mod scan;
 mod tail;
 
-pub use head::{Head, Params, Parser, Rejected};
+pub(crate) use canonical::{canonical, hash};
+pub use head::{Asked, Head, Params, Parser, Rejected};
 pub use id::RequestId;
 pub(crate) use listing::{ListKind, Listing};
 pub use reply::{ErrorCode, error_answer, error_answer_later};

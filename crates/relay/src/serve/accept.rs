@@ -333,6 +333,7 @@ impl Acceptor {
             limits: Arc::clone(limits),
             gate: Arc::new(gate),
             audit: Arc::clone(&offer.audit),
+            pins: service.pins.clone(),
             draining: self.shared.draining.clone(),
             cut: Cut::new(quarantine),
         };

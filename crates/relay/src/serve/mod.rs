@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sealwire_audit::AuditSink;
-use sealwire_guard::{Gate, Quarantine};
+use sealwire_guard::{Gate, Pins, Quarantine};
 use sealwire_identity::PeerVerifier;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -74,6 +74,8 @@ pub struct Service {
     pub verifier: Arc<PeerVerifier>,
     /// How to start it.
     pub child: ChildConfig,
+    /// What is approved of its definitions, if that is looked at.
+    pub pins: Option<Arc<dyn Pins>>,
 }
 
 /// Bound listeners and what they offer, which can be replaced while they serve.

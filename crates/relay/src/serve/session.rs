@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sealwire_audit::{AuditSink, Event};
-use sealwire_guard::{Gate, Quarantine};
+use sealwire_guard::{Gate, Pins, Quarantine};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::watch;
@@ -36,6 +36,7 @@ pub(super) struct Session {
     pub(super) limits: Arc<Limits>,
     pub(super) gate: Arc<dyn Gate>,
     pub(super) audit: Arc<dyn AuditSink>,
+    pub(super) pins: Option<Arc<dyn Pins>>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) cut: Cut,
 }
@@ -102,7 +103,8 @@ impl Session {
         let link = LinkEndpoint::new(self.attachments, max_message, DEFAULT_WINDOW, idle_timeout);
         let audit = Arc::clone(&self.audit);
         let conversation =
-            Conversation::new(Some(peer.clone()), Arc::clone(&server_name), self.gate, self.audit);
+            Conversation::new(Some(peer.clone()), Arc::clone(&server_name), self.gate, self.audit)
+                .with_pins(self.pins);
         let mut bridge = Bridge::new(link, endpoint, conversation);
         let mut until = Until::Happened;
         let mut deadline: Option<Deadline> = None;
