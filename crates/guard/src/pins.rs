@@ -207,6 +207,11 @@ impl Book {
         self.first[kind as usize] = Some((begun, ended));
     }
 
+    /// Whether anything of that kind was ever listed.
+    pub fn has_begun(&self, kind: PinKind) -> bool {
+        self.first[kind as usize].is_some()
+    }
+
     /// Whether the first listing of that kind is still to come, or under way.
     pub fn is_first(&self, kind: PinKind, now: Timestamp) -> bool {
         match self.first[kind as usize] {

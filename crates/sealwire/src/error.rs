@@ -1,6 +1,7 @@
 use sealwire_relay::link::LinkError;
 
 use crate::config::ConfigError;
+use crate::pins::PinError;
 
 /// The result of this library's calls.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -18,6 +19,9 @@ pub enum Error {
     /// The server could not be reached, or could not be trusted.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// What is approved of servers' definitions cannot be used.
+    #[error(transparent)]
+    Pins(#[from] PinError),
     /// The configuration names no such server.
     #[error("no server {name:?} is configured; there is {known}")]
     UnknownServer {

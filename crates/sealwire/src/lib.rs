@@ -39,6 +39,7 @@ mod database;
 mod error;
 pub mod home;
 mod manager;
+pub mod pins;
 mod private;
 mod reach;
 mod renewal;

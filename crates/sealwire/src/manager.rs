@@ -87,7 +87,7 @@ impl SecureMcpConnectionManager {
             }
             None => return Err(unknown_server(&self.config, name)),
         };
-        let mut connection = Connection::open(reach.connect_config()).await?;
+        let mut connection = Connection::open(reach.connect_config()?).await?;
         let we_are = connection.we_are().to_owned();
         let (ours, theirs) = tokio::io::duplex(STREAM_BUFFER);
         let (input, output) = tokio::io::split(ours);

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire_audit::LogSink;
-use sealwire_guard::{AllowAuthenticated, Gate};
+use sealwire_guard::{AllowAuthenticated, Gate, PinMode};
 use sealwire_identity::Credential;
 use sealwire_names::{AgentId, Kind, PeerId, TrustDomain};
 use sealwire_relay::ConnectConfig;
 use sealwire_relay::link::DialConfig;
 
 use crate::config::{ListenConfig, SecureMcpConfig, ServerEntry, ServerRole};
+use crate::home::Home;
+use crate::pins::PinStore;
 use crate::renewal::IdentityFiles;
 use crate::{Error, Result};
 
@@ -23,6 +25,8 @@ use crate::{Error, Result};
 pub struct Reach {
     dial: DialConfig,
     gate: Arc<dyn Gate>,
+    /// Where pins are kept, and how they come about, if they do.
+    pins: Option<(Home, PinMode)>,
     reconnect_timeout: Duration,
     idle_timeout: Duration,
     drain_timeout: Duration,
@@ -86,7 +90,9 @@ impl Reach {
             expected_cn,
         };
         let gate = Arc::new(config.guard(|other| other.name == entry.name));
-        Self::new(&config.listen, &entry.server_name, endpoint, files, gate)
+        let reach = Self::new(&config.listen, &entry.server_name, endpoint, files, gate)?;
+        let pins = (entry.pins != PinMode::Off).then(|| (config.layout(), entry.pins));
+        Ok(Self { pins, ..reach })
     }
 
     /// A server that no entry describes, as the home's own identity.
@@ -146,6 +152,7 @@ impl Reach {
         Ok(Self {
             dial,
             gate,
+            pins: None,
             reconnect_timeout: limits.reconnect_timeout,
             idle_timeout: limits.idle_timeout,
             drain_timeout: limits.drain_timeout,
@@ -158,8 +165,21 @@ impl Reach {
     }
 
     /// How to relay to it. The gate of this end goes by the policy of this home, where an
-    /// entry of it describes the server; the serving side decides for itself.
-    pub fn connect_config(&self) -> ConnectConfig {
+    /// entry of it describes the server, and so do its pins; the serving side decides for
+    /// itself.
+    ///
+    /// # Errors
+    /// If what is approved of the server cannot be read or kept.
+    pub fn connect_config(&self) -> Result<ConnectConfig> {
+        let mut config = self.trial_config();
+        if let Some((home, mode)) = &self.pins {
+            config.pins = Arc::new(PinStore::open(home)?).of(&self.dial.server, *mode)?;
+        }
+        Ok(config)
+    }
+
+    /// The same without pins: to look at a server, where what it says goes to no client.
+    pub fn trial_config(&self) -> ConnectConfig {
         ConnectConfig {
             dial: self.dial.clone(),
             reconnect_timeout: self.reconnect_timeout,
@@ -167,6 +187,7 @@ impl Reach {
             drain_timeout: self.drain_timeout,
             gate: Arc::clone(&self.gate),
             audit: Arc::new(LogSink),
+            pins: None,
         }
     }
 }

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sealwire_audit::LogSink;
+use sealwire_guard::PinMode;
 use sealwire_identity::{Credential, PeerVerifier, Role, TrustAnchors, server_config};
 use sealwire_relay::link::ALPN;
 use sealwire_relay::{ChildConfig, Limits, ListenerConfig, ServeConfig, Service};
 
 use crate::config::{SecureMcpConfig, ServerEntry, ServerRole};
+use crate::pins::{PinStore, server_of};
 use crate::reach::unknown_server;
 use crate::{Error, Result};
 
@@ -36,8 +38,13 @@ pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeC
     let address = config.listen.address;
     let mut shared = ListenerConfig { address, owner: None, services: Vec::new() };
     let mut listeners = Vec::new();
+    let is_pinned = |entry: &&ServerEntry| entry.pins != PinMode::Off;
+    let pins = match entries.iter().any(is_pinned) {
+        true => Some(Arc::new(PinStore::open(&config.layout())?)),
+        false => None,
+    };
     for entry in entries {
-        match service(config, entry)? {
+        match service(config, entry, pins.as_ref())? {
             Some((None, service)) => shared.services.push(service),
             Some((Some(address), service)) => {
                 let owner = Some(service.server_name.clone());
@@ -71,6 +78,7 @@ pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeC
 fn service(
     config: &SecureMcpConfig,
     entry: &ServerEntry,
+    pins: Option<&Arc<PinStore>>,
 ) -> Result<Option<(Option<SocketAddr>, Service)>> {
     let ServerRole::Serve { bind_address, tls_cert, tls_key, .. } = &entry.role else {
         return Ok(None);
@@ -79,11 +87,16 @@ fn service(
     let credential = Credential::load(tls_cert, tls_key)?;
     let anchors = TrustAnchors::load(&entry.trusted_ca, config.trust_domain.clone())?;
     let anchors = Arc::new(anchors);
+    let pins = match pins {
+        Some(store) => store.of(&server_of(config, entry)?, entry.pins)?,
+        None => None,
+    };
     let service = Service {
         server_name: entry.server_name.clone(),
         tls: server_config(&credential, Arc::clone(&anchors), &[ALPN])?,
         verifier: Arc::new(PeerVerifier::new(anchors, Role::Client)),
         child,
+        pins,
     };
     Ok(Some((*bind_address, service)))
 }

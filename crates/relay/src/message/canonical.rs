@@ -190,7 +190,7 @@ fn ecmascript(double: f64) -> String {
     // That one may be the odd of two that are as near; rounded to as many digits, it is not.
     let digits = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit);
     let rounded = format!("{:.*e}", digits.count() - 1, double.abs());
-    let scientific = match rounded.parse() {
+    let scientific = match rounded.parse::<f64>() {
         Ok(same) if double.abs() == same => rounded,
         _ => shortest,
     };

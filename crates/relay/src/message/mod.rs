@@ -13,7 +13,6 @@ mod reply;
 mod scan;
 mod tail;
 
-pub(crate) use canonical::{canonical, hash};
 pub use head::{Asked, Head, Params, Parser, Rejected};
 pub use id::RequestId;
 pub(crate) use listing::{ListKind, Listing};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sealwire::agents::KeyError;
 use sealwire::config::{ConfigError, Problem};
+use sealwire::pins::PinError;
 use sealwire::state::StateError;
 
 use super::printable;
@@ -181,12 +182,22 @@ impl From<StateError> for Failure {
     }
 }
 
+impl From<PinError> for Failure {
+    fn from(error: PinError) -> Self {
+        match error {
+            PinError::State(error) => error.into(),
+            other => Self::new(other.to_string()).fix("look at `sealwire pins diff` again"),
+        }
+    }
+}
+
 impl From<sealwire::Error> for Failure {
     fn from(error: sealwire::Error) -> Self {
         match error {
             sealwire::Error::Config(error) => error.into(),
             // A certificate or key that the configuration names is part of it.
             sealwire::Error::Identity(error) => Self::config(error.to_string()).fix(error.remedy()),
+            sealwire::Error::Pins(error) => error.into(),
             sealwire::Error::Link(error) => Self::new(error.to_string()),
             other => Self::config(other.to_string()),
         }

@@ -22,7 +22,7 @@ pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
     agent, cert, completions, config, connect, demo, demo_server, doctor, health, init, key, man,
-    policy, quarantine, reload, serve, status,
+    pins, policy, quarantine, reload, serve, status,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -85,6 +85,7 @@ enum Command {
     Quarantine(quarantine::Arguments),
     Status(status::Arguments),
     Reload(reload::Arguments),
+    Pins(pins::Arguments),
     Doctor(doctor::Arguments),
     Health(health::Arguments),
     Demo(demo::Arguments),
@@ -134,6 +135,7 @@ impl Command {
             Self::Quarantine(arguments) => quarantine::run(&arguments, context),
             Self::Status(arguments) => status::run(&arguments, context),
             Self::Reload(arguments) => reload::run(&arguments, context),
+            Self::Pins(arguments) => pins::run(&arguments, context),
             Self::Doctor(arguments) => doctor::run(&arguments, context),
             Self::Health(arguments) => health::run(&arguments, context),
             Self::Demo(arguments) => demo::run(&arguments),

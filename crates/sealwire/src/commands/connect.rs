@@ -63,11 +63,12 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start").because(error))?;
+    let how = reach.connect_config()?;
     let relayed = runtime.block_on(async {
         let stop = signals::stop()?;
         let client = stdio(reach.dial().max_message)
             .map_err(|error| Failure::new("cannot use standard input or output").because(error))?;
-        let relayed = Connection::new(reach.connect_config()).relay(client, stop).await;
+        let relayed = Connection::new(how).relay(client, stop).await;
         relayed.map_err(|error| {
             let (endpoint, server) = (&reach.dial().endpoint, &reach.dial().server);
             let failure = Failure::new(format!("the connection to {server} failed")).at(endpoint);

@@ -18,6 +18,7 @@ mod issuing;
 pub(crate) mod key;
 pub(crate) mod man;
 mod mcp;
+pub(crate) mod pins;
 pub(crate) mod policy;
 pub(crate) mod quarantine;
 pub(crate) mod reload;

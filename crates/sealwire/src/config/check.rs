@@ -48,6 +48,7 @@ pub(crate) fn check(
         defaults: &typed.defaults,
         ca_cert: &ca_cert,
         client: (&client_cert, &client_key),
+        zero_trust: typed.zero_trust(),
         listen_address: listen.as_ref().map(|listen| listen.address),
     };
     let servers = server::check_all(&context, &typed.servers, problems);

@@ -34,6 +34,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sealwire_guard::PinMode;
 use sealwire_guard::{Policy, RateLimits};
 use sealwire_names::TrustDomain;
 
@@ -152,6 +153,8 @@ pub struct ServerEntry {
     pub role: ServerRole,
     /// The trust anchors for the peers of this entry.
     pub trusted_ca: PathBuf,
+    /// How what it says of its tools comes to be approved.
+    pub pins: PinMode,
 }
 
 /// Which end of the wire this home is.

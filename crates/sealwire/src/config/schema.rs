@@ -82,7 +82,7 @@ pub(crate) const LISTEN: Table = Table {
 
 pub(crate) const DEFAULTS: Table = Table {
     title: "[defaults]",
-    keys: &["env", "cwd", "trusted_ca", "default_level", "auth_method"],
+    keys: &["env", "cwd", "trusted_ca", "default_level", "auth_method", "pins"],
     tables: &[],
 };
 
@@ -102,6 +102,7 @@ pub(crate) const SERVER: Table = Table {
         "expected_cn",
         "default_level",
         "auth_method",
+        "pins",
     ],
     tables: &["policy", "rate_limiting"],
 };

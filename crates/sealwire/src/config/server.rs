@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use sealwire_guard::PinMode;
 use sealwire_names::{AgentId, Kind};
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -20,6 +21,7 @@ pub(crate) struct Context<'a> {
     pub(crate) defaults: &'a Defaults,
     pub(crate) ca_cert: &'a Path,
     pub(crate) client: (&'a Path, &'a Path),
+    pub(crate) zero_trust: bool,
     /// `None` if the address given is not one.
     pub(crate) listen_address: Option<SocketAddr>,
 }
@@ -52,12 +54,35 @@ fn check(
         None => Some(context.ca_cert.to_owned()),
     };
     let role = role(context, name, server, &server_name, problems);
+    let pins = pins(context, server, problems);
     Some(ServerEntry {
         name: name.value.clone(),
         server_name,
         role: role?,
         trusted_ca: trusted_ca?,
+        pins: pins?,
     })
+}
+
+/// How what the server says of its tools comes to be approved.
+fn pins(context: &Context<'_>, server: &Server, problems: &mut Problems) -> Option<PinMode> {
+    let Some(given) = server.pins.as_ref().or(context.defaults.pins.as_ref()) else {
+        return Some(if context.zero_trust { PinMode::Approved } else { PinMode::default() });
+    };
+    let Some(mode) = PinMode::ALL.into_iter().find(|mode| mode.as_str() == given.value) else {
+        let what = format!("{:?} is not one of them", given.value);
+        let remedy = "write \"first_use\", the default, \"approved\" or \"off\"";
+        problems.push(given.at.problem(what, remedy));
+        return None;
+    };
+    if context.zero_trust && mode != PinMode::Approved {
+        let remedy =
+            "write \"approved\", or leave it out, and approve with `sealwire pins approve`";
+        let what = format!("{:?} is not accepted by zero_trust_mode", given.value);
+        problems.push(given.at.problem(what, remedy));
+        return None;
+    }
+    Some(mode)
 }
 
 fn role(

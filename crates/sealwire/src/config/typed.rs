@@ -97,6 +97,7 @@ pub(crate) struct Defaults {
     pub(crate) trusted_ca: Option<Located<String>>,
     pub(crate) default_level: Option<Located<u64>>,
     pub(crate) auth_method: Option<Located<String>>,
+    pub(crate) pins: Option<Located<String>>,
 }
 
 /// `[admin]`.
@@ -129,6 +130,7 @@ pub(crate) struct Server {
     pub(crate) expected_cn: Option<Located<String>>,
     pub(crate) default_level: Option<Located<u64>>,
     pub(crate) auth_method: Option<Located<String>>,
+    pub(crate) pins: Option<Located<String>>,
     pub(crate) policy: TypedPolicy,
     pub(crate) rate_limiting: TypedServerLimits,
 }
@@ -170,6 +172,7 @@ impl Typed {
                 trusted_ca: section.string("trusted_ca", problems),
                 default_level: section.integer("default_level", 0..=3, problems),
                 auth_method: section.string("auth_method", problems),
+                pins: section.string("pins", problems),
             };
         }
         typed.read_agents(&top, problems);
@@ -267,6 +270,7 @@ fn server(section: &Section<'_>, problems: &mut Problems) -> Server {
         expected_cn: section.string("expected_cn", problems),
         default_level: section.integer("default_level", 0..=3, problems),
         auth_method: section.string("auth_method", problems),
+        pins: section.string("pins", problems),
         policy: section
             .part("policy", &schema::SERVER_POLICY, problems)
             .map(|section| TypedPolicy::read_servers(&section, problems))

@@ -122,6 +122,6 @@ async fn with_strangers_certificate(stage: &Stage) -> Result<Option<String>, Fai
         key: pair.key,
         expected_cn: None,
     })?;
-    let opened = Connection::open(reach.connect_config()).await;
+    let opened = Connection::open(reach.trial_config()).await;
     Ok(opened.err().map(|error| error.to_string()))
 }

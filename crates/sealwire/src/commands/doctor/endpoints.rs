@@ -128,7 +128,7 @@ impl Target {
 
     /// Connects as `connect` does, and asks the server for its tools.
     pub(super) async fn reach(&self, reach: &Reach) -> Result<Reached, LinkError> {
-        let mut config: ConnectConfig = reach.connect_config();
+        let mut config: ConnectConfig = reach.trial_config();
         // What the server offers us is asked for; what our own policy leaves of it, `policy` shows.
         config.gate = Arc::new(AllowAuthenticated);
         config.dial.endpoint.clone_from(&self.endpoint);

@@ -9,6 +9,7 @@ mod tools;
 use clap::{Args, Subcommand};
 
 use crate::cli::{Context, Failure};
+pub(crate) use tools::entry;
 
 /// See who may do what, and why
 #[derive(Debug, Args)]

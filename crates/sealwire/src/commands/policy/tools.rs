@@ -34,7 +34,7 @@ pub(super) struct Tool {
 }
 
 /// The entry of that name.
-pub(super) fn entry<'c>(
+pub(crate) fn entry<'c>(
     config: &'c SecureMcpConfig,
     name: &str,
 ) -> Result<&'c ServerEntry, Failure> {
@@ -89,7 +89,7 @@ async fn connected(
     patience: Duration,
 ) -> Result<Answered, String> {
     let reach = Reach::configured(config, name, None).map_err(|error| error.to_string())?;
-    let mut how = reach.connect_config();
+    let mut how = reach.trial_config();
     how.gate = Arc::new(AllowAuthenticated);
     how.dial.handshake_timeout = patience;
     let max_message = how.dial.max_message;

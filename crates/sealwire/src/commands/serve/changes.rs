@@ -99,6 +99,7 @@ fn server(was: &ServerEntry, is: &ServerEntry, touched: &[&Path]) -> Vec<&'stati
     note(other(tls_cert, new_cert), "tls_cert");
     note(other(tls_key, new_key), "tls_key");
     note(other(&was.trusted_ca, &is.trusted_ca), "trust anchors");
+    note(was.pins != is.pins, "pins");
     what
 }
 
