@@ -71,10 +71,7 @@ impl Changing {
 
     /// Approves what waits, all of it.
     fn approve(&self) {
-        let mut args = vec!["approve".to_owned(), "notes".to_owned()];
-        args.extend(self.waiting().into_iter().map(|(_, _, hash)| hash));
-        let args: Vec<_> = args.iter().map(String::as_str).collect();
-        self.pins(&args).ok();
+        self.home.approve_pins("notes");
     }
 }
 
@@ -115,13 +112,13 @@ fn one_byte_of_a_description_blocks_its_tool_until_it_is_approved() {
     let mut client = server.client(&serve);
     client.initialize();
     assert_eq!(listed(&mut client), ["read", "write"]);
-    serve.log().wait_for(&["definitions pinned", "definitions=2", "kind="]);
+    serve.log().wait_for(&["definitions pinned", "definitions=2", "kind=tool"]);
     assert_eq!(call(&mut client, "write"), None);
 
     let mark = serve.log().mark();
     server.list(&[&[("read", "Reads a note."), ("write", "Writes a note!")]], "Be brief.");
     assert_eq!(listed(&mut client), ["read"]);
-    let parts = ["definition blocked", "pin_changed", "write", "SHA-256"];
+    let parts = ["definition blocked", "pin_changed", "name=write", "SHA-256"];
     serve.log().wait_after(mark, &parts);
     assert_eq!(call(&mut client, "write").as_deref(), CHANGED);
     assert_eq!(call(&mut client, "read"), None);
@@ -172,7 +169,7 @@ fn a_change_that_is_undone_is_lifted() {
     let mark = serve.log().mark();
     server.list(&[&[("read", "Reads a note."), ("write", "Writes a note.")]], "Be brief.");
     assert_eq!(listed(&mut client), ["read", "write"]);
-    serve.log().wait_after(mark, &["definition restored", "read"]);
+    serve.log().wait_after(mark, &["definition restored", "name=read"]);
     assert_eq!(call(&mut client, "read"), None);
     assert!(server.waiting().is_empty());
 }
@@ -236,7 +233,7 @@ fn the_connecting_side_compares_for_itself() {
     assert_eq!(listed(&mut client), ["read", "write"]);
     server.list(&[&[("read", "Reads a note?")], &[("new", "New.")]], "Be brief.");
     assert_eq!(listed(&mut client), [""; 0]);
-    client.log().wait_for(&["definition blocked", "pin_changed", "read"]);
+    client.log().wait_for(&["definition blocked", "pin_changed", "name=read"]);
     assert_eq!(call(&mut client, "read").as_deref(), CHANGED);
     assert_eq!(call(&mut client, "new").as_deref(), UNAPPROVED);
     // Another process, with the same home, knows it too.

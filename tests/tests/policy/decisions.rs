@@ -140,6 +140,9 @@ fn zero_trust_lets_nobody_in_who_is_not_named() {
     home.configure(&echo(&home, &format!("{tools}{zero}[policy.ceilings]\n\"core/core\" = 1\n")));
     serve.log().wait_after(mark, &["configuration reloaded"]);
     let mut client = client(&home, &serve, "");
+    assert_eq!(call(&mut client, "echo").as_deref(), Some("pin_unapproved"));
+    client.request("tools/list", &serde_json::json!({}));
+    home.approve_pins("echo");
     assert_eq!(call(&mut client, "echo"), None);
     assert_eq!(call(&mut client, "big").as_deref(), DENIED, "not listed");
     home.configure(&echo(&home, &format!("default_level = 3\n{zero}")));

@@ -442,6 +442,8 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ("[defaults]", "auth_method", SERVED, "[defaults]\nauth_method = \"approval\""),
     ("[mcp_servers.<name>]", "default_level", SERVED, "default_level = 0"),
     ("[mcp_servers.<name>]", "auth_method", SERVED, "auth_method = \"agent_token\""),
+    ("[defaults]", "pins", SERVED, "[defaults]\npins = \"off\""),
+    ("[mcp_servers.<name>]", "pins", SERVED, "pins = \"approved\""),
     ("[policy]", "ceilings", "[policy]\n", "ceilings = { \"core/core\" = 2 }"),
     ("[policy]", "allow", "[[policy.deny]]\n", "[[policy.allow]]\ntools = [\"a\"]"),
     ("[policy]", "deny", "[policy]\n", "[[policy.deny]]"),
