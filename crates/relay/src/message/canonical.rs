@@ -147,14 +147,14 @@ fn write_string(text: &str, out: &mut String) {
 
 /// RFC 8785 §3.2.2.3, where nothing is lost by it; else the number as it stands.
 fn number(text: &str) -> Cow<'_, str> {
-    let printed = text.parse().ok().filter(|double: &f64| double.is_finite()).map(ecmascript);
-    match printed {
-        Some(printed) if printed == text => Cow::Borrowed(text),
-        Some(printed) if decimal(&printed).is_some_and(|value| decimal(text) == Some(value)) => {
-            Cow::Owned(printed)
-        }
-        _ => Cow::Borrowed(text),
+    let Ok(double) = text.parse::<f64>() else { return Cow::Borrowed(text) };
+    let mut buffer = ryu_js::Buffer::new();
+    // Infinity is no decimal, and thus not equal.
+    let printed = buffer.format(double);
+    if printed != text && decimal(printed).is_some_and(|value| decimal(text) == Some(value)) {
+        return Cow::Owned(printed.to_owned());
     }
+    Cow::Borrowed(text)
 }
 
 /// What a JSON number is: sign, digits without zeros at either end, and the power of ten of
@@ -178,42 +178,6 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
         return Some((false, String::new(), 0));
     }
     Some((is_negative, kept.to_owned(), power))
-}
-
-/// A double as ECMAScript prints it (ECMA-262, Number::toString): the fewest digits that read
-/// back as the same double, and of several such numbers the nearest, or even, one.
-fn ecmascript(double: f64) -> String {
-    if double == 0.0 {
-        return "0".to_owned();
-    }
-    let shortest = format!("{:e}", double.abs());
-    // That one may be the odd of two that are as near; rounded to as many digits, it is not.
-    let digits = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit);
-    let rounded = format!("{:.*e}", digits.count() - 1, double.abs());
-    let scientific = match rounded.parse::<f64>() {
-        Ok(same) if double.abs() == same => rounded,
-        _ => shortest,
-    };
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let digits = mantissa.replace('.', "");
-    let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
-    // The decimal point stands behind so many of the digits.
-    let point = exponent.parse::<i32>().unwrap_or(0) + 1;
-    let sign = if double < 0.0 { "-" } else { "" };
-    let split = |at: i32| digits.split_at(usize::try_from(at).unwrap_or(0));
-    let zeros = |many: i32| "0".repeat(usize::try_from(many).unwrap_or(0));
-    if (count..=21).contains(&point) {
-        format!("{sign}{digits}{}", zeros(point - count))
-    } else if (1..=21).contains(&point) {
-        let (whole, fraction) = split(point);
-        format!("{sign}{whole}.{fraction}")
-    } else if (-5..=0).contains(&point) {
-        format!("{sign}0.{}{digits}", zeros(-point))
-    } else {
-        let (first, rest) = split(1);
-        let dot = if rest.is_empty() { "" } else { "." };
-        format!("{sign}{first}{dot}{rest}e{:+}", point - 1)
-    }
 }
 
 #[cfg(test)]
