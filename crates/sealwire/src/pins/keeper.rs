@@ -90,6 +90,14 @@ impl Keeper {
                 room.0 >= 0 && room.1 >= 0
             };
             let name = definition.name.as_ref();
+            let standing = match standing {
+                Standing::First if !take(&mut approved) => {
+                    let reason = "the server defines more than is approved on first use";
+                    let refusal = Refusal::new(RefusalCode::PinUnapproved, reason);
+                    Standing::Blocked(refusal, false)
+                }
+                standing => standing,
+            };
             told.shown.push(match standing {
                 Standing::Approved(restored) => {
                     if restored {
@@ -97,23 +105,19 @@ impl Keeper {
                     }
                     Shown::Passes { restored }
                 }
-                Standing::First if take(&mut approved) => {
+                Standing::First => {
                     let what = (kind, name, definition.hash, definition.text.as_str());
                     store::put(db, server, what, now, false)?;
                     told.first += 1;
                     Shown::Passes { restored: false }
                 }
-                Standing::First => {
-                    let reason = "the server defines more than is approved on first use";
-                    let refusal = Refusal::new(RefusalCode::PinUnapproved, reason);
-                    Shown::Blocked { refusal, is_news: false }
-                }
                 Standing::Blocked(refusal, is_known) => {
-                    // Beyond the limit it is blocked all the same.
                     let is_news = !is_known && take(&mut pending);
                     if is_news {
                         store::put_pending(db, (server, kind), definition, now)?;
                     }
+                    // Beyond the limit it is blocked all the same.
+                    told.beyond += usize::from(!is_known && !is_news);
                     Shown::Blocked { refusal, is_news }
                 }
             });
@@ -130,6 +134,8 @@ impl Keeper {
 struct Told {
     shown: Vec<Shown>,
     first: usize,
+    /// How many are blocked without being kept.
+    beyond: usize,
 }
 
 impl Pins for Keeper {
@@ -151,6 +157,16 @@ impl Pins for Keeper {
         }
         let kept = self.store.write(|db| self.keep(db, &page, now).map(Ok::<_, ()>));
         let Ok(told) = kept.map_err(unavailable)? else { return Err(lost()) };
+        if told.beyond > 0 {
+            let (server, kind) = (&self.server, page.kind.as_str());
+            let definitions = told.beyond;
+            tracing::warn!(
+                server,
+                kind,
+                definitions,
+                "blocked, and not kept: too many wait for approval"
+            );
+        }
         self.look(now).map_err(unavailable)?;
         Ok((told.shown, told.first))
     }

@@ -85,7 +85,7 @@ fn there_is_no_more_room_than_there_is() {
     let many: Vec<_> = (0..4_097).map(|n| definition(&n.to_string(), 1, "1")).collect();
     let shown = show(&*keeper, &many, 0);
     assert_eq!(shown.iter().filter(|shown| shown.is_ok()).count(), 4_096);
-    assert_eq!(shown[4_096], Err(false));
+    assert_eq!(shown[4_096], Err(true), "it waits");
     let large = "x".repeat(9 << 20);
     let (a, b) = (definition("0", 2, &large), definition("1", 2, &large));
     assert_eq!(show(&*keeper, &[a, b], 0), [Err(true), Err(false)], "blocked all the same");
