@@ -99,6 +99,15 @@ pub(crate) struct Conversation {
     opening: Option<Opening>,
 }
 
+/// What a message asks for.
+#[derive(Clone, Copy)]
+struct Use<'a> {
+    method: &'a str,
+    subject: Option<&'a str>,
+    /// The method by which the subject would be used, where this one completes its arguments.
+    completes: Option<&'static str>,
+}
+
 impl Conversation {
     /// `peer` is the verified peer across the wire; `None` where the client is the
     /// process that started us.
@@ -157,7 +166,8 @@ impl Conversation {
             Ok(Head::Request { id, method, params }) => {
                 let subject = params.subject.as_deref();
                 let page = self.pinning.page(&method, params.page);
-                match self.judge_request(direction, (&id, page), &method, subject, now) {
+                let used = Use { method: &method, subject, completes: params.completes };
+                match self.judge_request(direction, (&id, page), used, now) {
                     Ok(()) => {
                         if direction == Direction::ToServer && method == INITIALIZE {
                             self.opened(|opening| opening.asked(&id, message));
@@ -175,8 +185,9 @@ impl Conversation {
             }
             Ok(Head::Notification { method, params }) => {
                 let subject = params.subject.as_deref();
+                let used = Use { method: &method, subject, completes: params.completes };
                 let judged = self
-                    .decide(direction, &method, subject, now.wall)
+                    .decide(direction, used, now.wall)
                     .map_err(|denied| denied.refusal)
                     .and_then(|()| self.record_allowed(direction, None, &method, subject));
                 match judged {
@@ -261,7 +272,8 @@ impl Conversation {
         let replay = opening.replay(|id| self.to_server.contains(id))?;
         if let Some(Replay { id, .. }) = &replay {
             let direction = Direction::ToServer;
-            self.decide(direction, INITIALIZE, None, SystemTime::now().into())
+            let used = Use { method: INITIALIZE, subject: None, completes: None };
+            self.decide(direction, used, SystemTime::now().into())
                 .map_err(|denied| denied.refusal)
                 .and_then(|()| self.record_allowed(direction, Some(id), INITIALIZE, None))
                 .map_err(|refusal| {
@@ -290,15 +302,15 @@ impl Conversation {
         &mut self,
         direction: Direction,
         (id, page): (&RequestId, Asked<'static>),
-        method: &str,
-        subject: Option<&str>,
+        used: Use<'_>,
         now: Now,
     ) -> Result<(), Denied> {
         if self.draining && direction == Direction::ToServer {
             let reason = "the conversation is being drained";
             return Err(Refusal::new(RefusalCode::Draining, reason).into());
         }
-        self.decide(direction, method, subject, now.wall)?;
+        self.decide(direction, used, now.wall)?;
+        let Use { method, subject, .. } = used;
         let call = Call::new(self.target(method, subject), now.monotonic).of(page);
         self.in_flight(direction).enter(id.clone(), call)?;
         self.record_allowed(direction, Some(id), method, subject).map_err(|refusal| {
@@ -307,23 +319,26 @@ impl Conversation {
         })
     }
 
-    fn decide(
-        &self,
-        direction: Direction,
-        method: &str,
-        subject: Option<&str>,
-        now: Timestamp,
-    ) -> Result<(), Denied> {
+    fn decide(&self, direction: Direction, used: Use<'_>, now: Timestamp) -> Result<(), Denied> {
+        let Use { method, subject, completes } = used;
         let request =
             Request { peer: self.principal(), server: &self.server, direction, method, subject };
         match self.gate.decide(&request, now) {
-            Decision::Allow if direction == Direction::ToServer => {
-                Ok(self.pinning.used(method, subject, now)?)
-            }
-            Decision::Allow => Ok(()),
-            Decision::Deny(refusal) => Err(refusal.into()),
-            Decision::Later(refusal, wait) => Err(Denied { refusal, wait: Some(wait) }),
+            Decision::Allow => {}
+            Decision::Deny(refusal) => return Err(refusal.into()),
+            Decision::Later(refusal, wait) => return Err(Denied { refusal, wait: Some(wait) }),
         }
+        // What may not be used may not be completed: that tells what is in it.
+        if let Some(method) = completes
+            && !self.gate.allows(&Request { method, ..request })
+        {
+            let reason = format!("{method} of it is not allowed, so neither is its completion");
+            return Err(Refusal::new(RefusalCode::NotAuthorized, reason).into());
+        }
+        if direction == Direction::ToServer {
+            self.pinning.used(completes.unwrap_or(method), subject, now)?;
+        }
+        Ok(())
     }
 
     fn principal(&self) -> Principal<'_> {

@@ -75,6 +75,12 @@ const ATTACKS: &[&str] = &[
     r#"{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"secret"}}"#,
     r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"secret:x"}}"#,
     r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"\u0073ecret:x","name":"ok"}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"secret"},"argument":{"name":"a","value":""}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"secret:{x}"},"argument":{"name":"x","value":""}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"name":"ok","r\u0065f":{"type":"ref/prompt","n\u0061me":"secret"}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"ok"},"ref":{"type":"ref/prompt","name":"secret"}}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"ok","Name":"secret"}}}"#,
+    r#"{"jsonrpc":"2.0","method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"secret"}}}"#,
 ];
 
 const LAST: &str = r#"{"jsonrpc":"2.0","id":99,"method":"tools/call","params":{"name":"ok"}}"#;

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use sealwire_names::{Refusal, RefusalCode};
 
 use super::RequestId;
@@ -27,6 +29,9 @@ const NAME: usize = 0;
 const URI: usize = 1;
 const ARGUMENTS: usize = 2;
 const META: usize = 3;
+/// What is completed with `completion/complete`, and nothing with any other method.
+const REF: &str = "ref";
+const COMPLETE: &str = "completion/complete";
 /// Which page of a list is wanted: decides nothing but what counts as a whole listing.
 const CURSOR: &str = "cursor";
 
@@ -64,14 +69,14 @@ pub enum Head<'a> {
         /// Under which id.
         id: RequestId,
         /// The method, unescaped.
-        method: std::borrow::Cow<'a, str>,
+        method: Cow<'a, str>,
         /// What of its parameters matters here.
         params: Params<'a>,
     },
     /// A call that wants none.
     Notification {
         /// The method, unescaped.
-        method: std::borrow::Cow<'a, str>,
+        method: Cow<'a, str>,
         /// What of its parameters matters here.
         params: Params<'a>,
     },
@@ -90,11 +95,13 @@ pub enum Head<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params<'a> {
     /// The tool or prompt (`name`), or the resource (`uri`): whichever the method reads.
-    pub subject: Option<std::borrow::Cow<'a, str>>,
+    pub subject: Option<Cow<'a, str>>,
     /// `requestId` of `notifications/cancelled`.
     pub cancelled: Option<RequestId>,
     /// Which page of a list is asked for.
     pub page: Asked<'a>,
+    /// Where the subject is what `params.ref` names: the method by which that is used.
+    pub completes: Option<&'static str>,
 }
 
 /// Which page of a list a request asks for (MCP 2025-11-25, Pagination).
@@ -104,7 +111,7 @@ pub enum Asked<'a> {
     #[default]
     First,
     /// The one that begins at this cursor.
-    At(std::borrow::Cow<'a, str>),
+    At(Cow<'a, str>),
     /// One that some readers would find, and others would not.
     Unclear,
 }
@@ -211,6 +218,17 @@ struct ParamsDraft<'a> {
     uri: Option<Member<'a>>,
     cancelled: Option<&'a str>,
     page: Asked<'a>,
+    reference: Reference<'a>,
+}
+
+/// `params.ref`.
+#[derive(Clone, Copy, Default)]
+enum Reference<'a> {
+    #[default]
+    Absent,
+    Is(&'a str),
+    /// It is there twice, or in another case.
+    Unclear,
 }
 
 impl<'a> Draft<'a> {
@@ -275,9 +293,12 @@ impl<'a> Draft<'a> {
                 None if member.raw() == "requestId" => {
                     self.params.cancelled = Some(scanner.value()?);
                 }
-                None if reads_as(member.raw(), CURSOR) || member.is_escaped() => {
-                    let page = std::mem::take(&mut self.params.page);
-                    self.params.page = asked(&member, scanner.value()?, page);
+                None if member.is_escaped()
+                    || [CURSOR, REF].iter().any(|known| reads_as(member.raw(), known)) =>
+                {
+                    let (page, value) = (std::mem::take(&mut self.params.page), scanner.value()?);
+                    self.params.page = asked(&member, value, page);
+                    self.params.reference = self.params.reference.and(&member, value);
                 }
                 _ => drop(scanner.value()?),
             }
@@ -381,6 +402,12 @@ impl<'a> ParamsDraft<'a> {
         if self.is_malformed {
             return Err("params is not an object");
         }
+        if method == COMPLETE {
+            let (completes, subject) = self.reference.read()?;
+            let (cancelled, page) = (None, Asked::First);
+            let completes = Some(completes);
+            return Ok(Params { subject: Some(subject), cancelled, page, completes });
+        }
         let member = match method {
             "tools/call" | "prompts/get" => self.name,
             _ if method.starts_with("resources/") => self.uri,
@@ -392,7 +419,52 @@ impl<'a> ParamsDraft<'a> {
             None => None,
         };
         let cancelled = self.cancelled.and_then(RequestId::parse);
-        Ok(Params { subject, cancelled, page: self.page.clone() })
+        Ok(Params { subject, cancelled, page: self.page.clone(), completes: None })
+    }
+}
+
+impl<'a> Reference<'a> {
+    /// What is known once `member` of `params` has been read, too.
+    fn and(self, member: &Text<'_>, value: &'a str) -> Self {
+        match (member.decode(), self) {
+            (Some(name), Self::Absent) if name == REF => Self::Is(value),
+            (Some(name), _) if reads_as(&name, REF) => Self::Unclear,
+            _ => self,
+        }
+    }
+
+    /// The method by which what it names is used, and its name (MCP 2025-11-25, Completion).
+    /// It has one reading, or none: a decision must not be about a prompt while the server
+    /// completes a resource.
+    fn read(self) -> Result<(&'static str, Cow<'a, str>), &'static str> {
+        const AMBIGUOUS: &str = "params.ref does not have one meaning";
+        let value = match self {
+            Self::Is(value) if value.starts_with('{') => value,
+            Self::Unclear => return Err(AMBIGUOUS),
+            _ => return Err("params.ref is not an object"),
+        };
+        let mut scanner = Scanner::new(value);
+        let mut found = [const { None }; 3];
+        let syntax = |_| AMBIGUOUS;
+        scanner.enter_object().map_err(syntax)?;
+        let mut first = true;
+        while let Some(member) = scanner.member(first).map_err(syntax)? {
+            first = false;
+            let Some((index, exact)) = classify(&member, &["type", "name", "uri"]) else {
+                scanner.value().map_err(syntax)?;
+                continue;
+            };
+            let text = scanner.string().ok().and_then(|text| text.decode());
+            let text = text.ok_or("a member of params.ref is not a string")?;
+            if !exact || found[index].replace(text).is_some() {
+                return Err(AMBIGUOUS);
+            }
+        }
+        match found {
+            [Some(kind), Some(name), None] if kind == "ref/prompt" => Ok(("prompts/get", name)),
+            [Some(kind), None, Some(uri)] if kind == "ref/resource" => Ok(("resources/read", uri)),
+            _ => Err("params.ref names neither a prompt nor a resource"),
+        }
     }
 }
 

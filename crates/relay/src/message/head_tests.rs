@@ -20,7 +20,12 @@ fn tells_the_three_kinds_apart() {
         Head::Request {
             id: RequestId::Integer(7),
             method: "tools/call".into(),
-            params: Params { subject: Some("echo".into()), cancelled: None, page: Asked::First },
+            params: Params {
+                subject: Some("echo".into()),
+                cancelled: None,
+                page: Asked::First,
+                completes: None,
+            },
         }
     );
     let notification = r#"{"method":"notifications/cancelled","params":{"requestId":"a","reason":"r"},"jsonrpc":"2.0"}"#;
@@ -96,6 +101,46 @@ fn refuses_decisive_members_twice_or_in_another_case() {
             assert_eq!(code(&message), RefusalCode::MemberAmbiguous, "{message}");
         }
     }
+}
+
+#[test]
+fn what_is_completed_is_the_prompt_or_resource_that_ref_names_in_one_way() {
+    let complete = |params: &str| {
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"completion/complete\",\"params\":{{{params}}}}}"
+        )
+    };
+    for (params, method, subject) in [
+        (r#""name":"x","ref":{"type":"ref/prompt","name":"a"}"#, "prompts/get", "a"),
+        (r#""r\u0065f":{"name":"\u0061","title":1,"type":"ref/prompt"}"#, "prompts/get", "a"),
+        (r#""ref":{"type":"ref/resource","uri":"f:{x}"}"#, "resources/read", "f:{x}"),
+    ] {
+        let message = complete(params);
+        let Ok(Head::Request { params, .. }) = parse(&message) else { panic!("{message}") };
+        assert_eq!((params.completes, params.subject.as_deref()), (Some(method), Some(subject)));
+    }
+    for params in [
+        r#""name":"a""#,
+        r#""ref":null"#,
+        r#""ref":"a""#,
+        r#""ref":[]"#,
+        r#""ref":{}"#,
+        r#""ref":{"type":"ref/prompt"}"#,
+        r#""ref":{"type":"ref/prompt","uri":"a"}"#,
+        r#""ref":{"type":"ref/prompt","name":"a","uri":"a"}"#,
+        r#""ref":{"type":"ref/tool","name":"a"}"#,
+        r#""ref":{"type":"ref/prompt","name":"a","Name":"b"}"#,
+        r#""ref":{"type":"ref/prompt","name":"a","n\u0061me":"b"}"#,
+        r#""ref":{"type":"ref/prompt","name":7}"#,
+        r#""ref":{"type":"ref/prompt","name":"\ud800"}"#,
+        r#""ref":{"type":"ref/prompt","name":"a"},"ref":{"type":"ref/prompt","name":"b"}"#,
+        r#""Ref":{"type":"ref/prompt","name":"b"},"ref":{"type":"ref/prompt","name":"a"}"#,
+        r#""ref":{"type":"ref/prompt","name":"a"},"\u0052EF":{"type":"ref/prompt","name":"b"}"#,
+    ] {
+        assert_eq!(code(&complete(params)), RefusalCode::MessageInvalid, "{params}");
+    }
+    // Of other methods, it decides nothing.
+    assert!(parse(r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"ref":1,"Ref":2}}"#).is_ok());
 }
 
 #[test]
@@ -258,7 +303,12 @@ proptest! {
         let expected = Head::Request {
             id: RequestId::Integer(id),
             method: method.into(),
-            params: Params { subject: Some(name.into()), cancelled: None, page: Asked::First },
+            params: Params {
+                subject: Some(name.into()),
+                cancelled: None,
+                page: Asked::First,
+                completes: None,
+            },
         };
         prop_assert_eq!(head, expected);
     }
