@@ -59,7 +59,7 @@ async fn mail_that_expires_in_its_receivers_hands_can_be_acknowledged() {
     time.forward(2 * DAY);
     // Any transaction does the upkeep; the lease is held as long as this process lives.
     let database = rusqlite::Connection::open(home.path().join("state.db")).unwrap();
-    let held = "UPDATE mail_record SET until = 9000000000000";
+    let held = "UPDATE mail_lease SET until = 9000000000000";
     database.execute_batch(held).unwrap();
     store.put(letter(&time, "A", &["C"], 2, 0)).await.unwrap();
     store.acknowledge(&taken.lease).await.unwrap();
@@ -234,7 +234,7 @@ async fn whoever_lost_a_lease_neither_delivers_nor_buries() {
     let stale = stopped.take(&agent("B"), 1).await.unwrap().taken.remove(0);
     // Its lease ends, as if the process had been stopped for so long.
     let database = rusqlite::Connection::open(&path).unwrap();
-    database.execute_batch("UPDATE mail_record SET until = 0").unwrap();
+    database.execute_batch("UPDATE mail_lease SET until = 0").unwrap();
     let (taken, _) = receive(&other, "B").await;
     let lost = |result| matches!(result, Err(TransportError::LeaseLost));
     assert!(lost(deliver(&stopped, &stale).await.map(drop)));

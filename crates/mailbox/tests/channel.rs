@@ -256,10 +256,10 @@ async fn a_copy_in_the_store_is_refused_and_recorded() {
     let database = rusqlite::Connection::open(house.home.path().join("state.db")).unwrap();
     database
         .execute_batch(
-            "INSERT INTO mail_record SELECT id + 1, agent, sender, priority, state, until, holder,
-                 takes, deliveries, claimed, released, issued, expires, size, key, message_id, code,
+            "INSERT INTO mail_record SELECT id + 1, agent, sender, priority, state, since, takes,
+                 deliveries, claimed, released, issued, expires, size, key, message_id, code,
                  reason, body, bytes FROM mail_record WHERE id = 1;
-             INSERT INTO mail_record SELECT id + 2, agent, 'C', 200, state, until, holder, takes,
+             INSERT INTO mail_record SELECT id + 2, agent, 'C', 200, state, since, takes,
                  deliveries, claimed, released, issued, expires, size, randomblob(32),
                  randomblob(16), code, reason, body, bytes FROM mail_record WHERE id = 1;
              UPDATE mail_box SET messages = 3;",

@@ -34,7 +34,7 @@ pub struct DeadLetter {
 
 pub(super) fn list(work: &Work<'_>, agent: Option<&AgentId>) -> Result<Vec<DeadLetter>, Fault> {
     let mut select = work.db.prepare_cached(
-        "SELECT id, agent, sender, message_id, size, until, code, reason FROM mail_record
+        "SELECT id, agent, sender, message_id, size, since, code, reason FROM mail_record
          WHERE state = 2 AND (?1 IS NULL OR agent = ?1) ORDER BY id",
     )?;
     let letters = select.query_map([agent.map(AgentId::as_str)], |row| {
@@ -70,13 +70,14 @@ pub(super) fn bury(work: &mut Work<'_>, record: i64, refusal: &Refusal) -> Resul
         .db
         .prepare_cached(
             "UPDATE mail_record
-             SET state = 2, until = ?2, holder = NULL, released = 0, code = ?3, reason = ?4
+             SET state = 2, since = ?2, released = 0, code = ?3, reason = ?4
              WHERE id = ?1 AND state <> 2 RETURNING agent, size",
         )?
         .query_row(
             (record, work.now.unix_millis(), refusal.code.as_str(), &refusal.reason),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
+    mail::free(work, record)?;
     let count = work.books.of(work.db, &agent)?;
     count.waiting.remove(size);
     count.dead.add(size);
@@ -124,7 +125,7 @@ pub(super) fn release(work: &mut Work<'_>, number: i64) -> Result<bool, Fault> {
     let found: Option<(String, i64)> = work
         .db
         .prepare_cached(
-            "UPDATE mail_record SET state = 0, until = 0, deliveries = 0, released = 1,
+            "UPDATE mail_record SET state = 0, deliveries = 0, released = 1,
                  code = NULL, reason = NULL
              WHERE id = ?1 AND state = 2 RETURNING agent, size",
         )?
@@ -178,6 +179,7 @@ impl Stored {
     /// from now on: the replay state remembers it as that of a message that is no more.
     pub(super) fn erase(&self, work: &Work<'_>) -> Result<(), Fault> {
         work.db.prepare_cached("DELETE FROM mail_record WHERE id = ?1")?.execute([self.record])?;
+        mail::free(work, self.record)?;
         if let Some(body) = self.body {
             work.db
                 .prepare_cached(

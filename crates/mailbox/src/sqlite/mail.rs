@@ -8,7 +8,7 @@ use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
 use super::books::Heap;
 use super::dead::Stored;
-use super::schema::{HELD, WAITING};
+use super::lanes::Lanes;
 use super::writer::Work;
 use super::{Fault, dead, replay};
 use crate::clock::after;
@@ -37,18 +37,16 @@ pub(super) fn put(
         let number = work.books.number(work.db)?;
         work.db
             .prepare_cached(
-                "INSERT INTO mail_record (id, agent, sender, priority, state, until, holder, takes,
+                "INSERT INTO mail_record (id, agent, sender, priority, state, since, takes,
                      deliveries, claimed, released, issued, expires, size, key, message_id, body,
                      bytes)
-                 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, 0, 0, 0, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute((
                 number,
                 agent.as_str(),
                 label.from.as_str(),
                 label.priority,
-                work.now.unix_millis(),
-                work.holder,
                 label.issued.unix_millis(),
                 label.expires.unix_millis(),
                 size.cast_signed(),
@@ -90,69 +88,41 @@ fn acceptable(
     Ok(Ok(()))
 }
 
-/// Of each lane, that is the messages of one sender with one priority, only the first can be next,
-/// so lanes are looked through, and not messages: whoever fills the mailbox, and has to wait, does
-/// not make each look for others' mail longer.
-///
-/// A message waits behind an earlier one of its lane that is put off, or on lease to another
-/// process: or it could overtake it.
-const NEXT: &str = "
-    WITH RECURSIVE lane (priority, sender, first) AS (
-        SELECT * FROM (
-            SELECT priority, sender, id FROM mail_record WHERE agent = ?1 AND state = 0
-            ORDER BY priority DESC, sender, id LIMIT 1)
-        UNION ALL
-        SELECT next.priority, next.sender, next.id
-        FROM lane CROSS JOIN mail_record AS next ON next.id = coalesce(
-            (SELECT id FROM mail_record
-             WHERE agent = ?1 AND state = 0 AND priority = lane.priority AND sender > lane.sender
-             ORDER BY sender, id LIMIT 1),
-            (SELECT id FROM mail_record
-             WHERE agent = ?1 AND state = 0 AND priority < lane.priority
-             ORDER BY priority DESC, sender, id LIMIT 1)))
-    SELECT id, sender, priority, issued, expires, takes, deliveries, key, message_id,
-           coalesce(bytes, (SELECT bytes FROM mail_body WHERE mail_body.id = body))
-    FROM mail_record WHERE id = (
-        SELECT first FROM lane WHERE NOT EXISTS (
-            SELECT 1 FROM mail_record AS earlier
-            WHERE earlier.state = 1 AND earlier.agent = ?1 AND earlier.sender = lane.sender
-              AND earlier.priority = lane.priority AND earlier.id < lane.first
-              AND earlier.holder IS NOT ?2)
-        ORDER BY priority DESC, first LIMIT 1)";
-
 pub(super) fn take(work: &mut Work<'_>, agent: &AgentId, most: usize) -> Result<Round, Fault> {
     let name = agent.as_str();
     let now = work.now.unix_millis();
     // A lease that lasts longer than leases do is of a time before the clock was put back.
     let longest = after(after(work.now, work.options.lease), work.options.lease).unix_millis();
-    work.db
+    let ended: Vec<i64> = work
+        .db
         .prepare_cached(
-            "UPDATE mail_record SET state = 0
+            "SELECT id FROM mail_record CROSS JOIN mail_lease ON record = id
              WHERE state = 1 AND agent = ?1
                  AND (until <= ?2 OR (holder IS NOT NULL AND until > ?3))",
         )?
-        .execute((name, now, longest))?;
-    let mut taken = Vec::new();
-    while taken.len() < most {
-        let found =
-            work.db.prepare_cached(NEXT)?.query_row((name, work.holder), record).optional()?;
-        match found {
-            None => break,
-            Some(Ok(record)) => match overdue(work, &record)? {
-                Some(refusal) => dead::bury(work, record.id, &refusal)?,
+        .query_map((name, now, longest), |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    ended.into_iter().try_for_each(|record| wait(work, record))?;
+    let (mut taken, mut lanes) = (Vec::new(), Lanes::of(work, name)?);
+    while taken.len() < most
+        && let Some(next) = lanes.next(work)?
+    {
+        match work.db.prepare_cached(RECORD)?.query_row([next], |row| Ok(record(next, row)))? {
+            Ok(record) => match overdue(work, &record)? {
+                Some(refusal) => dead::bury(work, next, &refusal)?,
                 None => taken.push(lease(work, agent, record)?),
             },
             // Somebody else than us wrote or spoilt it. It must not keep back what follows.
-            Some(Err(id)) => {
-                tracing::error!(%agent, record = id, "mail cannot be read, and is removed");
-                dead::erase(work, id)?;
+            Err(_not_ours) => {
+                tracing::error!(%agent, record = next, "mail cannot be read, and is removed");
+                dead::erase(work, next)?;
             }
         }
     }
     let due: Option<i64> = work
         .db
         .prepare_cached(
-            "SELECT min(until) FROM mail_record
+            "SELECT min(until) FROM mail_record CROSS JOIN mail_lease ON record = id
              WHERE state = 1 AND agent = ?1 AND holder IS NOT ?2",
         )?
         .query_row((name, work.holder), |row| row.get(0))?;
@@ -178,10 +148,9 @@ fn lease(work: &Work<'_>, agent: &AgentId, record: Record) -> Result<Taken, Faul
     let until = after(work.now, work.options.lease).unix_millis();
     let take = record.takes + 1;
     work.db
-        .prepare_cached(
-            "UPDATE mail_record SET state = 1, until = ?2, holder = ?3, takes = ?4 WHERE id = ?1",
-        )?
-        .execute((record.id, until, work.holder, take))?;
+        .prepare_cached("UPDATE mail_record SET state = 1, takes = ?2 WHERE id = ?1")?
+        .execute((record.id, take))?;
+    hold(work, record.id, until, Some(work.holder))?;
     let seen = replay::look(work, agent, &record.label, record.id)?;
     let lease = Lease { agent: agent.clone(), record: record.id, take };
     Ok(Taken { bytes: record.bytes, label: record.label, lease, seen })
@@ -192,16 +161,37 @@ pub(super) fn release(
     lease: &Lease,
     due: Timestamp,
 ) -> Result<Result<(), TransportError>, Fault> {
-    // Put off without a holder, or simply waiting.
-    let state = if due > work.now { HELD } else { WAITING };
-    let changed = work
-        .db
+    if held(work, lease)?.is_none() {
+        return Ok(Err(TransportError::LeaseLost));
+    }
+    if due > work.now {
+        // Put off: nobody holds it.
+        hold(work, lease.record, due.unix_millis(), None)?;
+    } else {
+        wait(work, lease.record)?;
+    }
+    Ok(Ok(()))
+}
+
+/// Ends the lease or the deferral of a message, which then waits as before.
+fn wait(work: &Work<'_>, record: i64) -> Result<(), Fault> {
+    work.db.prepare_cached("UPDATE mail_record SET state = 0 WHERE id = ?1")?.execute([record])?;
+    free(work, record)
+}
+
+/// Forgets the lease of a message that is not held any more.
+pub(super) fn free(work: &Work<'_>, record: i64) -> Result<(), Fault> {
+    work.db.prepare_cached("DELETE FROM mail_lease WHERE record = ?1")?.execute([record])?;
+    Ok(())
+}
+
+fn hold(work: &Work<'_>, record: i64, until: i64, holder: Option<i64>) -> Result<(), Fault> {
+    work.db
         .prepare_cached(
-            "UPDATE mail_record SET state = ?4, until = ?5, holder = NULL
-             WHERE id = ?1 AND takes = ?2 AND holder = ?3 AND state = 1",
+            "INSERT OR REPLACE INTO mail_lease (record, until, holder) VALUES (?1, ?2, ?3)",
         )?
-        .execute((lease.record, lease.take, work.holder, state, due.unix_millis()))?;
-    Ok(if changed == 1 { Ok(()) } else { Err(TransportError::LeaseLost) })
+        .execute((record, until, holder))?;
+    Ok(())
 }
 
 /// A message on lease.
@@ -218,7 +208,7 @@ pub(super) fn held(work: &Work<'_>, lease: &Lease) -> Result<Option<Held>, Fault
     Ok(work
         .db
         .prepare_cached(
-            "SELECT claimed, released, size, body FROM mail_record
+            "SELECT claimed, released, size, body FROM mail_record JOIN mail_lease ON record = id
              WHERE id = ?1 AND takes = ?2 AND holder = ?3 AND state = 1 AND agent = ?4",
         )?
         .query_row((lease.record, lease.take, work.holder, lease.agent.as_str()), |row| {
@@ -233,7 +223,7 @@ pub(super) fn renew(work: &Work<'_>) -> Result<bool, Fault> {
     let until = after(work.now, work.options.lease).unix_millis();
     let renewed = work
         .db
-        .prepare_cached("UPDATE mail_record SET until = ?2 WHERE state = 1 AND holder = ?1")?
+        .prepare_cached("UPDATE mail_lease SET until = ?2 WHERE holder = ?1")?
         .execute((work.holder, until))?;
     Ok(renewed > 0)
 }
@@ -250,23 +240,22 @@ struct Record {
     bytes: Arc<[u8]>,
 }
 
-/// A record, or the number of one that is none.
-fn record(row: &Row<'_>) -> rusqlite::Result<Result<Record, i64>> {
-    let id = row.get(0)?;
-    Ok(read(id, row).map_err(|_not_ours| id))
-}
+const RECORD: &str = "
+    SELECT sender, priority, issued, expires, takes, deliveries, key, message_id,
+        coalesce(bytes, (SELECT bytes FROM mail_body WHERE mail_body.id = body))
+    FROM mail_record WHERE id = ?1";
 
-fn read(id: i64, row: &Row<'_>) -> rusqlite::Result<Record> {
+fn record(id: i64, row: &Row<'_>) -> rusqlite::Result<Record> {
     let label = Label {
-        from: agent(row, 1)?,
-        priority: row.get(2)?,
-        issued: Timestamp::from_unix_millis(row.get(3)?),
-        expires: Timestamp::from_unix_millis(row.get(4)?),
-        key: KeyId::from_bytes(row.get(7)?),
-        message_id: MessageId::from_bytes(row.get(8)?),
+        from: agent(row, 0)?,
+        priority: row.get(1)?,
+        issued: Timestamp::from_unix_millis(row.get(2)?),
+        expires: Timestamp::from_unix_millis(row.get(3)?),
+        key: KeyId::from_bytes(row.get(6)?),
+        message_id: MessageId::from_bytes(row.get(7)?),
     };
-    let bytes = row.get_ref(9)?.as_blob().map_err(rusqlite::Error::from)?.into();
-    Ok(Record { id, takes: row.get(5)?, deliveries: row.get(6)?, label, bytes })
+    let bytes = row.get_ref(8)?.as_blob().map_err(rusqlite::Error::from)?.into();
+    Ok(Record { id, takes: row.get(4)?, deliveries: row.get(5)?, label, bytes })
 }
 
 /// An agent's name from a column.
@@ -276,37 +265,4 @@ pub(super) fn agent(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentId> {
         let kind = rusqlite::types::Type::Text;
         rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(error))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use rusqlite::{Connection, StatementStatus};
-
-    use super::NEXT;
-    use crate::sqlite::schema;
-
-    /// What looking for B's next message costs, in steps of SQLite's machine, behind `many`
-    /// messages of one sender that has to wait.
-    fn steps(many: i64) -> i32 {
-        let db = Connection::open_in_memory().unwrap();
-        schema::prepare(&db).unwrap();
-        let put =
-            "INSERT INTO mail_record (agent, sender, priority, state, until, takes, deliveries,
-                claimed, released, issued, expires, size, key, message_id, bytes)
-            VALUES ('B', ?1, ?2, ?3, 0, 0, 0, 0, 0, 0, 0, 1, zeroblob(32), zeroblob(16), x'00')";
-        for number in 0..many {
-            db.execute(put, ("Hasty", 255, i64::from(number == 0))).unwrap();
-        }
-        db.execute(put, ("Slow", 0, 0)).unwrap();
-        let mut next = db.prepare(NEXT).unwrap();
-        let sender: String = next.query_row(("B", 7), |row| row.get(1)).unwrap();
-        assert_eq!(sender, "Slow");
-        next.get_status(StatementStatus::VmStep)
-    }
-
-    #[test]
-    fn a_sender_that_has_to_wait_does_not_slow_down_others() {
-        let (few, many) = (steps(10), steps(2_000));
-        assert!(many <= few * 2, "{few} steps behind 10 messages, {many} behind 2,000");
-    }
 }

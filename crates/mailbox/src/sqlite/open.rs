@@ -140,11 +140,12 @@ fn lose(
     skew: Duration,
 ) -> Result<(), Fault> {
     db.execute(
-        "UPDATE mail_record SET state = ?1, until = ?2, holder = NULL, released = 0, code = ?3,
+        "UPDATE mail_record SET state = ?1, since = ?2, released = 0, code = ?3,
              reason = 'the mailbox was restored or copied: it may have been delivered already'
          WHERE state <> ?1",
         (DEAD, now.unix_millis(), RefusalCode::ReplayStateLost.as_str()),
     )?;
+    db.execute("DELETE FROM mail_lease", [])?;
     db.execute(
         "UPDATE mail_box SET dead = dead + messages, dead_bytes = dead_bytes + bytes,
              messages = 0, bytes = 0",

@@ -8,10 +8,6 @@ use super::Fault;
 const VERSION: i64 = 2;
 const COMPONENT: &str = "mail";
 
-/// A message that waits.
-pub(super) const WAITING: i64 = 0;
-/// A message on lease, or put off.
-pub(super) const HELD: i64 = 1;
 /// A dead letter.
 pub(super) const DEAD: i64 = 2;
 
@@ -24,11 +20,8 @@ CREATE TABLE mail_record (
     agent TEXT NOT NULL,
     sender TEXT NOT NULL,
     priority INTEGER NOT NULL,
-    state INTEGER NOT NULL,       -- 0 waiting, 1 held, 2 dead
-    -- While it waits, until and holder mean nothing, but are as long as later: its page is full
-    -- of others, and would be split when it is taken.
-    until INTEGER NOT NULL,       -- held: when it waits again; dead: since when
-    holder INTEGER,               -- held: on lease to whom; NULL: put off
+    state INTEGER NOT NULL,       -- 0 waiting, 1 held: on lease or put off, 2 dead
+    since INTEGER NOT NULL,       -- dead: since when
     takes INTEGER NOT NULL,       -- how often it was taken: names one lease
     deliveries INTEGER NOT NULL,
     claimed INTEGER NOT NULL,     -- it was delivered, and its id is in mail_replay
@@ -48,6 +41,13 @@ CREATE INDEX mail_held ON mail_record (agent, sender, priority, id) WHERE state 
 CREATE INDEX mail_dead ON mail_record (agent, id) WHERE state = 2;
 CREATE INDEX mail_lost ON mail_record (agent, size) WHERE state = 2 AND code = 'replay_state_lost';
 CREATE INDEX mail_shared ON mail_record (body) WHERE body IS NOT NULL;
+-- Of those that are held. Apart from the messages: their pages are full, and would be split if a
+-- message took more room when it is taken.
+CREATE TABLE mail_lease (
+    record INTEGER PRIMARY KEY,
+    until INTEGER NOT NULL,       -- when it waits again
+    holder INTEGER                -- on lease to whom; NULL: put off
+) STRICT;
 CREATE TABLE mail_body (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
 CREATE TABLE mail_box (
     agent TEXT PRIMARY KEY,

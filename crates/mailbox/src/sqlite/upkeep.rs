@@ -55,7 +55,7 @@ fn bury_expired(work: &mut Work<'_>, now: i64) -> Result<(), Fault> {
     let expired = numbers(
         work,
         "SELECT id FROM mail_record WHERE state <> 2 AND expires <= ?1
-             AND (state = 0 OR until <= ?1) LIMIT ?2",
+             AND (state = 0 OR coalesce((SELECT until FROM mail_lease WHERE record = id), 0) <= ?1) LIMIT ?2",
         now,
     )?;
     let refusal =
@@ -67,7 +67,7 @@ fn erase_dead(work: &mut Work<'_>, now: i64) -> Result<(), Fault> {
     let retention = i64::try_from(work.options.retention.as_millis()).unwrap_or(i64::MAX);
     let old = numbers(
         work,
-        "SELECT id FROM mail_record WHERE state = 2 AND until <= ?1 LIMIT ?2",
+        "SELECT id FROM mail_record WHERE state = 2 AND since <= ?1 LIMIT ?2",
         now.saturating_sub(retention),
     )?;
     old.into_iter().try_for_each(|record| dead::erase(work, record))
