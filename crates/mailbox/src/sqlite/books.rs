@@ -36,6 +36,8 @@ pub(super) struct Count {
     /// On lease or not.
     pub(super) waiting: Heap,
     pub(super) dead: Heap,
+    /// The number of the last message that was put.
+    last: i64,
 }
 
 /// What `mail_store` says that transactions change.
@@ -49,8 +51,6 @@ pub(super) struct Store {
     pub(super) lost: i64,
     /// When the upkeep was last done.
     pub(super) upkeep: i64,
-    /// The number of the last message that was put.
-    last: i64,
 }
 
 /// The books of one transaction.
@@ -60,22 +60,23 @@ pub(super) struct Books {
     before: Store,
     /// Of each agent that was asked about: its counts now, and as they were read.
     boxes: BTreeMap<String, (Count, Count)>,
+    /// The number of the last message for any agent, once it was asked for.
+    last: Option<i64>,
 }
 
 impl Books {
     pub(super) fn open(db: &Connection) -> Result<Self, Fault> {
         let store = db
-            .prepare_cached("SELECT claims, purged, lost, upkeep, last FROM mail_store")?
+            .prepare_cached("SELECT claims, purged, lost, upkeep FROM mail_store")?
             .query_row([], |row| {
                 Ok(Store {
                     claims: row.get(0)?,
                     purged: row.get(1)?,
                     lost: row.get(2)?,
                     upkeep: row.get(3)?,
-                    last: row.get(4)?,
                 })
             })?;
-        Ok(Self { store, before: store, boxes: BTreeMap::new() })
+        Ok(Self { store, before: store, boxes: BTreeMap::new(), last: None })
     }
 
     /// The counts of an agent, to be changed.
@@ -85,12 +86,13 @@ impl Books {
             Entry::Vacant(unknown) => {
                 let count = db
                     .prepare_cached(
-                        "SELECT messages, bytes, dead, dead_bytes FROM mail_box WHERE agent = ?1",
+                        "SELECT messages, bytes, dead, dead_bytes, last FROM mail_box
+                         WHERE agent = ?1",
                     )?
                     .query_row([agent], |row| {
                         let waiting = Heap { messages: row.get(0)?, bytes: row.get(1)? };
                         let dead = Heap { messages: row.get(2)?, bytes: row.get(3)? };
-                        Ok(Count { waiting, dead })
+                        Ok(Count { waiting, dead, last: row.get(4)? })
                     })
                     .optional()?
                     .unwrap_or_default();
@@ -99,18 +101,24 @@ impl Books {
         }
     }
 
-    /// A number for a message, which none had before it: neither a lease nor the replay state can
-    /// be about the wrong one.
-    pub(super) fn number(&mut self, db: &Connection) -> Result<i64, Fault> {
-        if self.store.last == self.before.last {
-            // Somebody else may have put rows there by hand. They must not stop what follows.
-            let highest: Option<i64> = db
-                .prepare_cached("SELECT max(id) FROM mail_record")?
-                .query_row([], |row| row.get(0))?;
-            self.store.last = self.store.last.max(highest.unwrap_or_default());
-        }
-        self.store.last += 1;
-        Ok(self.store.last)
+    /// Counts one more message for an agent, and returns a number for it that none ever had.
+    pub(super) fn put(&mut self, db: &Connection, agent: &str, size: i64) -> Result<i64, Fault> {
+        let last = match self.last {
+            Some(last) => last,
+            // If somebody put messages there by hand, they must not stop what follows.
+            None => db
+                .prepare_cached(
+                    "SELECT max(coalesce((SELECT max(last) FROM mail_box), 0),
+                         coalesce((SELECT max(id) FROM mail_record), 0))",
+                )?
+                .query_row([], |row| row.get(0))?,
+        };
+        let number = last + 1;
+        let count = self.of(db, agent)?;
+        count.waiting.add(size);
+        count.last = number;
+        self.last = Some(number);
+        Ok(number)
     }
 
     /// Writes what has changed. Returns how many claims there are now, if there are more.
@@ -118,11 +126,9 @@ impl Books {
         for (agent, (count, before)) in &self.boxes {
             if count != before {
                 db.prepare_cached(
-                    "INSERT INTO mail_box (agent, messages, bytes, dead, dead_bytes)
-                     VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT DO UPDATE SET messages = excluded.messages,
-                         bytes = excluded.bytes, dead = excluded.dead,
-                         dead_bytes = excluded.dead_bytes",
+                    "INSERT OR REPLACE INTO mail_box
+                         (agent, messages, bytes, dead, dead_bytes, last)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
                 .execute((
                     agent,
@@ -130,16 +136,17 @@ impl Books {
                     count.waiting.bytes,
                     count.dead.messages,
                     count.dead.bytes,
+                    count.last,
                 ))?;
             }
         }
-        let Store { claims, purged, lost, upkeep, last } = self.store;
+        let Store { claims, purged, lost, upkeep } = self.store;
         if self.store != self.before {
             db.prepare_cached(
                 "UPDATE mail_store
-                 SET claims = ?1, purged = ?2, lost = ?3, upkeep = ?4, last = ?5",
+                 SET claims = ?1, purged = ?2, lost = ?3, upkeep = ?4",
             )?
-            .execute((claims, purged, lost, upkeep, last))?;
+            .execute((claims, purged, lost, upkeep))?;
         }
         Ok((claims != self.before.claims).then_some(claims.cast_unsigned()))
     }

@@ -34,7 +34,7 @@ pub(super) fn put(
     };
     let label = Label::of(&letter.message);
     for agent in &letter.to {
-        let number = work.books.number(work.db)?;
+        let number = work.books.put(work.db, agent.as_str(), size.cast_signed())?;
         work.db
             .prepare_cached(
                 "INSERT INTO mail_record (id, agent, sender, priority, state, since, takes,
@@ -55,7 +55,6 @@ pub(super) fn put(
                 body,
                 body.is_none().then_some(letter.message.as_bytes()),
             ))?;
-        work.books.of(work.db, agent.as_str())?.waiting.add(size.cast_signed());
         if !work.after.rings.contains(agent) {
             work.after.rings.insert(agent.clone());
         }

@@ -88,8 +88,8 @@ pub(super) fn desk(database: &Path, options: &SqliteOptions) -> Result<Desk, Fau
 
 fn create(db: &Connection, store: &[u8; 16], file: i64) -> Result<(), Fault> {
     db.execute(
-        "INSERT INTO mail_store (one, id, file, claims, purged, lost, upkeep, last)
-         VALUES (1, ?1, ?2, 0, ?3, ?3, 0, 0)",
+        "INSERT INTO mail_store (one, id, file, claims, purged, lost, upkeep)
+         VALUES (1, ?1, ?2, 0, ?3, ?3, 0)",
         (store, file, i64::MIN),
     )?;
     Ok(())

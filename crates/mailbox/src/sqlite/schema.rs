@@ -16,7 +16,7 @@ pub(super) const DEAD: i64 = 2;
 /// read past them.
 const TABLES: &str = "
 CREATE TABLE mail_record (
-    id INTEGER PRIMARY KEY,       -- counted by mail_store
+    id INTEGER PRIMARY KEY,       -- counted by mail_box
     agent TEXT NOT NULL,
     sender TEXT NOT NULL,
     priority INTEGER NOT NULL,
@@ -36,9 +36,10 @@ CREATE TABLE mail_record (
     body INTEGER,                 -- a message to several agents is kept once, in mail_body
     bytes BLOB
 ) STRICT;
-CREATE INDEX mail_waiting ON mail_record (agent, priority DESC, sender, id) WHERE state = 0;
-CREATE INDEX mail_held ON mail_record (agent, sender, priority, id) WHERE state = 1;
-CREATE INDEX mail_dead ON mail_record (agent, id) WHERE state = 2;
+-- Each ends with the id, which SQLite adds by itself.
+CREATE INDEX mail_waiting ON mail_record (agent, priority DESC, sender) WHERE state = 0;
+CREATE INDEX mail_held ON mail_record (agent, sender, priority) WHERE state = 1;
+CREATE INDEX mail_dead ON mail_record (agent) WHERE state = 2;
 CREATE INDEX mail_lost ON mail_record (agent, size) WHERE state = 2 AND code = 'replay_state_lost';
 CREATE INDEX mail_shared ON mail_record (body) WHERE body IS NOT NULL;
 -- Of those that are held. Apart from the messages: their pages are full, and would be split if a
@@ -52,7 +53,8 @@ CREATE TABLE mail_body (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
 CREATE TABLE mail_box (
     agent TEXT PRIMARY KEY,
     messages INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    dead INTEGER NOT NULL, dead_bytes INTEGER NOT NULL
+    dead INTEGER NOT NULL, dead_bytes INTEGER NOT NULL,
+    last INTEGER NOT NULL         -- the number of its last message
 ) STRICT, WITHOUT ROWID;
 -- By key and id: an id alone is the sender's choice, and could be somebody else's.
 CREATE TABLE mail_replay (
@@ -75,8 +77,7 @@ CREATE TABLE mail_store (
     claims INTEGER NOT NULL,      -- deliveries and acknowledgements, as in the witness
     purged INTEGER NOT NULL,      -- ids that expired up to then are forgotten
     lost INTEGER NOT NULL,        -- what was issued up to then may have been delivered
-    upkeep INTEGER NOT NULL,      -- when it was last done
-    last INTEGER NOT NULL         -- the highest number of a message
+    upkeep INTEGER NOT NULL       -- when it was last done
 ) STRICT;
 ";
 

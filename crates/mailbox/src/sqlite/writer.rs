@@ -26,6 +26,8 @@ const BATCH: usize = 256;
 /// Most jobs that wait; who has more waits for room.
 const QUEUE: usize = 1024;
 
+/// How long to look for more work before sleeping: less than a commit takes.
+const A_MOMENT: Duration = Duration::from_micros(100);
 /// Where there is nothing to do by itself.
 const A_LONG_TIME: Duration = Duration::from_secs(3600);
 
@@ -168,6 +170,9 @@ impl Desk {
         let mut renewed = Instant::now();
         let mut next = None;
         loop {
+            if next.is_none() {
+                next = soon(queue);
+            }
             let wait = if leases { renewal.saturating_sub(renewed.elapsed()) } else { A_LONG_TIME };
             let first = match next.take().map_or_else(|| queue.recv_timeout(wait), Ok) {
                 Ok(job) => Some(job),
@@ -260,6 +265,19 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+/// The next job, if one comes at once: whoever was just told a result may have more to do, and
+/// to be woken takes longer than to look for a moment.
+fn soon(queue: &Receiver<Box<dyn Job>>) -> Option<Box<dyn Job>> {
+    let started = Instant::now();
+    while started.elapsed() < A_MOMENT {
+        if let Ok(job) = queue.try_recv() {
+            return Some(job);
+        }
+        std::thread::yield_now();
+    }
+    None
 }
 
 /// Whether commits wait for the disk; it cannot be changed within a transaction.
