@@ -7,6 +7,9 @@
 //! | `stunnel` | `stunnel`, started as from inetd | `stunnel`, which starts the server |
 //! | `sealwire` | `sealwire connect` | `sealwire serve` |
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use crate::route::{self, Route};
 use crate::session::Session;
 use crate::setup::{Maker, Setup};
@@ -14,6 +17,8 @@ use crate::{Case, Effort, Figures, Limit, Measure, Ratio, Result, Scenario, stat
 
 /// Sessions that `serve` has at once when its memory is looked at.
 const SESSIONS: usize = 100;
+/// How long a program has had nothing to do when its memory is looked at.
+const AT_REST: Duration = Duration::from_secs(1);
 /// Bytes of the argument of a small call.
 const SMALL: usize = 100;
 
@@ -21,7 +26,7 @@ const MEMORY: [Measure; 6] = [
     Measure::less(
         "connect_rss",
         "MB",
-        "resident memory of the connecting program after all that; pages shared with other processes count in full",
+        "resident memory of the connecting program a second after all that; pages shared with other processes count in full",
     ),
     Measure::less("connect_pss", "MB", "the same; shared pages by their share"),
     Measure::less(
@@ -116,6 +121,7 @@ impl Case for LinkCase {
 
     fn round(&mut self, effort: &Effort) -> Result<Figures> {
         let mut figures = self.0.measure(effort, |route, session, figures| {
+            sleep(AT_REST);
             let connect = route.connect_memory(session);
             figures.insert("connect_rss", connect.map(|memory| memory.rss));
             figures.insert("connect_pss", connect.map(|memory| memory.pss));

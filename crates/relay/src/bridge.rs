@@ -1,10 +1,12 @@
 //! Joins two endpoints: the loop that every message passes through.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sealwire_guard::Direction;
+use tokio::time::{Sleep, sleep};
 
 use crate::conversation::{Conversation, Fate, Now, Verdict};
 use crate::endpoint::{Endpoint, EndpointError, Incoming};
@@ -14,6 +16,9 @@ use crate::message::RequestId;
 /// Messages handed on at once. The next in line begins with them while we judge those that
 /// follow, so that a long queue is worked on by several processes at a time.
 const BURST: usize = 16;
+
+/// How long nothing has to move until the memory of large messages is given back.
+const REST: Duration = Duration::from_millis(500);
 
 /// Something that the relay's owner has to decide about.
 #[derive(Debug)]
@@ -52,6 +57,14 @@ pub(crate) struct Bridge<C, S> {
     pub(crate) conversation: Conversation,
     to_server: Flow,
     to_client: Flow,
+    resting: Option<Resting>,
+}
+
+/// A pause that may become a rest.
+struct Resting {
+    over: Pin<Box<Sleep>>,
+    /// How far both sides were when it began.
+    positions: (u64, u64),
 }
 
 /// One direction's bookkeeping.
@@ -75,6 +88,7 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
             conversation,
             to_server: Flow::default(),
             to_client: Flow::default(),
+            resting: None,
         }
     }
 
@@ -129,7 +143,7 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
             let mut progress = false;
             let had_room = (self.client.has_room(), self.server.has_room());
 
-            let Self { client, server, conversation, to_server, to_client } = self;
+            let Self { client, server, conversation, to_server, to_client, .. } = self;
             match pump(cx, Direction::ToServer, to_server, client, server, conversation) {
                 Poll::Ready(Ok(None)) => progress = true,
                 Poll::Ready(Ok(Some(End::Of(_)))) => return Poll::Ready(Happened::ClientEnded),
@@ -160,10 +174,29 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
             progress |= self.to_client.settle(&mut self.server, &self.client);
             if !progress {
                 if self.conversation.is_idle() {
-                    self.client.rest();
-                    self.server.rest();
+                    self.poll_rest(cx);
                 }
                 return Poll::Pending;
+            }
+        }
+    }
+
+    /// Gives memory back when nothing has moved for a while.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) {
+        let positions = (self.client.position(), self.server.position());
+        while self.resting.is_some() || self.client.can_rest() || self.server.can_rest() {
+            let resting = self
+                .resting
+                .get_or_insert_with(|| Resting { over: Box::pin(sleep(REST)), positions });
+            if resting.over.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            let nothing_moved = resting.positions == positions;
+            self.resting = None;
+            if nothing_moved {
+                self.client.rest();
+                self.server.rest();
+                return;
             }
         }
     }

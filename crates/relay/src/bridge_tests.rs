@@ -17,6 +17,8 @@ struct Acknowledged {
     /// How many messages of half a mebibyte it has to say.
     words: usize,
     word: Vec<u8>,
+    /// How often it was told to rest; it has something to give back until then.
+    rests: usize,
 }
 
 impl Endpoint for Acknowledged {
@@ -75,7 +77,13 @@ impl Endpoint for Acknowledged {
         false
     }
 
-    fn rest(&mut self) {}
+    fn can_rest(&self) -> bool {
+        self.rests == 0
+    }
+
+    fn rest(&mut self) {
+        self.rests += 1;
+    }
 }
 
 type Local = Lines<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
@@ -123,4 +131,29 @@ async fn room_that_an_acknowledgement_makes_is_used_at_once() {
     theirs.write_all(&[&message[..], b"\n"].concat()).await.unwrap();
     poll_fn(|cx| Poll::Ready(bridge.poll(cx).is_pending())).await;
     assert_eq!(bridge.server.sent, [message]);
+}
+
+/// New memory is costly: between two large messages, none is given back.
+#[tokio::test(start_paused = true)]
+async fn memory_is_given_back_when_nothing_has_moved_for_a_while() {
+    let (mut bridge, mut theirs) = bridge(1024);
+    bridge.server.room = true;
+    for _ in 0..3 {
+        theirs.write_all(b"{\"jsonrpc\":\"2.0\",\"method\":\"n\"}\n").await.unwrap();
+        assert!(timeout(REST * 2 / 3, bridge.run(Until::Happened)).await.is_err());
+        assert_eq!(bridge.server.rests, 0);
+    }
+    assert_eq!(bridge.server.sent.len(), 3);
+    assert!(timeout(REST * 2, bridge.run(Until::Happened)).await.is_err());
+    assert_eq!(bridge.server.rests, 1);
+}
+
+/// A request whose answer takes long may be answered at length.
+#[tokio::test(start_paused = true)]
+async fn memory_is_kept_while_a_request_waits() {
+    let (mut bridge, mut theirs) = bridge(1024);
+    bridge.server.room = true;
+    theirs.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}\n").await.unwrap();
+    assert!(timeout(REST * 5, bridge.run(Until::Happened)).await.is_err());
+    assert_eq!((bridge.server.sent.len(), bridge.server.rests), (1, 0));
 }

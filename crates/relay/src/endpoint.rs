@@ -71,7 +71,10 @@ pub trait Endpoint {
     /// Whether the end of this direction has reached the other side.
     fn is_settled(&self) -> bool;
 
-    /// No request is in flight: what large messages took can be given back.
+    /// Whether there is memory that [`Self::rest`] would give back.
+    fn can_rest(&self) -> bool;
+
+    /// Gives back what large messages took.
     fn rest(&mut self);
 
     /// The largest message that may be sent, in bytes.

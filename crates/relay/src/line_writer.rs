@@ -90,6 +90,11 @@ impl<W: AsyncWrite + Unpin> LineWriter<W> {
         self.finishing = true;
     }
 
+    /// Whether there is memory of large messages to give back.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.spares.can_rest()
+    }
+
     /// Gives the memory of large messages back.
     pub(crate) fn rest(&mut self) {
         self.spares.rest();

@@ -94,6 +94,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Endpoint for Lines<R, W> {
         self.writer.is_closed()
     }
 
+    fn can_rest(&self) -> bool {
+        self.reader.buffer.can_rest() || self.writer.can_rest()
+    }
+
     fn rest(&mut self) {
         self.reader.drop_line();
         self.reader.buffer.rest();

@@ -7,8 +7,8 @@
 //! a block of that size, of which it uses the first part: pages that are not written to cost
 //! nothing but addresses.
 //!
-//! New pages are costly, too. Emptied blocks are therefore used again as long as requests are
-//! in flight, and given back when none is ([`crate::Endpoint::rest`]).
+//! New pages are costly, too. Emptied blocks are therefore used again, and given back when
+//! nothing has happened for a while ([`crate::Endpoint::rest`]).
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -71,9 +71,14 @@ impl Buffer {
         self.bytes.truncate(self.start + length);
     }
 
+    /// Whether it has the memory of large messages.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.bytes.capacity() > LARGE
+    }
+
     /// Gives the memory of large messages back, if nothing is in it.
     pub(crate) fn rest(&mut self) {
-        if self.bytes.is_empty() && self.bytes.capacity() > LARGE {
+        if self.bytes.is_empty() && self.can_rest() {
             self.bytes = Vec::new();
         }
     }
@@ -129,6 +134,11 @@ impl Spares {
             bytes.clear();
             self.0.push(bytes);
         }
+    }
+
+    /// Whether a block is of a size for large messages.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.0.iter().any(|bytes| bytes.capacity() > LARGE)
     }
 
     /// Gives the memory of large messages back.

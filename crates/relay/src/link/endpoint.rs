@@ -354,6 +354,10 @@ impl<C: Carrier> Endpoint for LinkEndpoint<C> {
         self.session.is_settled()
     }
 
+    fn can_rest(&self) -> bool {
+        self.wire.as_ref().is_some_and(|wire| wire.buffer.can_rest()) || self.session.can_rest()
+    }
+
     fn rest(&mut self) {
         if let Some(wire) = &mut self.wire {
             wire.buffer.consume(std::mem::take(&mut self.taken));

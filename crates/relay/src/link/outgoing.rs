@@ -94,6 +94,11 @@ impl Outgoing {
         self.control.extend_from_slice(greeting);
     }
 
+    /// Whether there is memory of large messages to give back.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.spares.can_rest()
+    }
+
     /// Gives the memory of large messages back.
     pub(crate) fn rest(&mut self) {
         self.spares.rest();

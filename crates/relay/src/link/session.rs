@@ -104,6 +104,11 @@ impl Session {
         &mut self.outgoing
     }
 
+    /// See [`Outgoing::can_rest`].
+    pub(crate) fn can_rest(&self) -> bool {
+        self.outgoing.can_rest()
+    }
+
     /// See [`Outgoing::never_written`].
     pub(crate) fn never_written(&self) -> impl Iterator<Item = &[u8]> {
         self.outgoing.never_written()

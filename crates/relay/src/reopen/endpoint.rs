@@ -210,6 +210,10 @@ impl Endpoint for ServingSide {
         self.held.is_empty() && self.link.is_settled()
     }
 
+    fn can_rest(&self) -> bool {
+        self.link.can_rest()
+    }
+
     fn rest(&mut self) {
         self.link.rest();
     }
