@@ -238,7 +238,7 @@ impl<'a> Draft<'a> {
         while let Some(member) = scanner.member(first)? {
             first = false;
             let Some(index) = top_level(&member).or_else(|| self.note(&member, &TOP_LEVEL)) else {
-                scanner.value()?;
+                scanner.skip()?;
                 continue;
             };
             let repeated = std::mem::replace(&mut self.seen[index], true);
@@ -246,16 +246,21 @@ impl<'a> Draft<'a> {
                 self.ambiguous.get_or_insert_with(|| format!("{} occurs twice", TOP_LEVEL[index]));
             }
             match index {
-                JSONRPC => self.is_version_2 = scanner.value()? == "\"2.0\"",
+                JSONRPC => {
+                    self.is_version_2 = scanner.takes("\"2.0\"");
+                    if !self.is_version_2 {
+                        scanner.skip()?;
+                    }
+                }
                 ID if repeated => {
-                    scanner.value()?;
+                    scanner.skip()?;
                     self.id = None;
                 }
                 ID => self.id = Some(scanner.value()?),
                 METHOD if scanner.peek() == b'"' => self.method = Some(scanner.string()?),
                 PARAMS => self.read_params(scanner)?,
                 RESULT if scanner.peek() == b'{' => self.read_result(scanner)?,
-                _ => drop(scanner.value()?),
+                _ => scanner.skip()?,
             }
         }
         scanner.end()
@@ -283,11 +288,11 @@ impl<'a> Draft<'a> {
                 Some(NAME) if is_string => self.params.name = Some(Some(scanner.string()?)),
                 Some(URI) if is_string => self.params.uri = Some(Some(scanner.string()?)),
                 Some(NAME) => {
-                    scanner.value()?;
+                    scanner.skip()?;
                     self.params.name = Some(None);
                 }
                 Some(URI) => {
-                    scanner.value()?;
+                    scanner.skip()?;
                     self.params.uri = Some(None);
                 }
                 None if member.raw() == "requestId" => {
@@ -300,7 +305,7 @@ impl<'a> Draft<'a> {
                     self.params.page = asked(&member, value, page);
                     self.params.reference = self.params.reference.and(&member, value);
                 }
-                _ => drop(scanner.value()?),
+                _ => scanner.skip()?,
             }
         }
         Ok(())
@@ -317,7 +322,7 @@ impl<'a> Draft<'a> {
                 // A lone surrogate folds to no ASCII letter.
                 true => member.decode().is_some_and(|name| reads_as(&name, INPUT_REQUESTS)),
             };
-            scanner.value()?;
+            scanner.skip()?;
         }
         Ok(())
     }

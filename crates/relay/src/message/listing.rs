@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
             if member.decode().is_some_and(|name| name == "result") {
                 self.result(kind)?;
             } else {
-                self.scanner.value().map_err(syntax)?;
+                self.scanner.skip().map_err(syntax)?;
             }
         }
         Ok(())
@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
                 None if self.opens && is(&name, INSTRUCTIONS)? => self.instructions()?,
                 _ if is(&name, INPUT_REQUESTS)? => self.input_requests()?,
                 // Of other results than lists, no more is judged than what is asked for.
-                None => drop(self.scanner.value().map_err(syntax)?),
+                None => self.scanner.skip().map_err(syntax)?,
                 Some(_) => self.value()?,
             }
         }
@@ -354,7 +354,7 @@ impl<'a> Reader<'a> {
                 }
                 Ok(())
             }
-            _ => self.scanner.value().map(drop).map_err(syntax),
+            _ => self.scanner.skip().map_err(syntax),
         }
     }
 }

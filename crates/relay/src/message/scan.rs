@@ -193,10 +193,23 @@ impl<'a> Scanner<'a> {
     /// Skips one whole value and returns its text.
     #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<&'a str, SyntaxError> {
-        self.peek();
+        let first = self.peek();
         let start = self.position;
-        self.skip_value()?;
+        match first {
+            b'"' => drop(self.skip_string()?),
+            b'-' | b'0'..=b'9' => self.number()?,
+            _ => self.skip()?,
+        }
         Ok(&self.text[start..self.position])
+    }
+
+    /// Takes `token` if it is what stands here.
+    #[inline(always)]
+    pub(crate) fn takes(&mut self, token: &str) -> bool {
+        self.peek();
+        let found = self.text.as_bytes()[self.position..].starts_with(token.as_bytes());
+        self.position += if found { token.len() } else { 0 };
+        found
     }
 
     /// Takes a string.
@@ -211,6 +224,14 @@ impl<'a> Scanner<'a> {
     /// Takes the string whose opening quote stands here.
     #[inline(always)]
     fn rest_of_string(&mut self) -> Result<Text<'a>, SyntaxError> {
+        let start = self.position + 1;
+        let escaped = self.skip_string()?;
+        Ok(Text { raw: &self.text[start..self.position - 1], escaped })
+    }
+
+    /// Skips the string whose opening quote stands here. Whether it holds an escape.
+    #[inline(always)]
+    fn skip_string(&mut self) -> Result<bool, SyntaxError> {
         let start = self.position + 1;
         let bytes = self.text.as_bytes();
         let mut at = start;
@@ -230,7 +251,7 @@ impl<'a> Scanner<'a> {
             return self.fail("a string without raw control characters");
         }
         self.position = at + 1;
-        Ok(Text { raw: &self.text[start..at], escaped })
+        Ok(escaped)
     }
 
     /// Succeeds at the end of the text. One carriage return may stand there: it belongs
@@ -249,14 +270,15 @@ impl<'a> Scanner<'a> {
         Err(SyntaxError { offset: self.position, expected })
     }
 
-    fn skip_value(&mut self) -> Result<(), SyntaxError> {
+    /// Skips one whole value.
+    pub(crate) fn skip(&mut self) -> Result<(), SyntaxError> {
         let outer = self.open.len();
         loop {
             match self.peek() {
                 b'{' => {
                     self.push(true);
                     if self.peek() != b'}' {
-                        self.name()?;
+                        self.skip_name()?;
                         continue;
                     }
                     self.pop();
@@ -268,7 +290,7 @@ impl<'a> Scanner<'a> {
                     }
                     self.pop();
                 }
-                b'"' => drop(self.rest_of_string()?),
+                b'"' => drop(self.skip_string()?),
                 b't' => self.literal("true")?,
                 b'f' => self.literal("false")?,
                 b'n' => self.literal("null")?,
@@ -283,7 +305,7 @@ impl<'a> Scanner<'a> {
                 match (self.peek(), self.open.innermost_is_object()) {
                     (b',', true) => {
                         self.position += 1;
-                        self.name()?;
+                        self.skip_name()?;
                         break;
                     }
                     (b',', false) => {
@@ -312,11 +334,26 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn name(&mut self) -> Result<Text<'a>, SyntaxError> {
         let name = self.string()?;
+        self.colon()?;
+        Ok(name)
+    }
+
+    #[inline(always)]
+    fn skip_name(&mut self) -> Result<(), SyntaxError> {
+        if self.peek() != b'"' {
+            return self.fail("a string");
+        }
+        self.skip_string()?;
+        self.colon()
+    }
+
+    #[inline(always)]
+    fn colon(&mut self) -> Result<(), SyntaxError> {
         if self.peek() != b':' {
             return self.fail("':'");
         }
         self.position += 1;
-        Ok(name)
+        Ok(())
     }
 
     #[inline(always)]
