@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     match (role.as_str(), rest) {
         ("connect", [config, server]) => {
             let config = SecureMcpConfig::load_file(home, Path::new(config))?;
-            let mut how = Reach::configured(&config, server, None)?.connect_config();
+            let mut how = Reach::configured(&config, server, None)?.connect_config()?;
             if is_open {
                 how.gate = Arc::new(AllowAuthenticated);
             }
