@@ -26,6 +26,10 @@ use crate::{Direction, NamePattern, PeerPattern, Principal, Request};
 /// Peers that are remembered, beyond which those that have rested are forgotten.
 const REMEMBERED: usize = 10_000;
 
+/// Who makes too many requests himself is told from one for whom others have left no room.
+const OWN: RefusalCode = RefusalCode::RateLimited;
+const SHARED: RefusalCode = RefusalCode::SharedLimit;
+
 /// Requests from one look at how many peers are remembered to the next.
 const LOOK: usize = 256;
 
@@ -191,10 +195,10 @@ impl Limiter {
             },
         };
         match request.peer {
-            Principal::Local => self.passes(buckets.of_local.check(), "of the local client"),
+            Principal::Local => self.passes(buckets.of_local.check(), OWN, "of the local client"),
             Principal::Peer(peer) => {
                 buckets.forget_rested();
-                self.passes(buckets.of_peers.check_key(peer), "of this peer")
+                self.passes(buckets.of_peers.check_key(peer), OWN, "of this peer")
             }
         }
     }
@@ -213,24 +217,29 @@ impl Limiter {
                 let said = server.tools.said(tool);
                 let bucket = said.and_then(|index| server.of_tools.get(index as usize)?.as_ref());
                 if let Some(bucket) = bucket {
-                    self.passes(bucket.check(), "of this tool")?;
+                    self.passes(bucket.check(), SHARED, "of this tool")?;
                 }
             }
             if let Some(bucket) = &server.total {
-                self.passes(bucket.check(), "of this server")?;
+                self.passes(bucket.check(), SHARED, "of this server")?;
             }
         }
         match &self.total {
-            Some(bucket) => self.passes(bucket.check(), "of all servers together"),
+            Some(bucket) => self.passes(bucket.check(), SHARED, "of all servers together"),
             None => Ok(()),
         }
     }
 
-    fn passes(&self, checked: Result<(), NotUntil<Duration>>, whose: &str) -> Result<(), Limited> {
+    fn passes(
+        &self,
+        checked: Result<(), NotUntil<Duration>>,
+        code: RefusalCode,
+        whose: &str,
+    ) -> Result<(), Limited> {
         checked.map_err(|not_until| {
             let wait = not_until.wait_time_from(self.ticks.now());
             let reason = format!("the limit {whose} is reached; it may pass in {wait:?}");
-            Limited::For(wait, Refusal::new(RefusalCode::RateLimited, reason))
+            Limited::For(wait, Refusal::new(code, reason))
         })
     }
 }

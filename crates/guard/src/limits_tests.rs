@@ -77,7 +77,9 @@ fn rate_and_burst_are_exact_for_each_kind_of_limit() {
                 panic!("one nanosecond too early: {limits:?}")
             };
             assert_eq!(wait, Duration::from_nanos(1));
-            assert_eq!(refusal.code, RefusalCode::RateLimited);
+            let is_own = limits.each_peer.is_some() || !limits.peers.is_empty();
+            let code = if is_own { RefusalCode::RateLimited } else { RefusalCode::SharedLimit };
+            assert_eq!(refusal.code, code);
             hand.forward(1);
             assert_eq!(burst(&limiter, &request), 1, "one period: {limits:?}");
             hand.forward(period * u64::from(at_once) - 1);

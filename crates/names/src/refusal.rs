@@ -108,6 +108,8 @@ codes! {
     AgentQuarantined => "agent_quarantined",
     /// The server is suspended.
     ServerSuspended => "server_suspended",
+    /// The connection was lost before the peer had said what it wants.
+    ConnectionLost => "connection_lost",
     /// The peer broke a rule of the link protocol.
     LinkProtocol => "link_protocol",
     /// There is no conversation to resume under that handle, for that peer.
@@ -142,8 +144,10 @@ codes! {
     AgentTokenRequired => "agent_token_required",
     /// The call needs a person's approval.
     ApprovalRequired => "approval_required",
-    /// A limit on requests is reached.
+    /// The peer's own limit on requests is reached.
     RateLimited => "rate_limited",
+    /// A limit on requests that the peer shares with others is reached.
+    SharedLimit => "shared_limit",
     /// The peer has no limit of its own, and the configuration demands one.
     PeerNotRegistered => "peer_not_registered",
     /// The server's definition of it is not the one that was approved.

@@ -49,8 +49,8 @@ fn tools_servers_and_the_whole_have_limits_too() {
         assert_eq!(call(&mut client, "echo"), None);
         assert_eq!(call(&mut client, "echo"), None);
         let mark = serve.log().mark();
-        assert_eq!(call(&mut client, "echo").as_deref(), Some("rate_limited"), "{whose}");
-        assert!(serve.refused_message(mark, "rate_limited").contains(whose));
+        assert_eq!(call(&mut client, "echo").as_deref(), Some("shared_limit"), "{whose}");
+        assert!(serve.refused_message(mark, "shared_limit").contains(whose));
         let is_of_tool = whose == "of this tool";
         assert_eq!(call(&mut client, "count").is_none(), is_of_tool, "another tool: {whose}");
         assert_eq!(calls(&home), 2 + usize::from(is_of_tool));

@@ -29,8 +29,8 @@ use super::session::Session;
 use crate::child::Server;
 use crate::link::frame::{Frame, Resume, Welcome};
 use crate::link::{
-    ALPN, Attachment, Attachments, Connected, DEFAULT_WINDOW, Tcp, Wire, buffered, read_frame,
-    write_frame,
+    ALPN, Attachment, Attachments, Connected, DEFAULT_WINDOW, FrameError, Tcp, Wire, buffered,
+    read_frame, write_frame,
 };
 
 /// A fatal `unrecognized_name` alert (RFC 8446 §6.2), in clear as every alert before the
@@ -422,11 +422,14 @@ async fn read_hello(wire: &mut Wire<TlsStream<Tcp>>, server_name: &str) -> Resul
         _ => Err(Refusal::new(RefusalCode::LinkProtocol, "the first frame is not a hello")),
     });
     hello.await.map_err(|error| {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            let reason = "the peer went away after the TLS handshake";
-            return Refusal::new(RefusalCode::LinkProtocol, reason);
+        // A frame was the peer's own. Anything else may be the work of whoever is between us,
+        // who can cut TLS records, and garble them.
+        let is_frame = matches!(error.get_ref(), Some(inner) if inner.is::<FrameError>());
+        if is_frame {
+            return Refusal::new(RefusalCode::LinkProtocol, format!("no hello: {error}"));
         }
-        Refusal::new(RefusalCode::LinkProtocol, format!("no hello: {error}"))
+        let reason = format!("after the TLS handshake, and before a hello: {error}");
+        Refusal::new(RefusalCode::ConnectionLost, reason)
     })?
 }
 
