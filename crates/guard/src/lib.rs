@@ -40,6 +40,11 @@
 //! What a server says of its tools is compared with what was approved: [`Book`] holds one
 //! server's hashes and decides; the relay asks through [`Pins`], after the gate.
 //!
+//! # Incidents
+//!
+//! [`Incidents`] counts refusals, and says when they are too many. Whom they count against is said
+//! by [`Evidence::blame`]: the peer whose certificate was verified, or nobody.
+//!
 //! # Cost
 //!
 //! A decision that allows allocates nothing, and costs the same with ten rules or ten
@@ -71,9 +76,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod blame;
 mod explain;
 mod gate;
 mod guard;
+mod incident;
+mod incidents;
 mod index;
 mod level;
 mod limits;
@@ -87,9 +95,12 @@ mod table;
 mod trie;
 mod trust;
 
+pub use blame::Evidence;
 pub use explain::{Explanation, Missing};
 pub use gate::{AllowAuthenticated, Decision, DenyAll, Direction, Gate, Principal, Request};
 pub use guard::Guard;
+pub use incident::{IncidentAction, IncidentKind, IncidentRule, IncidentRules, Subject};
+pub use incidents::Incidents;
 pub use level::{AuthMethod, Level};
 pub use limits::{Limited, Limiter, Rate, RateLimits, ServerLimits};
 pub use operation::Space;
