@@ -15,7 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sealwire_names::{AgentId, Fingerprint, PeerId, Refusal};
+use sealwire_names::{AgentId, Fingerprint, PeerId, Refusal, Timestamp};
 
 pub use log::LogSink;
 
@@ -67,6 +67,8 @@ pub enum Event<'a> {
     AgentMessage(&'a AgentMessage<'a>),
     /// A server's definitions were approved as the first, or differ from what is approved.
     Pin(&'a PinEvent<'a>),
+    /// Refusals have become too many.
+    Incident(&'a Incident<'a>),
 }
 
 /// An accepted connection.
@@ -118,6 +120,25 @@ pub struct AgentMessage<'a> {
     pub message_type: Option<&'a str>,
 }
 
+/// Refusals that are too many.
+#[derive(Clone, Copy)]
+pub struct Incident<'a> {
+    /// Its number, if it could be kept.
+    pub id: Option<u64>,
+    /// What was refused: a word of `[incidents]`.
+    pub kind: &'a str,
+    /// Who is to blame; or, where nobody is known to be, where it was seen.
+    pub subject: &'a dyn fmt::Display,
+    /// How many there were.
+    pub events: u32,
+    /// Within what time.
+    pub window: Duration,
+    /// What follows.
+    pub action: &'a str,
+    /// Until when.
+    pub until: Timestamp,
+}
+
 /// What happened to a message between agents.
 #[derive(Clone, Copy, Debug)]
 pub enum AgentStep<'a> {
@@ -135,7 +156,9 @@ pub enum AgentStep<'a> {
         /// How long.
         wait: Duration,
     },
-    /// It is not sent, or not delivered.
+    /// It is not sent. The sender's own process, which holds its key, wanted to.
+    NotSent(&'a Refusal),
+    /// It came, and is not delivered. Who sent it may be another than it says.
     Refused(&'a Refusal),
 }
 

@@ -51,6 +51,17 @@ impl AuditSink for LogSink {
             ),
             Event::AgentMessage(message) => log_agent_message(message),
             Event::Pin(event) => log_pin(event),
+            Event::Incident(incident) => warn!(
+                target: "audit",
+                incident = incident.id,
+                kind = incident.kind,
+                who = %incident.subject,
+                events = incident.events,
+                window = ?incident.window,
+                action = incident.action,
+                until = %incident.until,
+                "incident"
+            ),
         }
         Ok(())
     }
@@ -90,7 +101,7 @@ fn log_agent_message(message: &AgentMessage<'_>) {
         };
     }
     match message.step {
-        AgentStep::Refused(refusal) => {
+        AgentStep::NotSent(refusal) | AgentStep::Refused(refusal) => {
             log!(warn, "agent message refused", code = %refusal.code, reason = refusal.reason);
         }
         AgentStep::Deferred { wait } => log!(info, "agent message deferred", wait = ?wait),

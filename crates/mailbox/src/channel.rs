@@ -262,7 +262,7 @@ impl<T: Transport> SecureAgentChannel<T> {
             _ => return error,
         };
         let event = AgentMessage {
-            step: AgentStep::Refused(refusal),
+            step: AgentStep::NotSent(refusal),
             agent: me,
             from: me,
             to: Some(to),

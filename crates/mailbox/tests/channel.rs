@@ -47,7 +47,7 @@ impl AuditSink for Notes {
             AgentStep::Delivered { again: true } => "delivered again".to_owned(),
             AgentStep::Acknowledged => "acknowledged".to_owned(),
             AgentStep::Deferred { .. } => "deferred".to_owned(),
-            AgentStep::Refused(refusal) => refusal.code.to_string(),
+            AgentStep::NotSent(refusal) | AgentStep::Refused(refusal) => refusal.code.to_string(),
         };
         self.steps.lock().unwrap().push(format!("{}: {step}", message.agent));
         Ok(())

@@ -89,10 +89,21 @@ pub(crate) fn open(home: &Home, tables: &Tables) -> Result<Connection, StateErro
     }
     let fault = |reason| StateError::Database { file: file.clone(), reason };
     let mut db = connect(&file).map_err(fault)?;
-    let version = prepare(&mut db, tables).map_err(fault)?;
+    prepare(&mut db, home, tables)?;
+    Ok(db)
+}
+
+/// Makes these tables in the open state file of `home`, unless they are there.
+///
+/// # Errors
+/// If it cannot be written, or they are of another version.
+pub(crate) fn prepare(db: &mut Connection, home: &Home, tables: &Tables) -> Result<(), StateError> {
+    let file = home.state_file();
+    let made = make(db, tables);
+    let version = made.map_err(|reason| StateError::Database { file: file.clone(), reason })?;
     let Tables { component, version: known, .. } = tables;
     if version == *known {
-        return Ok(db);
+        return Ok(());
     }
     let reason = format!(
         "its tables of {component:?} have version {version}, this program knows {known}; use the \
@@ -138,7 +149,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Makes the tables unless they are there; their version.
-fn prepare(db: &mut Connection, tables: &Tables) -> rusqlite::Result<i64> {
+fn make(db: &mut Connection, tables: &Tables) -> rusqlite::Result<i64> {
     let db = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     db.execute_batch(
         "CREATE TABLE IF NOT EXISTS component_version (

@@ -38,6 +38,8 @@ pub mod config;
 mod database;
 mod error;
 pub mod home;
+#[cfg(unix)]
+pub mod incidents;
 mod manager;
 pub mod pins;
 mod private;

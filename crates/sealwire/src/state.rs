@@ -1,8 +1,11 @@
-//! What must outlive `serve` and is no configuration: who is quarantined.
+//! What must outlive `serve` and is no configuration: who is quarantined, and the incidents
+//! that led to it.
 //!
 //! It is in `state.db` of the home's state directory, which the mailbox shares; the tables here
-//! are those of the component `guard`. Several processes may have it open. Who writes waits for
-//! the others, and each change is on the disk before it is told.
+//! are those of the components `guard` and `incidents`. Several processes may have it open. Who
+//! writes waits for the others, and each change is on the disk before it is told.
+
+mod incidents;
 
 use std::io;
 use std::path::PathBuf;
@@ -51,7 +54,8 @@ impl State {
     /// If it cannot be used, or others could use it too; if there is none, and one in the home
     /// itself, which would be forgotten.
     pub fn open(home: &Home) -> Result<Self, StateError> {
-        let db = database::open(home, &TABLES)?;
+        let mut db = database::open(home, &TABLES)?;
+        database::prepare(&mut db, home, &incidents::TABLES)?;
         let (file, stamp) = (home.state_file(), home.quarantine_stamp());
         let mut state = Self { db, file, stamp, seen: 0 };
         state.seen = state.version()?;
@@ -106,25 +110,7 @@ impl State {
     /// # Errors
     /// If it cannot be written.
     pub fn quarantine(&mut self, entry: &Entry) -> Result<(), StateError> {
-        self.write(|db| {
-            db.execute(
-                "DELETE FROM guard_quarantine WHERE until <= ?1",
-                [entry.since.unix_millis()],
-            )?;
-            db.execute(
-                "INSERT OR REPLACE INTO guard_quarantine
-                 (kind, name, reason, since, until, incident) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                (
-                    entry.target.kind(),
-                    entry.target.name(),
-                    &entry.reason,
-                    entry.since.unix_millis(),
-                    entry.until.map(Timestamp::unix_millis),
-                    entry.incident.map(u64::cast_signed),
-                ),
-            )?;
-            Ok(())
-        })?;
+        self.write(|db| insert(db, entry))?;
         self.ring();
         Ok(())
     }
@@ -187,6 +173,24 @@ impl State {
     fn fault(&self, reason: rusqlite::Error) -> StateError {
         StateError::Database { file: self.file.clone(), reason }
     }
+}
+
+/// Writes an entry in place of what held for its target; those that have expired go.
+fn insert(db: &Transaction<'_>, entry: &Entry) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM guard_quarantine WHERE until <= ?1", [entry.since.unix_millis()])?;
+    db.execute(
+        "INSERT OR REPLACE INTO guard_quarantine
+         (kind, name, reason, since, until, incident) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        (
+            entry.target.kind(),
+            entry.target.name(),
+            &entry.reason,
+            entry.since.unix_millis(),
+            entry.until.map(Timestamp::unix_millis),
+            entry.incident.map(u64::cast_signed),
+        ),
+    )?;
+    Ok(())
 }
 
 type Row = (String, String, String, i64, Option<i64>, Option<i64>);

@@ -8,7 +8,7 @@ use sealwire_names::{PeerId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cli::{Context, Failure, print, print_json, printable};
-use crate::control::{Request, as_json, find};
+use crate::control::{Request, as_json, find, incident_as_json};
 
 /// Shut out peers, agents and servers, at once and until further notice
 ///
@@ -31,6 +31,7 @@ enum Command {
     List(List),
     Add(Add),
     Lift(Lift),
+    Incidents(Incidents),
 }
 
 /// Show who is shut out, why and until when
@@ -40,6 +41,18 @@ Examples:
   sealwire quarantine list
   sealwire quarantine list --json | jq .[].name")]
 struct List {
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show the latest incidents: what was refused too often, of whom, and what followed
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire quarantine incidents
+  sealwire quarantine incidents --json | jq '.[] | select(.kind == \"replays\")'")]
+struct Incidents {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -105,6 +118,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         Command::List(list) => show(list, context),
         Command::Add(add) => self::add(add, context),
         Command::Lift(lift) => self::lift(lift, context),
+        Command::Incidents(list) => incidents(list, context),
     }
 }
 
@@ -143,6 +157,38 @@ pub(super) fn text(entries: &Value) -> String {
         )
     };
     entries.iter().map(line).collect()
+}
+
+/// An incident, in a line.
+pub(super) fn incident_text(incident: &Value) -> String {
+    let word = |key: &str| printable(incident[key].as_str().unwrap_or_default());
+    let window = Duration::from_millis(incident["window_ms"].as_u64().unwrap_or_default());
+    format!(
+        "incident {}  {}  {}  {} {}  {} within {window:?}: {} until {}\n",
+        incident["id"],
+        word("at"),
+        word("kind"),
+        word("subject_kind"),
+        word("subject"),
+        incident["events"],
+        word("action"),
+        word("until"),
+    )
+}
+
+fn incidents(arguments: &Incidents, context: &Context) -> Result<(), Failure> {
+    let incidents = match State::open_existing(&context.state_home()?)? {
+        Some(state) => state.incidents(u32::MAX)?,
+        None => Vec::new(),
+    };
+    let incidents: Vec<_> = incidents.iter().map(incident_as_json).collect();
+    if arguments.json {
+        return print_json(&json!(incidents));
+    }
+    if incidents.is_empty() {
+        return print("there were no incidents\n");
+    }
+    print(&incidents.iter().map(incident_text).collect::<String>())
 }
 
 fn add(arguments: &Add, context: &Context) -> Result<(), Failure> {

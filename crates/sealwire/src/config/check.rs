@@ -11,7 +11,7 @@ use super::error::Problems;
 use super::typed::{self, Typed};
 use super::{
     DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole, admin, agents,
-    limits, log, mailbox, policy, server,
+    incidents, limits, log, mailbox, policy, server,
 };
 use crate::home::Home;
 
@@ -74,6 +74,7 @@ pub(crate) fn check(
         log: log::check(home, &typed.log, problems),
         policy,
         rate_limits,
+        incidents: incidents::check(typed, problems),
     })
 }
 

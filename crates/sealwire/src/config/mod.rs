@@ -16,6 +16,7 @@ mod document;
 mod error;
 mod examine;
 mod files;
+mod incidents;
 mod include;
 mod limits;
 mod log;
@@ -34,8 +35,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sealwire_guard::PinMode;
-use sealwire_guard::{Policy, RateLimits};
+use sealwire_guard::{IncidentRules, PinMode, Policy, RateLimits};
 use sealwire_names::TrustDomain;
 
 pub use admin::AdminConfig;
@@ -97,6 +97,8 @@ pub struct SecureMcpConfig {
     pub policy: Policy,
     /// How often, if that is limited. Its servers have the names of their tables.
     pub rate_limits: Option<RateLimits>,
+    /// When refusals are too many, and what follows.
+    pub incidents: IncidentRules,
 }
 
 /// Where to listen, and how much anybody may take.

@@ -26,6 +26,7 @@ pub(crate) const TOP: Table = Table {
         "admin",
         "log",
         "policy",
+        "incidents",
     ],
 };
 
@@ -197,8 +198,29 @@ pub(crate) const ADMIN: Table = Table { title: "[admin]", keys: &["address"], ta
 pub(crate) const LOG: Table =
     Table { title: "[log]", keys: &["level", "format", "file"], tables: &[] };
 
+/// Its tables are the kinds, each an [`INCIDENT`].
+pub(crate) const INCIDENTS: Table = Table {
+    title: "[incidents]",
+    keys: &[],
+    tables: &[
+        "failed_handshakes",
+        "protocol_violations",
+        "denied_requests",
+        "rate_limited",
+        "bad_signatures",
+        "replays",
+        "untrusted_mail",
+    ],
+};
+
+pub(crate) const INCIDENT: Table = Table {
+    title: "[incidents.<kind>]",
+    keys: &["trigger", "window", "action", "expiry"],
+    tables: &[],
+};
+
 /// Every table of the main file.
-pub(crate) const TABLES: [&Table; 26] = [
+pub(crate) const TABLES: [&Table; 28] = [
     &TOP,
     &SECURITY,
     &CERTIFICATES,
@@ -225,6 +247,8 @@ pub(crate) const TABLES: [&Table; 26] = [
     &RATE_LIMITING,
     &SERVER_RATE_LIMITING,
     &RATE,
+    &INCIDENTS,
+    &INCIDENT,
 ];
 
 /// What to say about a key that `table` does not know.
@@ -285,6 +309,14 @@ mod tests {
                 "{typed}: {advice}"
             );
         }
+    }
+
+    #[test]
+    fn every_kind_of_incident_has_its_table() {
+        assert_eq!(
+            INCIDENTS.tables,
+            sealwire_guard::IncidentKind::ALL.map(sealwire_guard::IncidentKind::as_str)
+        );
     }
 
     #[test]

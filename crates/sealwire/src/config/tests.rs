@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sealwire_guard::{IncidentAction, IncidentKind, IncidentRule};
 
 use super::*;
 
@@ -70,7 +71,6 @@ fn keys_of_later_releases_are_unknown() {
         "[security.replay_protection]\nredis_url = \"redis://localhost\"",
         "[agent_security.rate_limiting]\nenabled = true",
         "[audit]\nenabled = true",
-        "[incidents]",
         "[mcp_servers.a]\ncommand = \"x\"\ntransport = \"link\"",
         "[mcp_servers.a]\ncommand = \"x\"\nmessage_security = \"seal\"",
     ] {
@@ -168,6 +168,21 @@ fn each_rule_refuses_with_its_reason() {
         ("[listen]\nmax_message_size = \"65MiB\"", "out of range"),
         ("[listen]\nmax_message_size = 1023", "out of range"),
         ("[listen]\nmax_message_size = \"64MB\"", "not a size"),
+        ("[incidents.replay]\naction = \"off\"", "nearest known key is replays"),
+        ("[incidents]\nreplays = 1", "is an integer"),
+        ("[incidents.replays]\nactions = \"off\"", "nearest known key is action"),
+        ("[incidents.replays]\naction = \"ban\"", "\"ban\" is no action"),
+        ("[incidents.replays]\naction = \"quarantine\"", "whoever put it there is not known"),
+        ("[incidents.failed_handshakes]\naction = \"quarantine\"", "whoever fails is not known"),
+        ("[incidents.replays]\naction = \"off\"\ntrigger = 2", "no effect where action is"),
+        ("[incidents.replays]\ntrigger = 0", "from 1 to 1000"),
+        ("[incidents.replays]\ntrigger = 1001", "from 1 to 1000"),
+        ("[incidents.replays]\nwindow = \"1d\"", "expected a duration"),
+        ("[incidents.replays]\nexpiry = 5", "is an integer"),
+        (
+            "[security]\nzero_trust_mode = true\n[incidents.replays]\naction = \"off\"",
+            "zero_trust_mode counts every kind",
+        ),
         ("[agent_security]\nagents = [\"a b\"]", "name must be"),
         ("[agent_security]\nagents = [\"a\", \"A\"]", "twice"),
         ("[agent_security]\nencryption_enabled = false", "false is not offered"),
@@ -460,6 +475,10 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ("[[policy.allow]]", "tools", METHOD_RULE, "tools = [\"b\"]"),
     ("[[policy.allow]]", "prompts", RULE, "prompts = [\"a\"]"),
     ("[[policy.allow]]", "resources", RULE, "resources = [\"a\"]"),
+    ("[incidents.<kind>]", "trigger", "[incidents.replays]\n", "trigger = 1"),
+    ("[incidents.<kind>]", "window", "[incidents.replays]\n", "window = \"1s\""),
+    ("[incidents.<kind>]", "action", "[incidents.replays]\n", "action = \"off\""),
+    ("[incidents.<kind>]", "expiry", "[incidents.replays]\n", "expiry = \"1s\""),
     ("[security.rate_limiting]", "enabled", "[security.rate_limiting]\n", "enabled = true"),
     ("[security.rate_limiting]", "max_requests_per_sec", LIMITED, "max_requests_per_sec = 0.5"),
     ("[security.rate_limiting]", "burst_size", LIMITED, "burst_size = 1"),
@@ -553,6 +572,28 @@ fn defaults_are_inherited_and_an_entrys_own_values_win() {
     assert_eq!(cwd.as_deref(), Some(Path::new("/home/x/.sealwire/work")));
     assert!(config.servers["time"].trusted_ca.ends_with("own"));
     assert!(config.servers["far"].trusted_ca.ends_with("ca"));
+}
+
+#[test]
+fn incidents_shut_nobody_out_unless_told_to_or_nothing_is_taken_on_trust() {
+    let rules = |text: &str| parse(text).unwrap().incidents;
+    let action = |text: &str, kind| rules(text).of(kind).action;
+    let (peers, mail) = (IncidentKind::DeniedRequests, IncidentKind::Replays);
+    assert_eq!(action("", peers), IncidentAction::Notify);
+    let zero_trust = "[security]\nzero_trust_mode = true\n";
+    assert_eq!(action(zero_trust, peers), IncidentAction::Quarantine);
+    assert_eq!(action(zero_trust, mail), IncidentAction::Notify);
+    let notify = "[incidents.denied_requests]\naction = \"notify\"\n";
+    assert_eq!(action(&format!("{zero_trust}{notify}"), peers), IncidentAction::Notify);
+    let rule = "[incidents.denied_requests]\naction = \"quarantine\"\ntrigger = 3\n\
+                window = \"2s\"\nexpiry = \"4s\"";
+    let expected = IncidentRule {
+        trigger: 3,
+        window: Duration::from_secs(2),
+        action: IncidentAction::Quarantine,
+        expiry: Duration::from_secs(4),
+    };
+    assert_eq!(*rules(rule).of(peers), expected);
 }
 
 #[test]

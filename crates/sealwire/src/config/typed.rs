@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use super::document::{Located, Section, Source, line_of};
 use super::error::{Problem, Problems};
+use super::incidents::TypedIncident;
 use super::limits::{TypedLimits, TypedServerLimits};
 use super::policy::TypedPolicy;
 use super::typed_agents::{AgentSecurity, Mailbox, Replay};
@@ -43,6 +44,7 @@ pub(crate) struct Typed {
     pub(crate) admin: Admin,
     pub(crate) log: Log,
     pub(crate) policy: TypedPolicy,
+    pub(crate) incidents: Vec<TypedIncident>,
 }
 
 /// A setting that can be written, so that a reviewer finds it stated, and has one value.
@@ -191,6 +193,9 @@ impl Typed {
         }
         if let Some(section) = top.section("policy", &schema::POLICY, problems) {
             typed.policy = TypedPolicy::read(&section, problems);
+        }
+        if let Some(section) = top.section("incidents", &schema::INCIDENTS, problems) {
+            typed.incidents = TypedIncident::read_all(&section, problems);
         }
         Some(typed)
     }

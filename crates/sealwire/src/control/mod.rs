@@ -11,8 +11,10 @@ mod client;
 mod listener;
 mod protocol;
 mod service;
+mod shown;
 
 pub(crate) use client::find;
 pub(crate) use listener::Socket;
 pub(crate) use protocol::{Answer, Request};
-pub(crate) use service::{Reload, Service, as_json};
+pub(crate) use service::{Counting, Reload, Service};
+pub(crate) use shown::{as_json, incident_as_json};

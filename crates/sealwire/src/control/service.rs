@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
 use sealwire::state::{State, StateError};
+use sealwire_audit::LogSink;
 use sealwire_guard::{Entry, Quarantine, Target};
 use sealwire_names::{Timestamp, TrustDomain};
 use sealwire_relay::Control;
@@ -14,9 +16,16 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::protocol::{Answer, Request};
+use super::shown::{as_json, incident_as_json};
 
 /// How often it is looked whether another process has changed the quarantine.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Incidents that are shown.
+const SHOWN: u32 = 20;
+
+/// Records what happens, and counts what is refused.
+pub(crate) type Counting = IncidentSink<LogSink>;
 
 /// A request to read all files again, and where to tell how that ended.
 pub(crate) type Reload = oneshot::Sender<Answer>;
@@ -28,6 +37,7 @@ pub(crate) struct Service(Arc<Inner>);
 struct Inner {
     relay: Control,
     state: Mutex<State>,
+    incidents: Arc<Counting>,
     reloads: mpsc::Sender<Reload>,
     serving: Mutex<Serving>,
     since: Timestamp,
@@ -38,6 +48,8 @@ struct Serving {
     trust_domain: TrustDomain,
     addresses: Vec<(SocketAddr, Vec<String>)>,
     entries: Vec<Entry>,
+    /// The latest, the last one first.
+    incidents: Vec<SecurityIncident>,
 }
 
 impl Service {
@@ -49,12 +61,15 @@ impl Service {
         relay: Control,
         state: State,
         trust_domain: TrustDomain,
+        incidents: Arc<Counting>,
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, StateError> {
-        let serving = Serving { trust_domain, addresses: Vec::new(), entries: Vec::new() };
+        let (addresses, entries) = (Vec::new(), Vec::new());
+        let serving = Serving { trust_domain, addresses, entries, incidents: Vec::new() };
         let service = Self(Arc::new(Inner {
             relay,
             state: Mutex::new(state),
+            incidents,
             reloads,
             serving: Mutex::new(serving),
             since: SystemTime::now().into(),
@@ -117,7 +132,9 @@ impl Service {
     fn enforce(&self, state: &State) -> Result<(), StateError> {
         let now = SystemTime::now().into();
         let entries = state.quarantined(now)?;
+        let incidents = state.incidents(SHOWN)?;
         let mut serving = lock(&self.0.serving);
+        serving.incidents = incidents;
         // One that has expired is no longer in the state, and does no harm meanwhile.
         if serving.entries == entries {
             return Ok(());
@@ -125,14 +142,51 @@ impl Service {
         for entry in entries.iter().filter(|entry| !serving.entries.contains(entry)) {
             tracing::warn!(who = %entry.target, reason = entry.reason, until = entry.until.map(tracing::field::display), "quarantined");
         }
-        for entry in serving.entries.iter().filter(|entry| entry.holds(now)) {
-            if !entries.iter().any(|other| other.target == entry.target) {
+        for entry in &serving.entries {
+            if entries.iter().any(|other| other.target == entry.target) {
+                continue;
+            }
+            // However it ended, who comes back begins anew.
+            self.0.incidents.forget(&entry.target, &serving.trust_domain);
+            if entry.holds(now) {
                 tracing::info!(who = %entry.target, "quarantine lifted");
             }
         }
         self.0.relay.quarantine(Quarantine::new(&serving.trust_domain, entries.clone()));
         serving.entries = entries;
         Ok(())
+    }
+
+    /// Acts upon an incident: keeps it, tells it, and cuts off whoever is to be shut out.
+    pub(crate) async fn raise(&self, raised: Raised) {
+        let service = self.clone();
+        let acted = tokio::task::spawn_blocking(move || service.act(&raised)).await;
+        let failed = acted.unwrap_or_else(|error| Some(error.to_string()));
+        if let Some(error) = failed {
+            tracing::error!(error, "an incident could not be kept; the next `serve` will not know");
+        }
+    }
+
+    /// Why it could not be kept, if so.
+    fn act(&self, raised: &Raised) -> Option<String> {
+        let now = SystemTime::now().into();
+        let home = lock(&self.0.serving).trust_domain.clone();
+        let mut state = lock(&self.0.state);
+        let kept = state.raise(raised, &home, now);
+        if let Ok(None) = kept {
+            return None;
+        }
+        raised.tell(&LogSink, kept.as_ref().ok().copied().flatten(), now);
+        let kept = kept.and_then(|_| self.enforce(&state));
+        if kept.is_err()
+            && let Some(entry) = raised.entry(&home, now)
+        {
+            // Shut out all the same, while we are here.
+            let mut serving = lock(&self.0.serving);
+            serving.entries.push(entry);
+            self.0.relay.quarantine(Quarantine::new(&home, serving.entries.clone()));
+        }
+        kept.err().map(|error| error.to_string())
     }
 
     /// Does what a command asks for.
@@ -216,6 +270,10 @@ impl Service {
         serving.entries.iter().filter(|entry| entry.holds(now)).map(as_json).collect()
     }
 
+    fn incidents(&self) -> Vec<Value> {
+        lock(&self.0.serving).incidents.iter().map(incident_as_json).collect()
+    }
+
     fn status(&self) -> Value {
         let report = self.0.relay.report();
         let listeners: Vec<Value> = lock(&self.0.serving)
@@ -246,20 +304,9 @@ impl Service {
             "messages": {"allowed": report.allowed, "denied": report.denied},
             "connections_refused": report.refused,
             "quarantine": self.entries(),
+            "incidents": self.incidents(),
         })
     }
-}
-
-/// An entry as commands show it.
-pub(crate) fn as_json(entry: &Entry) -> Value {
-    json!({
-        "kind": entry.target.kind(),
-        "name": entry.target.name(),
-        "reason": entry.reason,
-        "since": entry.since.to_string(),
-        "until": entry.until.map(|until| until.to_string()),
-        "incident": entry.incident,
-    })
 }
 
 fn no_target(kind: &str, name: &str) -> Answer {

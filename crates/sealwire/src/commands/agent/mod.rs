@@ -1,5 +1,6 @@
 //! `sealwire agent`: messages between agents, from the shell and for MCP clients.
 
+mod counting;
 mod dead_letters;
 mod inspect;
 mod list;

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
+use super::counting::{Counting, counting};
 use crate::cli::{Context, Failure};
 use crate::commands::key::own_agent;
 use crate::commands::watch::{FileWatch, SLOW};
@@ -31,6 +32,7 @@ pub(super) struct Post {
     agent: AgentId,
     mailbox: SqliteTransport,
     channel: SecureAgentChannel<SqliteTransport>,
+    incidents: Arc<Counting>,
     state: Mutex<State>,
 }
 
@@ -60,9 +62,11 @@ impl Post {
         // Before it is read: what changes meanwhile is seen the next time.
         let seen = Snapshot::take(files(&config));
         let mailbox = open_mailbox(&config).map_err(Self::failed)?;
+        let incidents = Arc::new(counting(&config));
         let channel = open_channel(&config, &agent, mailbox.clone())?;
+        let channel = channel.with_audit(Arc::clone(&incidents) as _);
         let state = Mutex::new(State { config, seen, watch: None });
-        Ok(Self { context: context.clone(), agent, mailbox, channel, state })
+        Ok(Self { context: context.clone(), agent, mailbox, channel, incidents, state })
     }
 
     /// The agent.
@@ -144,6 +148,7 @@ impl Post {
         match loaded {
             Ok((config, settings)) => {
                 self.channel.replace(settings);
+                self.incidents.replace(config.incidents.clone());
                 state.config = config;
                 tracing::info!(agent = %self.agent, "configuration reloaded");
                 if let State { config, watch: Some(watch), .. } = &mut *state {

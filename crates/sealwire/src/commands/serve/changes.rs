@@ -154,6 +154,9 @@ fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
     if before.rate_limits != after.rate_limits {
         changes.push("rate limits".to_owned());
     }
+    if before.incidents != after.incidents {
+        changes.push("incidents".to_owned());
+    }
     changes
 }
 

@@ -4,8 +4,11 @@ mod reload;
 use std::sync::Arc;
 
 use clap::Args;
+use sealwire::config::SecureMcpConfig;
 use sealwire::home::Home;
+use sealwire::incidents::{IncidentSink, Raised};
 use sealwire::state::State;
+use sealwire_audit::LogSink;
 use sealwire_relay::Server;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -15,8 +18,11 @@ use super::signals;
 use super::watch::FileWatch;
 use crate::admin::{Admin, Readiness};
 use crate::cli::{Context, Failure};
-use crate::control::{Answer, Reload, Service, Socket};
+use crate::control::{Answer, Counting, Reload, Service, Socket};
 use crate::notify;
+
+/// Incidents that wait to be acted upon.
+const MOST_RAISED: usize = 256;
 
 /// Serve MCP servers over mutual TLS
 ///
@@ -39,13 +45,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let Start { loaded, serving, seen } = load(context, &arguments.names)?;
+    let Start { loaded, mut serving, seen } = load(context, &arguments.names)?;
     for warning in &loaded.checked.warnings {
         tracing::warn!("{warning}");
     }
     let home = loaded.config.layout();
     let state = state(&home)?;
     let claim = Socket::claim(&home)?;
+    let (incidents, mut raised) = counting(&loaded.config);
+    serving.audit = Arc::clone(&incidents) as _;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -66,9 +74,16 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let (reloads, mut asked) = mpsc::channel(1);
         let trust_domain = loaded.config.trust_domain.clone();
         // Before anybody is let in.
-        let service = Service::new(server.control(), state, trust_domain, reloads);
+        let counting = Arc::clone(&incidents);
+        let service = Service::new(server.control(), state, trust_domain, counting, reloads);
         let service = service.map_err(|error| unreadable(&error))?;
         service.follow();
+        let acting = service.clone();
+        tokio::spawn(async move {
+            while let Some(raised) = raised.recv().await {
+                acting.raise(raised).await;
+            }
+        });
         server.start();
         readiness.serving(&loaded.config, &loaded.checked, names);
         let reloader = Reloader::new(context, names, hangup, FileWatch::new(), (loaded, seen));
@@ -76,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         // Before anybody is told that it serves: who is told may send commands.
         let socket = claim.listen(service.clone());
         log_addresses(&server);
-        let mut running = Running { server, admin, readiness };
+        let mut running = Running { server, admin, readiness, incidents };
         notify::ready("Serving");
         notify::keep_watchdog_fed();
         tokio::select! {
@@ -160,6 +175,17 @@ fn told(outcome: &Outcome) -> Answer {
             "put that right, and reload again",
         ),
     }
+}
+
+/// What counts refusals, and where it tells that they are too many.
+fn counting(config: &SecureMcpConfig) -> (Arc<Counting>, mpsc::Receiver<Raised>) {
+    let (tell, told) = mpsc::channel(MOST_RAISED);
+    let raise = move |raised| {
+        if tell.try_send(raised).is_err() {
+            tracing::error!("more incidents at once than can be acted upon: one was not");
+        }
+    };
+    (Arc::new(IncidentSink::new(LogSink, config.incidents.clone(), raise)), told)
 }
 
 /// The state of the home. What cannot be kept cannot be enforced after a restart.

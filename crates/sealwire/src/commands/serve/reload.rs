@@ -19,6 +19,7 @@ use super::changes::{changes, later};
 use crate::admin::{Admin, Readiness};
 use crate::cli::{Context, Failure};
 use crate::commands::watch::{FileWatch, SLOW};
+use crate::control::Counting;
 
 /// Time from the first sign of a change to looking at it: files are replaced together.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -41,6 +42,8 @@ pub(super) struct Running {
     /// For health checks, if they are to be answered.
     pub(super) admin: Option<Admin>,
     pub(super) readiness: Arc<Readiness>,
+    /// What counts refusals.
+    pub(super) incidents: Arc<Counting>,
 }
 
 /// Why the configuration is to be read again.
@@ -231,7 +234,8 @@ impl<'a> Reloader<'a> {
                 .at(config_file.display())
                 .fix("move what is in it, and restart `serve`"));
         }
-        let (loaded, serving) = prepare(config, self.context, self.names)?;
+        let (loaded, mut serving) = prepare(config, self.context, self.names)?;
+        serving.audit = Arc::clone(&running.incidents) as _;
         let changes = changes(&self.active, &loaded, self.names);
         if !changes.is_empty() {
             let address = loaded.config.admin.address;
@@ -244,6 +248,7 @@ impl<'a> Reloader<'a> {
             running.server.replace(serving).await.map_err(|error| {
                 Failure::new(error.to_string()).fix("choose another address, or restart `serve`")
             })?;
+            running.incidents.replace(loaded.config.incidents.clone());
             if admin.is_some() || address.is_none() {
                 running.admin = admin;
             }
@@ -323,7 +328,8 @@ mod tests {
         fs::write(&context.config_file, text("")).unwrap();
         let Start { loaded, serving, seen } = load(&context, &[]).unwrap();
         let server = Server::bind(serving).await.unwrap();
-        let mut running = Running { server, admin: None, readiness: Arc::default() };
+        let (incidents, _) = super::super::counting(&loaded.config);
+        let mut running = Running { server, admin: None, readiness: Arc::default(), incidents };
         let hangup = crate::commands::signals::hangup().unwrap();
         let mut reloader = Reloader::new(&context, &[], hangup, FileWatch::blind(), (loaded, seen));
         let unheard = timeout(SLOW * 3, reloader.wanted()).await;

@@ -10,6 +10,8 @@ use crate::commands::quarantine;
 
 /// Most peers that are shown one by one.
 const MOST_PEERS: usize = 20;
+/// Most incidents that are.
+const MOST_INCIDENTS: usize = 5;
 /// To the top left, without emptying what is shown: a screen that is emptied flickers.
 const HOME: &str = "\x1b[H";
 /// The rest of the line, and of the screen.
@@ -117,6 +119,10 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
     }
     text.push('\n');
     text.push_str(&quarantine::text(&status["quarantine"]));
+    let incidents = list(&status["incidents"]);
+    for incident in incidents.iter().take(MOST_INCIDENTS) {
+        text.push_str(&quarantine::incident_text(incident));
+    }
     text
 }
 
@@ -174,6 +180,10 @@ mod tests {
             "messages": {"allowed": allowed + 5, "denied": 1},
             "connections_refused": 2,
             "quarantine": [],
+            "incidents": [{
+                "id": 7, "kind": "replays", "subject_kind": "mailbox", "subject": "A\u{1b}[2J",
+                "events": 10, "window_ms": 60_000, "action": "notify", "at": "then", "until": "later",
+            }],
         })
     }
 
@@ -185,6 +195,11 @@ mod tests {
         let text = view.once(&first);
         assert!(text.contains("15 passed, 1 denied") && text.contains("2 open, 3 ended"), "{text}");
         assert!(!text.contains("/s"), "{text}");
+        let incident = "incident 7  then  replays  mailbox A";
+        assert!(
+            text.contains(incident) && text.contains("10 within 60s: notify until later"),
+            "{text}"
+        );
         assert!(!text.contains('\u{1b}'), "what a peer says moves no cursor: {text}");
         view.next(first);
         let text = view.next(Sample { status: status(30), at: start + Duration::from_secs(2) });

@@ -1,0 +1,32 @@
+//! What is kept of quarantines and incidents, as commands show it in JSON.
+
+use sealwire::incidents::SecurityIncident;
+use sealwire_guard::Entry;
+use serde_json::{Value, json};
+
+/// Somebody who is shut out.
+pub(crate) fn as_json(entry: &Entry) -> Value {
+    json!({
+        "kind": entry.target.kind(),
+        "name": entry.target.name(),
+        "reason": entry.reason,
+        "since": entry.since.to_string(),
+        "until": entry.until.map(|until| until.to_string()),
+        "incident": entry.incident,
+    })
+}
+
+/// Refusals that were too many.
+pub(crate) fn incident_as_json(incident: &SecurityIncident) -> Value {
+    json!({
+        "id": incident.id,
+        "kind": incident.kind,
+        "subject_kind": incident.subject_kind,
+        "subject": incident.subject,
+        "events": incident.events,
+        "window_ms": u64::try_from(incident.window.as_millis()).unwrap_or(u64::MAX),
+        "action": incident.action,
+        "at": incident.at.to_string(),
+        "until": incident.until.to_string(),
+    })
+}

@@ -1,0 +1,148 @@
+//! Of agents, and of mail.
+
+use std::future::Future;
+
+use sealwire_envelope::SecureAgentMessage;
+use sealwire_mailbox::{Letter, SqliteOptions, SqliteTransport, Transport};
+use sealwire_testkit::{Connect, Home, Output, run, wait_until};
+use serde_json::{Value, json};
+
+use crate::{incident, incidents, quarantined, rule};
+
+/// Three agents, of which one may write to one.
+pub(crate) fn team(rules: &str) -> Home {
+    let home = Home::with_config(&format!(
+        "[agent_security]\nagents = [\"Victim\", \"Reader\", \"Other\"]\n\
+         [agent_security.rate_limiting]\nmax_messages_per_sec = 0.001\nburst_size = 4\n\
+         [agent_security.trust.Victim]\ncan_communicate_with = [\"Reader\"]\n{rules}"
+    ));
+    home.run(&["key", "new", "--all"]).ok();
+    home
+}
+
+pub(crate) fn send(home: &Home, from: &str, to: &str) -> Output {
+    let mut command = home.sealwire();
+    command.args(["agent", "send", "--from", from, "--to", to]);
+    run(command, b"hello")
+}
+
+pub(crate) fn receive(home: &Home) -> Output {
+    home.run(&["agent", "recv", "--as", "Reader", "--json"]).ok()
+}
+
+/// The store, in the hands of somebody who can write to it, and has no key.
+fn store(home: &Home) -> SqliteTransport {
+    SqliteTransport::open(&home.file("state.db"), SqliteOptions::default()).unwrap()
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// What waits for the reader, as it is.
+pub(crate) fn waiting(home: &Home) -> Vec<Vec<u8>> {
+    let store = store(home);
+    block_on(async {
+        let taken = store.take(&"Reader".parse().unwrap(), 100).await.unwrap().taken;
+        for taken in &taken {
+            store.release(&taken.lease, store.now()).await.unwrap();
+        }
+        taken.into_iter().map(|taken| taken.bytes.to_vec()).collect()
+    })
+}
+
+/// Puts it into the reader's mailbox.
+pub(crate) fn put(home: &Home, messages: &[Vec<u8>]) {
+    let store = store(home);
+    block_on(async {
+        for message in messages {
+            let message = SecureAgentMessage::decode(message).unwrap();
+            let to = vec!["Reader".parse().unwrap()];
+            store.put(Letter { message, to }).await.unwrap();
+        }
+    });
+}
+
+/// As if its sender had written another one: its signature does not hold.
+pub(crate) fn forged(message: &[u8]) -> Vec<u8> {
+    let id = *SecureAgentMessage::decode(message).unwrap().metadata.message_id.as_bytes();
+    let at = message.windows(id.len()).position(|window| window == id).unwrap();
+    let mut forged = message.to_vec();
+    forged[at] ^= 1;
+    forged
+}
+
+fn mcp(home: &Home, agent: &str) -> Connect {
+    let mut command = home.sealwire();
+    command.args(["agent", "mcp", "--as", agent]);
+    let mut client = Connect::spawn(command);
+    client.initialize();
+    client
+}
+
+fn send_by(client: &mut Connect, to: &str) -> Value {
+    let arguments = json!({"to": to, "content": "hello"});
+    client.request("tools/call", &json!({"name": "send_message", "arguments": arguments}))
+}
+
+/// An agent that runs wild is silenced by its own doing, and nobody else is.
+#[test]
+fn an_agent_that_goes_on_writing_where_it_may_not_is_silenced() {
+    let home = team(&rule("denied_requests", 3, "quarantine", "1h"));
+    let mut client = mcp(&home, "Victim");
+    for _ in 0..3 {
+        assert!(send_by(&mut client, "Other").to_string().contains("not_trusted"));
+    }
+    assert_eq!(quarantined(&home)[0]["name"], "Victim");
+    let refused = send_by(&mut client, "Reader").to_string();
+    assert!(refused.contains("agent_quarantined"), "{refused}");
+    assert!(send(&home, "Victim", "Reader").stderr.contains("agent_quarantined"));
+    home.run(&["quarantine", "lift", "agent", "Victim"]).ok();
+    wait_until("it may write again", || send(&home, "Victim", "Reader").code == Some(0));
+    assert_eq!(incidents(&home), [incident("denied_requests", "agent Victim", "quarantine")]);
+}
+
+#[test]
+fn an_agent_that_goes_on_beyond_its_rate_is_silenced_until_that_expires() {
+    let home = team(&rule("rate_limited", 1, "quarantine", "3s"));
+    let mut client = mcp(&home, "Victim");
+    let mut answer = String::new();
+    for _ in 0..5 {
+        answer = send_by(&mut client, "Reader").to_string();
+    }
+    assert!(answer.contains("agent_rate_limited"), "{answer}");
+    assert_eq!(incidents(&home), [incident("rate_limited", "agent Victim", "quarantine")]);
+    wait_until("it expires", || send(&home, "Victim", "Reader").code == Some(0));
+}
+
+/// What is wrong with mail is told once, with whose it was to be, and nobody is blamed.
+#[test]
+fn mail_that_is_wrong_is_told() {
+    for kind in ["bad_signatures", "replays", "untrusted_mail"] {
+        let home = team(&rule(kind, 2, "notify", "1h"));
+        for _ in 0..4 {
+            send(&home, "Victim", "Reader").ok();
+        }
+        let sent = waiting(&home);
+        assert_eq!(sent.len(), 4);
+        if kind == "untrusted_mail" {
+            let text = std::fs::read_to_string(home.file("sealwire.toml")).unwrap();
+            home.write("sealwire.toml", text.replace("[\"Reader\"]", "[\"Other\"]"));
+        } else {
+            assert_eq!(receive(&home).stdout.lines().count(), 4);
+        }
+        match kind {
+            "bad_signatures" => {
+                put(&home, &sent.iter().map(|sent| forged(sent)).collect::<Vec<_>>())
+            }
+            "replays" => put(&home, &sent),
+            _ => {}
+        }
+        let output = receive(&home);
+        assert_eq!(output.stdout, "", "{kind}: {output}");
+        let told = output.stderr.lines().filter(|line| line.contains("audit: incident")).count();
+        assert_eq!(told, 1, "{kind}: {output}");
+        assert_eq!(incidents(&home), [incident(kind, "mailbox Reader", "notify")]);
+        assert_eq!(quarantined(&home), json!([]));
+    }
+}
