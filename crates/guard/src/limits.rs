@@ -54,6 +54,18 @@ impl Rate {
         Ok(Self { period: Duration::from_secs_f64(1.0 / per_second), burst })
     }
 
+    /// How many may pass in a second in the long run.
+    pub fn per_second(self) -> f64 {
+        // The period is exact to a nanosecond, so its inverse may be off in the last digits.
+        let rate = 1.0 / self.period.as_secs_f64();
+        if rate < 1.0 { (rate * 1e9).round() / 1e9 } else { (rate * 1e3).round() / 1e3 }
+    }
+
+    /// How many may pass at once after a rest.
+    pub fn burst(self) -> u32 {
+        self.burst.get()
+    }
+
     /// The same for the crate `governor`; `None` never happens, as no period is 0.
     pub fn quota(self) -> Option<Quota> {
         Quota::with_period(self.period).map(|quota| quota.allow_burst(self.burst))

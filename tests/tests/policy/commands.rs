@@ -70,6 +70,39 @@ fn show_tells_what_holds_defaults_included() {
 }
 
 #[test]
+fn show_tells_the_limits_too() {
+    let home = Home::with_config(&echo(&Home::empty(), "default_level = 1"));
+    assert!(home.run(&["policy", "show"]).ok().stdout.contains("none: [security.rate_limiting]"));
+    assert!(parsed(&home.run(&["policy", "show", "--json"]).ok())["limits"].is_null());
+    home.configure(&echo(
+        &home,
+        "default_level = 1\n\
+         rate_limiting.max_requests_per_sec = 3\n\
+         rate_limiting.tools = { \"b*\" = { max_requests_per_sec = 0.01, burst_size = 1 } }\n\
+         [security.rate_limiting]\nenabled = true\ntotal_requests_per_sec = 50\n\
+         peers = { \"core/*\" = { max_requests_per_sec = 0.5, burst_size = 2 } }\n",
+    ));
+    let text = home.run(&["policy", "show"]).ok().stdout;
+    for part in [
+        "all its requests together                3 a second, 20 at once",
+        "calls of tool b*                         0.01 a second, 1 at once",
+        "each peer spiffe://sealwire.internal/core/* 0.5 a second, 2 at once",
+        "each peer that nothing names             10 a second, 20 at once",
+        "all together                             50 a second, 20 at once",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let json = parsed(&home.run(&["policy", "show", "echo", "--json"]).ok());
+    let rate = |rate: f64, burst: u32| json!({"max_requests_per_sec": rate, "burst_size": burst});
+    let limits = &json["limits"];
+    assert_eq!(limits["each_peer"], rate(10.0, 20));
+    assert_eq!(limits["peers"], json!({"spiffe://sealwire.internal/core/*": rate(0.5, 2)}));
+    assert_eq!(limits["total"], rate(50.0, 20));
+    let of_server = json!({"total": rate(3.0, 20), "tools": {"b*": rate(0.01, 1)}});
+    assert_eq!(json["servers"]["echo"]["limits"], of_server);
+}
+
+#[test]
 fn check_finds_what_is_likely_not_meant() {
     let home = Home::with_config(&echo(&Home::empty(), "default_level = 1"));
     assert_eq!(home.run(&["policy", "check"]).ok().stdout, "nothing found");

@@ -1,14 +1,14 @@
 use clap::Args;
 use sealwire::config::SecureMcpConfig;
 use sealwire_guard::{
-    DEFAULT_LEVEL, DEFAULT_LOCAL_CEILING, DEFAULT_PEER_CEILING, Level, PeerPattern, Policy, Rule,
-    ServerPolicy, Space,
+    DEFAULT_LEVEL, DEFAULT_LOCAL_CEILING, DEFAULT_PEER_CEILING, Level, PeerPattern, Policy, Rate,
+    RateLimits, Rule, ServerLimits, ServerPolicy, Space,
 };
 use serde_json::{Value, json};
 
 use crate::cli::{Context, Failure, print, print_json};
 
-/// Show the effective policy: ceilings, levels and rules, defaults filled in
+/// Show the effective policy: ceilings, levels, rules and limits, defaults filled in
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,7 +26,12 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let config = context.load_config()?;
     let policy = narrowed(&config, arguments.server.as_deref())?;
-    if arguments.json { print_json(&as_json(&policy)) } else { print(&text(&policy)) }
+    let limits = config.rate_limits.as_ref();
+    if arguments.json {
+        print_json(&as_json(&policy, limits))
+    } else {
+        print(&(text(&policy, limits) + &limits_text(limits)))
+    }
 }
 
 /// The policy, or the part of it that one server goes by.
@@ -40,7 +45,7 @@ fn narrowed(config: &SecureMcpConfig, server: Option<&str>) -> Result<Policy, Fa
     Ok(policy)
 }
 
-fn text(policy: &Policy) -> String {
+fn text(policy: &Policy, limits: Option<&RateLimits>) -> String {
     let mut text = String::from("ceilings\n");
     ceilings(&mut text, &policy.ceilings);
     let (peers, local) = unstated(policy);
@@ -60,6 +65,9 @@ fn text(policy: &Policy) -> String {
         let stated =
             if server.default_level.is_some() { "" } else { ", as no default_level is given" };
         text.push_str(&format!("  {:40} {default}{stated}\n", "what is not listed"));
+        for (what, rate) in limits_of(limits, server).into_iter().flat_map(of_server_limits) {
+            text.push_str(&format!("  {what:40} {}\n", rate_text(rate)));
+        }
         if !server.ceilings.is_empty() {
             text.push_str("  ceilings here\n");
             ceilings(&mut text, &server.ceilings);
@@ -80,6 +88,45 @@ fn text(policy: &Policy) -> String {
         ));
     }
     text
+}
+
+/// The limits that no server has for itself.
+fn limits_text(limits: Option<&RateLimits>) -> String {
+    let Some(limits) = limits else {
+        return "\nlimits\n  none: [security.rate_limiting] is not enabled\n".to_owned();
+    };
+    let mut text = String::from("\nlimits, of requests\n");
+    let mut line = |what: String, rate: String| text.push_str(&format!("  {what:40} {rate}\n"));
+    for (pattern, rate) in &limits.peers {
+        line(format!("each peer {pattern}"), rate_text(*rate));
+    }
+    let each = match (limits.refuse_unregistered, limits.each_peer) {
+        (true, _) => "refused: refuse_unregistered is on".to_owned(),
+        (false, rate) => rate.map_or_else(|| "none".to_owned(), rate_text),
+    };
+    line("each peer that nothing names".to_owned(), each);
+    let total = limits.total.map_or_else(|| "none".to_owned(), rate_text);
+    line("all together".to_owned(), total);
+    text
+}
+
+fn rate_text(rate: Rate) -> String {
+    format!("{} a second, {} at once", rate.per_second(), rate.burst())
+}
+
+fn limits_of<'l>(
+    limits: Option<&'l RateLimits>,
+    server: &ServerPolicy,
+) -> Option<&'l ServerLimits> {
+    limits?.servers.iter().find(|limited| limited.entry == server.entry)
+}
+
+/// What is limited of a server, and how.
+fn of_server_limits(limits: &ServerLimits) -> Vec<(String, Rate)> {
+    let total = limits.total.map(|rate| ("all its requests together".to_owned(), rate));
+    let tools = limits.tools.iter();
+    let tools = tools.map(|(pattern, rate)| (format!("calls of tool {pattern}"), *rate));
+    total.into_iter().chain(tools).collect()
 }
 
 fn ceilings(text: &mut String, ceilings: &[(PeerPattern, Level)]) {
@@ -113,8 +160,9 @@ fn objects(rule: &Rule) -> Vec<String> {
     rule.objects.iter().map(word).collect()
 }
 
-fn as_json(policy: &Policy) -> Value {
+fn as_json(policy: &Policy, limits: Option<&RateLimits>) -> Value {
     let (peers, local) = unstated(policy);
+    let of_server = |server: &ServerPolicy| of_server(server, limits_of(limits, server));
     let servers = policy.servers.iter().map(|server| (server.entry.clone(), of_server(server)));
     json!({
         "zero_trust_mode": policy.zero_trust,
@@ -122,7 +170,27 @@ fn as_json(policy: &Policy) -> Value {
         "unnamed": { "peers": peers.map(Level::number), "local": local.map(Level::number) },
         "servers": servers.collect::<serde_json::Map<_, _>>(),
         "rules": policy.rules.iter().map(of_rule).collect::<Vec<_>>(),
+        "limits": limits.map(limits_json),
     })
+}
+
+fn limits_json(limits: &RateLimits) -> Value {
+    json!({
+        "refuse_unregistered": limits.refuse_unregistered,
+        "each_peer": limits.each_peer.map(rate_json),
+        "peers": rates_json(&limits.peers),
+        "total": limits.total.map(rate_json),
+    })
+}
+
+/// As in the configuration.
+fn rate_json(rate: Rate) -> Value {
+    json!({"max_requests_per_sec": rate.per_second(), "burst_size": rate.burst()})
+}
+
+fn rates_json<T: ToString>(rates: &[(T, Rate)]) -> Value {
+    let entry = |(pattern, rate): &(T, Rate)| (pattern.to_string(), rate_json(*rate));
+    Value::Object(rates.iter().map(entry).collect())
 }
 
 fn by_pattern(ceilings: &[(PeerPattern, Level)]) -> Value {
@@ -132,7 +200,7 @@ fn by_pattern(ceilings: &[(PeerPattern, Level)]) -> Value {
     Value::Object(ceilings.iter().map(entry).collect())
 }
 
-fn of_server(server: &ServerPolicy) -> Value {
+fn of_server(server: &ServerPolicy, limits: Option<&ServerLimits>) -> Value {
     let levels = |space: Space| -> Value {
         let of_space = server.levels.iter().filter(|(of, _, _)| *of == space);
         let entry = |(_, pattern, level): &(Space, _, Level)| {
@@ -149,6 +217,10 @@ fn of_server(server: &ServerPolicy) -> Value {
         "prompts": levels(Space::Prompt),
         "resources": levels(Space::Resource),
         "ceilings": by_pattern(&server.ceilings),
+        "limits": limits.map(|limits| json!({
+            "total": limits.total.map(rate_json),
+            "tools": rates_json(&limits.tools),
+        })),
     })
 }
 
