@@ -112,6 +112,15 @@ pub(crate) fn prepare(db: &mut Connection, home: &Home, tables: &Tables) -> Resu
     Err(StateError::Unusable { file, reason })
 }
 
+/// One more connection to the state file of `home`, which has just been opened.
+///
+/// # Errors
+/// If it cannot be used.
+pub(crate) fn open_again(home: &Home) -> Result<Connection, StateError> {
+    let file = home.state_file();
+    connect(&file).map_err(|reason| StateError::Database { file, reason })
+}
+
 /// Whether `home` has a state file. Makes nothing.
 ///
 /// # Errors

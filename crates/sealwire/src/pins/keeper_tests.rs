@@ -78,6 +78,26 @@ fn a_change_elsewhere_is_noticed_in_a_fifth_of_a_second_of_what_passes() {
     assert!(!used(1_000 + FRESH));
 }
 
+/// While a listing waits to be written, for another process or the disk, calls do not.
+#[test]
+fn a_call_does_not_wait_for_what_is_written() {
+    let (_dir, home, server) = home();
+    let pins = pins(&home, &server, PinMode::FirstUse);
+    show(&*pins, &[definition("a", 1, "1")], 1_000);
+    let other = rusqlite::Connection::open(home.state_file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let listing = scope.spawn(|| show(&*pins, &[definition("b", 1, "1")], 1_000));
+        for number in 1..40 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            pins.used(PinKind::Tool, "a", None, at(1_000 + number * FRESH)).unwrap();
+        }
+        assert!(!listing.is_finished(), "it waits for the other one");
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(listing.join().unwrap(), [Err(true)]);
+    });
+}
+
 #[test]
 fn there_is_no_more_room_than_there_is() {
     let (_dir, home, server) = home();

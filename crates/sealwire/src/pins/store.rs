@@ -65,7 +65,11 @@ pub enum PinError {
 /// The open pins of a home.
 #[derive(Debug)]
 pub struct PinStore {
-    db: Mutex<Connection>,
+    /// For those who ask whether a call may pass: it waits for nobody.
+    reader: Mutex<Connection>,
+    /// Waits for other processes, and for the disk. Opened beside the other one, as whatever
+    /// stands at the path later may be another file.
+    writer: Mutex<Connection>,
     file: PathBuf,
 }
 
@@ -78,8 +82,9 @@ impl PinStore {
     /// # Errors
     /// If it cannot be used, or others could use it too.
     pub fn open(home: &Home) -> Result<Self, PinError> {
-        let db = Mutex::new(database::open(home, &TABLES)?);
-        Ok(Self { db, file: home.state_file() })
+        let reader = Mutex::new(database::open(home, &TABLES)?);
+        let writer = Mutex::new(database::open_again(home)?);
+        Ok(Self { reader, writer, file: home.state_file() })
     }
 
     /// As [`open`](Self::open), but makes nothing: `None` if there is no file.
@@ -177,7 +182,7 @@ impl PinStore {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, PinError> {
-        work(&self.lock()).map_err(|reason| self.fault(reason))
+        work(&lock(&self.reader)).map_err(|reason| self.fault(reason))
     }
 
     /// Does `work` as a whole, or nothing of it: where it gives an inner error, too.
@@ -186,7 +191,7 @@ impl PinStore {
         work: impl FnOnce(&Db<'_>) -> rusqlite::Result<Result<T, E>>,
     ) -> Result<Result<T, E>, PinError> {
         let transact = || {
-            let mut db = self.lock();
+            let mut db = lock(&self.writer);
             let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
             if done.is_ok() {
@@ -198,13 +203,13 @@ impl PinStore {
         transact().map_err(|reason| self.fault(reason))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.db.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn fault(&self, reason: rusqlite::Error) -> PinError {
         StateError::Database { file: self.file.clone(), reason }.into()
     }
+}
+
+fn lock(db: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    db.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is known of a server.
