@@ -36,6 +36,13 @@ pub enum Evidence<'a> {
         /// Why.
         code: RefusalCode,
     },
+    /// What a server says of itself, or of what it offers, was not let through.
+    Definition {
+        /// The server, by its name on the wire.
+        server: &'a str,
+        /// Why.
+        code: RefusalCode,
+    },
     /// Mail for an agent was refused. Who put it there is not known: whoever can write to the
     /// store can, and mail that is genuine is not proof that its sender put it there now.
     Receiving {
@@ -75,6 +82,11 @@ impl Evidence<'_> {
                 };
                 Some((kind, Subject::Agent(agent.clone())))
             }
+            // What is only new may be for another client: it is no change.
+            Self::Definition { server, code: RefusalCode::PinChanged } => {
+                Some((IncidentKind::PinChanges, Subject::Server(server.to_owned())))
+            }
+            Self::Definition { .. } => None,
             Self::Receiving { agent, code } => {
                 let kind = of_mail(code)?;
                 Some((kind, Subject::Mailbox(agent.clone())))
@@ -201,6 +213,15 @@ mod tests {
             assert_eq!(subject.target(&"x".parse().unwrap()), None, "{code}");
             assert!(!kind.actions().contains(&IncidentAction::Quarantine), "{code}");
         }
+    }
+
+    #[test]
+    fn a_change_of_what_was_approved_is_the_servers_doing() {
+        let of = |code| Evidence::Definition { server: "s", code }.blame();
+        let (kind, subject) = of(RefusalCode::PinChanged).unwrap();
+        assert_eq!(kind, IncidentKind::PinChanges);
+        assert_eq!(subject.target(&"x".parse().unwrap()), Some(Target::Server("s".to_owned())));
+        assert_eq!(of(RefusalCode::PinUnapproved), None);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub enum IncidentKind {
     Replays,
     /// Mail that the trust matrix does not let its sender send.
     UntrustedMail,
+    /// A server describes what it offers otherwise than was approved.
+    PinChanges,
 }
 
 /// What follows.
@@ -35,8 +37,10 @@ pub enum IncidentAction {
     Off,
     /// It is recorded and told.
     Notify,
-    /// Whoever is to blame is quarantined, too.
+    /// The peer or agent that is to blame is quarantined, too.
     Quarantine,
+    /// The server that is to blame is suspended, too.
+    Suspend,
 }
 
 /// From when on a kind is an incident, and what follows.
@@ -57,8 +61,8 @@ pub struct IncidentRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IncidentRules([IncidentRule; IncidentKind::ALL.len()]);
 
-/// Whose events are counted together. Only a peer or an agent can be shut out; the others say
-/// where something was seen, and nobody's name.
+/// Whose events are counted together. Only a peer, an agent or a server can be shut out; the
+/// others say where something was seen, and nobody's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
     /// Where connections come from: an address, or the first half of one of IPv6.
@@ -69,11 +73,13 @@ pub enum Subject {
     Agent(AgentId),
     /// The agent whose mail was refused: the one to whom something is done.
     Mailbox(AgentId),
+    /// A server, by what it said itself through the pipe or the link that leads to it alone.
+    Server(String),
 }
 
 impl IncidentKind {
     /// Every kind, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FailedHandshakes,
         Self::ProtocolViolations,
         Self::DeniedRequests,
@@ -81,6 +87,7 @@ impl IncidentKind {
         Self::BadSignatures,
         Self::Replays,
         Self::UntrustedMail,
+        Self::PinChanges,
     ];
 
     /// The word for it, in the configuration and in what is recorded.
@@ -93,12 +100,13 @@ impl IncidentKind {
             Self::BadSignatures => "bad_signatures",
             Self::Replays => "replays",
             Self::UntrustedMail => "untrusted_mail",
+            Self::PinChanges => "pin_changes",
         }
     }
 
     /// What can be done about it: to shut somebody out, it has to be known who it was.
     pub const fn actions(self) -> &'static [IncidentAction] {
-        use IncidentAction::{Notify, Off, Quarantine};
+        use IncidentAction::{Notify, Off, Quarantine, Suspend};
         match self {
             Self::ProtocolViolations | Self::DeniedRequests | Self::RateLimited => {
                 &[Off, Notify, Quarantine]
@@ -108,14 +116,21 @@ impl IncidentKind {
             Self::FailedHandshakes | Self::BadSignatures | Self::Replays | Self::UntrustedMail => {
                 &[Off, Notify]
             }
+            Self::PinChanges => &[Off, Notify, Suspend],
         }
     }
 
-    /// Why nobody is shut out for a kind for which nobody can be.
-    pub const fn nobody(self) -> &'static str {
+    /// Why another action than those cannot follow.
+    pub const fn why_no_other(self) -> &'static str {
         match self {
             Self::FailedHandshakes => "whoever fails is not known, whatever name he uses",
-            _ => "whoever put it there is not known, whatever name it carries",
+            Self::BadSignatures | Self::Replays | Self::UntrustedMail => {
+                "whoever put it there is not known, whatever name it carries"
+            }
+            Self::PinChanges => "it is the doing of a server, which is suspended",
+            Self::ProtocolViolations | Self::DeniedRequests | Self::RateLimited => {
+                "it is the doing of a peer or an agent, which is quarantined"
+            }
         }
     }
 
@@ -125,6 +140,8 @@ impl IncidentKind {
             Self::FailedHandshakes | Self::DeniedRequests => 100,
             // Seconds, not requests.
             Self::RateLimited => 30,
+            // Each is told once.
+            Self::PinChanges => 1,
             Self::ProtocolViolations
             | Self::BadSignatures
             | Self::Replays
@@ -144,7 +161,7 @@ impl fmt::Display for IncidentKind {
 
 impl IncidentAction {
     /// Every action, the weakest first.
-    pub const ALL: [Self; 3] = [Self::Off, Self::Notify, Self::Quarantine];
+    pub const ALL: [Self; 4] = [Self::Off, Self::Notify, Self::Quarantine, Self::Suspend];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
@@ -152,6 +169,7 @@ impl IncidentAction {
             Self::Off => "off",
             Self::Notify => "notify",
             Self::Quarantine => "quarantine",
+            Self::Suspend => "suspend",
         }
     }
 }
@@ -177,11 +195,6 @@ impl IncidentRules {
     pub fn set(&mut self, kind: IncidentKind, rule: IncidentRule) {
         self.0[kind as usize] = rule;
     }
-
-    /// Whether any of them shuts somebody out.
-    pub fn shut_out(&self) -> bool {
-        self.0.iter().any(|rule| rule.action == IncidentAction::Quarantine)
-    }
 }
 
 impl Default for IncidentRules {
@@ -191,13 +204,14 @@ impl Default for IncidentRules {
 }
 
 impl Subject {
-    /// What kind of subject it is: `address`, `peer`, `agent` or `mailbox`.
+    /// What kind of subject it is: `address`, `peer`, `agent`, `mailbox` or `server`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Address(_) => "address",
             Self::Peer(_) => "peer",
             Self::Agent(_) => "agent",
             Self::Mailbox(_) => "mailbox",
+            Self::Server(_) => "server",
         }
     }
 
@@ -208,6 +222,7 @@ impl Subject {
             Self::Address(IpAddr::V6(address)) => format!("{address}/64"),
             Self::Peer(peer) => peer.to_string(),
             Self::Agent(agent) | Self::Mailbox(agent) => agent.to_string(),
+            Self::Server(server) => server.clone(),
         }
     }
 
@@ -217,6 +232,7 @@ impl Subject {
         match self {
             Self::Address(_) | Self::Mailbox(_) => None,
             Self::Agent(agent) => Some(Target::Agent(agent.clone())),
+            Self::Server(server) => Some(Target::Server(server.clone())),
             Self::Peer(peer) => {
                 let is_ours = peer.kind() == Kind::Agent && peer.trust_domain() == home;
                 let agent = peer.name().parse().ok().filter(|_| is_ours);

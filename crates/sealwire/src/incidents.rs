@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sealwire_audit::{AgentStep, AuditSink, Event, Incident};
+use sealwire_audit::{AgentStep, AuditSink, Event, Incident, PinStep};
 use sealwire_guard::{
     Direction, Entry, Evidence, IncidentAction, IncidentKind, IncidentRule, IncidentRules,
     Incidents, Subject, Target,
@@ -41,15 +41,15 @@ pub struct SecurityIncident {
     pub id: u64,
     /// What was refused: a word of `[incidents]`.
     pub kind: String,
-    /// What the subject is: `peer`, `agent`, `address` or `mailbox`.
+    /// What the subject is: `peer`, `agent`, `server`, `address` or `mailbox`.
     pub subject_kind: String,
-    /// Its name. Only a peer or an agent is to blame; of others it is told where it was seen.
+    /// Its name. Of an address and a mailbox it is only told where it was seen.
     pub subject: String,
     /// How many refusals there were.
     pub events: u32,
     /// Within what time.
     pub window: Duration,
-    /// What followed: `notify` or `quarantine`.
+    /// What followed: `notify`, `quarantine` or `suspend`.
     pub action: String,
     /// When it was.
     pub at: Timestamp,
@@ -114,7 +114,7 @@ impl Raised {
     /// Who is to be shut out, if anybody.
     pub fn entry(&self, home: &TrustDomain, now: Timestamp) -> Option<Entry> {
         let target = match self.rule.action {
-            IncidentAction::Quarantine => self.subject.target(home)?,
+            IncidentAction::Quarantine | IncidentAction::Suspend => self.subject.target(home)?,
             IncidentAction::Off | IncidentAction::Notify => return None,
         };
         let IncidentRule { trigger, window, .. } = self.rule;
@@ -165,6 +165,12 @@ fn evidence<'a>(event: &Event<'a>) -> Option<Evidence<'a>> {
             }
             AgentStep::Refused(refusal) => {
                 Some(Evidence::Receiving { agent: message.agent, code: refusal.code })
+            }
+            _ => None,
+        },
+        Event::Pin(event) => match event.step {
+            PinStep::Blocked { refusal, .. } => {
+                Some(Evidence::Definition { server: event.server, code: refusal.code })
             }
             _ => None,
         },

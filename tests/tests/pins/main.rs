@@ -3,6 +3,7 @@
 
 mod changing;
 mod hostile;
+mod suspended;
 
 use std::fs;
 use std::thread;

@@ -91,7 +91,7 @@ fn action(
             "zero_trust_mode counts every kind of incident".to_owned()
         }
         Some(action) if kind.actions().contains(&action) => return Some(action),
-        Some(action) => format!("\"{action}\" cannot follow from {kind}: {}", kind.nobody()),
+        Some(action) => format!("\"{action}\" cannot follow from {kind}: {}", kind.why_no_other()),
         None => format!("{:?} is no action", given.value),
     };
     problems.push(given.at.problem(what, remedy));

@@ -210,6 +210,7 @@ pub(crate) const INCIDENTS: Table = Table {
         "bad_signatures",
         "replays",
         "untrusted_mail",
+        "pin_changes",
     ],
 };
 
