@@ -273,6 +273,31 @@ async fn an_old_lease_does_not_end_a_new_one() {
 }
 
 #[tokio::test]
+async fn an_old_lease_is_never_about_a_later_message() {
+    let home = tempfile::tempdir().unwrap();
+    let (time, path) = (Time::new(), home.path().join("state.db"));
+    let (stopped, other) = (open(&path, time.options()), open(&path, time.options()));
+    stopped.put(letter(&time, "A", &["B"], 1, 0)).await.unwrap();
+    let (old, _) = receive(&stopped, "B").await;
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch("UPDATE mail_lease SET until = 0").unwrap();
+    let (taken, _) = receive(&other, "B").await;
+    other.acknowledge(&taken.lease).await.unwrap();
+
+    // The mailbox is empty, and yet the next message is another one, for anybody.
+    for to in ["B", "C"] {
+        stopped.put(letter(&time, "A", &[to], 2, 0)).await.unwrap();
+        let (new, _) = receive(&stopped, to).await;
+        assert_ne!(new.lease, old.lease);
+        assert!(matches!(stopped.acknowledge(&old.lease).await, Err(TransportError::LeaseLost)));
+        stopped.bury(&new.lease, Refusal::new(RefusalCode::NotTrusted, "a test")).await.unwrap();
+        let dead = stopped.dead_letters(Some(agent(to))).await.unwrap();
+        assert!(stopped.remove_dead_letter(dead[0].number).await.unwrap());
+        assert!(!stopped.remove_dead_letter(dead[0].number).await.unwrap());
+    }
+}
+
+#[tokio::test]
 async fn another_stores_witness_tells_nothing() {
     let home = tempfile::tempdir().unwrap();
     let (time, path) = (Time::new(), home.path().join("state.db"));

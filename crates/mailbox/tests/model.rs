@@ -205,6 +205,17 @@ async fn run(steps: Vec<Step>) {
     for step in steps {
         one(&mut real, &mut model, step).await;
     }
+    // Whatever is held has a lease or a time, and nothing else has.
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let astray: i64 = database
+        .query_row(
+            "SELECT count(*) FROM mail_record FULL JOIN mail_lease ON record = id
+             WHERE (state IS 1) <> (record IS NOT NULL)",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(astray, 0);
 }
 
 async fn one(real: &mut Stores<'_>, model: &mut Model, step: Step) {

@@ -202,14 +202,15 @@ pub(super) struct Held {
     pub(super) stored: Stored,
 }
 
+pub(super) const HELD: &str = "
+    SELECT claimed, released, size, body FROM mail_record JOIN mail_lease ON record = id
+    WHERE id = ?1 AND takes = ?2 AND holder = ?3 AND state = 1 AND agent = ?4";
+
 /// The message of a lease, if that holds still.
 pub(super) fn held(work: &Work<'_>, lease: &Lease) -> Result<Option<Held>, Fault> {
     Ok(work
         .db
-        .prepare_cached(
-            "SELECT claimed, released, size, body FROM mail_record JOIN mail_lease ON record = id
-             WHERE id = ?1 AND takes = ?2 AND holder = ?3 AND state = 1 AND agent = ?4",
-        )?
+        .prepare_cached(HELD)?
         .query_row((lease.record, lease.take, work.holder, lease.agent.as_str()), |row| {
             let stored = Stored { record: lease.record, size: row.get(2)?, body: row.get(3)? };
             Ok(Held { claimed: row.get(0)?, released: row.get(1)?, stored })

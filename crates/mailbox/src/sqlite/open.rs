@@ -55,8 +55,8 @@ pub(super) fn desk(database: &Path, options: &SqliteOptions) -> Result<Desk, Fau
     // the disk twice, and remove it. The log is bounded by the checkpoints of those who write.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
 
-    // A statement would be compiled anew each time that it is used, in case that the value it is
-    // given fits one of the partial indices better than the last one did.
+    // Otherwise a statement that compares a column without an index is compiled anew each time
+    // that it is used, in case that another plan would suit the value it is given this time.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
 
     let file = files::number_of(database)?;
@@ -159,4 +159,23 @@ fn lose(
         (store, file, lost),
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use crate::SqliteOptions;
+    use crate::sqlite::mail::HELD;
+
+    #[test]
+    fn statements_are_compiled_once() {
+        let home = tempfile::tempdir().unwrap();
+        let desk = super::desk(&home.path().join("state.db"), &SqliteOptions::default()).unwrap();
+        for take in 0..9 {
+            let mut look = desk.db.prepare_cached(HELD).unwrap();
+            assert!(!look.exists((1, take, 7, "B")).unwrap());
+            assert_eq!(look.get_status(StatementStatus::RePrepare), 0);
+        }
+    }
 }
