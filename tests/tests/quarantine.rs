@@ -343,3 +343,26 @@ fn a_quarantined_agent_is_silent() {
     lift(&home, "agent General");
     send().ok();
 }
+
+/// Whoever waits for mail goes by the time, and needs no other change to notice it.
+#[test]
+fn an_agents_quarantine_ends_for_those_who_follow() {
+    let home = Home::empty();
+    home.run(&["init", "--agents", "standard"]).ok();
+    let mut command = home.sealwire();
+    command.args(["--log-level", "info", "agent", "recv", "--as", "CodeExpert", "--follow"]);
+    command.stdout(std::process::Stdio::piped());
+    let mut follower = sealwire_testkit::Process::spawn(command);
+    let received = Log::follow(follower.child().stdout.take().unwrap());
+    let send = |content: &[u8]| {
+        let mut command = home.sealwire();
+        command.args(["agent", "send", "--from", "General", "--to", "CodeExpert"]);
+        run(command, content)
+    };
+    send(b"before").ok();
+    received.wait_for(&["before"]);
+    add(&home, "agent General --for 3s");
+    follower.log().wait_for(&["configuration reloaded"]);
+    wait_until("it has expired", || send(b"afterwards").code == Some(0));
+    received.wait_for(&["afterwards"]);
+}

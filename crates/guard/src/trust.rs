@@ -1,6 +1,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use sealwire_names::{AgentId, Refusal, RefusalCode};
+use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
+
+use crate::Entry;
 
 /// Which agent may write to which: `[agent_security.trust]`.
 ///
@@ -10,7 +12,7 @@ use sealwire_names::{AgentId, Refusal, RefusalCode};
 pub struct TrustMatrix {
     partners: HashMap<AgentId, Partners>,
     privileged: HashSet<AgentId>,
-    quarantined: HashMap<AgentId, Refusal>,
+    quarantined: HashMap<AgentId, Entry>,
 }
 
 /// Whom an agent may write to.
@@ -47,21 +49,28 @@ impl TrustMatrix {
         self.privileged.insert(agent);
     }
 
-    /// From now on, an agent neither sends nor receives, whatever else is allowed. `refusal`
-    /// says why, see [`Entry::refusal`](crate::Entry::refusal).
-    pub fn quarantine(&mut self, agent: AgentId, refusal: Refusal) {
-        self.quarantined.insert(agent, refusal);
+    /// While the entry holds, an agent neither sends nor receives, whatever else is allowed.
+    pub fn quarantine(&mut self, agent: AgentId, entry: Entry) {
+        self.quarantined.insert(agent, entry);
     }
 
-    /// May `from` send this to `to`?
+    /// May `from` send this to `to` at the moment `now`?
     ///
     /// # Errors
     /// `not_trusted`, with what is missing; or what a quarantine says of either.
-    pub fn check(&self, from: &AgentId, to: &AgentId, power: Power) -> Result<(), Refusal> {
-        if !self.quarantined.is_empty()
-            && let Some(refusal) = [from, to].iter().find_map(|agent| self.quarantined.get(*agent))
-        {
-            return Err(refusal.clone());
+    pub fn check(
+        &self,
+        from: &AgentId,
+        to: &AgentId,
+        power: Power,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        if !self.quarantined.is_empty() {
+            let mut entries =
+                [from, to].into_iter().filter_map(|agent| self.quarantined.get(agent));
+            if let Some(entry) = entries.find(|entry| entry.holds(now)) {
+                return Err(entry.refusal());
+            }
         }
         let partner = match self.partners.get(from) {
             Some(Partners::Everybody) => true,
@@ -82,6 +91,9 @@ impl TrustMatrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Target;
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(0);
 
     fn agent(name: &str) -> AgentId {
         name.parse().unwrap()
@@ -114,7 +126,7 @@ mod tests {
             ("Chief", "Tester", Power::Privileged, false),
             ("Hermit", "Coder", Power::Privileged, false),
         ] {
-            let decision = matrix.check(&agent(from), &agent(to), power);
+            let decision = matrix.check(&agent(from), &agent(to), power, NOW);
             assert_eq!(decision.is_ok(), allowed, "{from} to {to}, {power:?}: {decision:?}");
         }
     }
@@ -123,7 +135,7 @@ mod tests {
     fn a_refusal_says_what_is_missing() {
         let matrix = matrix();
         let refusal = |from, to, power| {
-            let refusal = matrix.check(&agent(from), &agent(to), power).unwrap_err();
+            let refusal = matrix.check(&agent(from), &agent(to), power, NOW).unwrap_err();
             assert_eq!(refusal.code, RefusalCode::NotTrusted);
             refusal.reason
         };
@@ -134,11 +146,24 @@ mod tests {
     #[test]
     fn a_quarantined_agent_neither_sends_nor_receives() {
         let mut matrix = matrix();
-        let refusal = Refusal::new(RefusalCode::AgentQuarantined, "it floods");
-        matrix.quarantine(agent("Tester"), refusal.clone());
-        for (from, to) in [("Coder", "Tester"), ("Tester", "Coder")] {
-            let refused = matrix.check(&agent(from), &agent(to), Power::Ordinary);
-            assert_eq!(refused, Err(refusal.clone()));
+        let entry = |until| Entry {
+            target: Target::Agent(agent("Tester")),
+            reason: "it floods".to_owned(),
+            since: NOW,
+            until,
+            incident: None,
+        };
+        let check = |matrix: &TrustMatrix, from, to, now| {
+            let at = Timestamp::from_unix_millis(now);
+            matrix.check(&agent(from), &agent(to), Power::Ordinary, at)
+        };
+        for until in [None, Some(Timestamp::from_unix_millis(10))] {
+            matrix.quarantine(agent("Tester"), entry(until));
+            for (from, to) in [("Coder", "Tester"), ("Tester", "Coder")] {
+                assert_eq!(check(&matrix, from, to, 9), Err(entry(until).refusal()));
+            }
         }
+        assert_eq!(check(&matrix, "Coder", "Tester", 10), Ok(()), "it has expired");
+        assert!(check(&matrix, "Tester", "Coder", 10).is_err(), "as before");
     }
 }

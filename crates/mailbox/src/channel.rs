@@ -99,7 +99,7 @@ impl<T: Transport> SecureAgentChannel<T> {
         let to = to.into();
         let (me, routed) = {
             let active = self.active();
-            (active.settings.keys.agent.clone(), active.route(&to, draft))
+            (active.settings.keys.agent.clone(), active.route(&to, draft, self.transport.now()))
         };
         let (route, stream) = match routed {
             Ok(found) => found,
@@ -319,8 +319,13 @@ impl Active {
     }
 
     /// Whether this may be sent now, and to whom.
-    fn route(&self, to: &Recipient, draft: &Draft<'_>) -> Result<(Route, Stream), ChannelError> {
-        let route = self.settings.route(to, draft.message_type)?;
+    fn route(
+        &self,
+        to: &Recipient,
+        draft: &Draft<'_>,
+        now: sealwire_names::Timestamp,
+    ) -> Result<(Route, Stream), ChannelError> {
+        let route = self.settings.route(to, draft.message_type, now)?;
         let agent = &self.settings.keys.agent;
         match self.sending.allow_request(agent) {
             Ok(()) => {}
@@ -348,9 +353,10 @@ impl Active {
     }
 
     fn open(&self, taken: &Taken, transport: &impl Transport) -> Result<Opened, OpenError> {
-        let mut checks = Checks::new(&self.settings, &self.receiving, taken);
+        let now = transport.now();
+        let mut checks = Checks::new(&self.settings, &self.receiving, taken, now);
         let me = &self.settings.keys.agent;
-        open(&taken.bytes, me, &mut checks, transport.now(), transport.times())
+        open(&taken.bytes, me, &mut checks, now, transport.times())
     }
 }
 

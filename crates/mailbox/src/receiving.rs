@@ -12,6 +12,7 @@ pub(crate) struct Checks<'a> {
     settings: &'a ChannelSettings,
     limiter: &'a AgentRateLimiter,
     taken: &'a Taken,
+    now: Timestamp,
     refused: Option<Refusal>,
 }
 
@@ -20,8 +21,9 @@ impl<'a> Checks<'a> {
         settings: &'a ChannelSettings,
         limiter: &'a AgentRateLimiter,
         taken: &'a Taken,
+        now: Timestamp,
     ) -> Self {
-        Self { settings, limiter, taken, refused: None }
+        Self { settings, limiter, taken, now, refused: None }
     }
 }
 
@@ -53,7 +55,7 @@ impl Receiving for Checks<'_> {
             return Err(Refusal::new(RefusalCode::NotTrusted, reason));
         }
         let power = power(message.metadata.message_type);
-        self.settings.trust.check(&message.from, &self.settings.keys.agent, power)
+        self.settings.trust.check(&message.from, &self.settings.keys.agent, power, self.now)
     }
 
     /// What the transport saw is about the key and id that it has kept; if the message has

@@ -93,6 +93,7 @@ impl ChannelSettings {
         &self,
         to: &Recipient,
         message_type: MessageType,
+        now: Timestamp,
     ) -> Result<Route, Refusal> {
         let me = &self.keys.agent;
         let route = match to {
@@ -122,7 +123,7 @@ impl ChannelSettings {
             }
         };
         for member in &route.members {
-            self.trust.check(me, member, power(message_type))?;
+            self.trust.check(me, member, power(message_type), now)?;
         }
         Ok(route)
     }

@@ -203,7 +203,7 @@ pub fn quarantine_agents(home: &Home, matrix: &mut TrustMatrix) -> Result<(), St
     let Some(state) = State::open_existing(home)? else { return Ok(()) };
     for entry in state.quarantined(SystemTime::now().into())? {
         if let Target::Agent(agent) = &entry.target {
-            matrix.quarantine(agent.clone(), entry.refusal());
+            matrix.quarantine(agent.clone(), entry.clone());
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use sealwire_tests::link_client::LinkClient;
 use sealwire_tests::{CORE, echo_table, honest_session};
 use serde_json::json;
 
-use crate::mail::{forged, put, receive, send, team, waiting};
+use crate::mail::{forged, put, receive, receive_slowly, send, team, waiting};
 use crate::{incident, incidents, quarantined, rule, told};
 
 /// The hardest there are: the first event of each kind, and what can be done about it.
@@ -46,7 +46,7 @@ fn releasing_the_victims_mail_all_at_once() {
     for _ in 0..9 {
         send(&home, "Victim", "Reader").ok();
     }
-    let first = receive(&home);
+    let first = receive_slowly(&home, 4, &hardest());
     assert_eq!(first.stdout.lines().count(), 4, "the burst: {first}");
     assert_eq!((incidents(&home), quarantined(&home)), (vec![], json!([])));
     send(&home, "Victim", "Reader").ok();

@@ -9,13 +9,22 @@ use serde_json::{Value, json};
 
 use crate::{incident, incidents, quarantined, rule};
 
-/// Three agents, of which one may write to one.
-pub(crate) fn team(rules: &str) -> Home {
-    let home = Home::with_config(&format!(
+/// Three agents, of which one may write to one, at this rate.
+fn agents(rate: &str, burst: u32, rules: &str) -> String {
+    format!(
         "[agent_security]\nagents = [\"Victim\", \"Reader\", \"Other\"]\n\
-         [agent_security.rate_limiting]\nmax_messages_per_sec = 0.001\nburst_size = 4\n\
+         [agent_security.rate_limiting]\nmax_messages_per_sec = {rate}\nburst_size = {burst}\n\
          [agent_security.trust.Victim]\ncan_communicate_with = [\"Reader\"]\n{rules}"
-    ));
+    )
+}
+
+/// The agents, as fast as they like.
+pub(crate) fn team(rules: &str) -> Home {
+    team_at("1000.0", 1_000, rules)
+}
+
+fn team_at(rate: &str, burst: u32, rules: &str) -> Home {
+    let home = Home::with_config(&agents(rate, burst, rules));
     home.run(&["key", "new", "--all"]).ok();
     home
 }
@@ -28,6 +37,14 @@ pub(crate) fn send(home: &Home, from: &str, to: &str) -> Output {
 
 pub(crate) fn receive(home: &Home) -> Output {
     home.run(&["agent", "recv", "--as", "Reader", "--json"]).ok()
+}
+
+/// By a configuration of the reader's own, that lets it hear so many at once.
+pub(crate) fn receive_slowly(home: &Home, burst: u32, rules: &str) -> Output {
+    let config = home.write("reader.toml", agents("0.00001", burst, rules));
+    let mut command = home.sealwire();
+    command.arg("--config").arg(config).args(["agent", "recv", "--as", "Reader", "--json"]);
+    run(command, b"").ok()
 }
 
 /// The store, in the hands of somebody who can write to it, and has no key.
@@ -104,13 +121,11 @@ fn an_agent_that_goes_on_writing_where_it_may_not_is_silenced() {
 
 #[test]
 fn an_agent_that_goes_on_beyond_its_rate_is_silenced_until_that_expires() {
-    let home = team(&rule("rate_limited", 1, "quarantine", "3s"));
+    let home = team_at("0.5", 2, &rule("rate_limited", 1, "quarantine", "3s"));
     let mut client = mcp(&home, "Victim");
-    let mut answer = String::new();
-    for _ in 0..5 {
-        answer = send_by(&mut client, "Reader").to_string();
-    }
-    assert!(answer.contains("agent_rate_limited"), "{answer}");
+    wait_until("it is too fast", || {
+        send_by(&mut client, "Reader").to_string().contains("agent_rate_limited")
+    });
     assert_eq!(incidents(&home), [incident("rate_limited", "agent Victim", "quarantine")]);
     wait_until("it expires", || send(&home, "Victim", "Reader").code == Some(0));
 }

@@ -277,7 +277,8 @@ async fn overview_of(
     mailbox: &SqliteTransport,
 ) -> Result<Overview, Failure> {
     let store = KeyStore::of(config);
-    let known = directory(config, &store, std::time::SystemTime::now().into())?;
+    let now = std::time::SystemTime::now().into();
+    let known = directory(config, &store, now)?;
     let matrix = trust_matrix(&config.agent_security);
     let own = &config.agent_security.agents;
     let mut names: Vec<&AgentId> = own.iter().chain(known.agents()).collect();
@@ -286,7 +287,7 @@ async fn overview_of(
     let mut agents = Vec::new();
     for name in &names {
         let may = |to: &&&AgentId| {
-            *to != name && known.knows(to) && matrix.check(name, to, Power::Ordinary).is_ok()
+            *to != name && known.knows(to) && matrix.check(name, to, Power::Ordinary, now).is_ok()
         };
         let waiting = mailbox.waiting((*name).clone()).await.map_err(Post::failed)?;
         agents.push(AgentRow {
