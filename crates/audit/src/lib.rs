@@ -142,8 +142,16 @@ pub struct Incident<'a> {
 /// What happened to a message between agents.
 #[derive(Clone, Copy, Debug)]
 pub enum AgentStep<'a> {
-    /// It may be sent; what keeps it from being sent is a refusal that follows.
+    /// It may be sent, and is handed to the transport. What comes of it follows; if nothing does,
+    /// that is not known.
+    Sending,
+    /// The transport keeps it.
     Sent,
+    /// The transport failed, and it may or may not have been sent.
+    SendFailed {
+        /// Why.
+        reason: &'a str,
+    },
     /// It is genuine, and is handed to the receiving agent.
     Delivered {
         /// It was before, and was not acknowledged.

@@ -105,7 +105,11 @@ fn log_agent_message(message: &AgentMessage<'_>) {
             log!(warn, "agent message refused", code = %refusal.code, reason = refusal.reason);
         }
         AgentStep::Deferred { wait } => log!(info, "agent message deferred", wait = ?wait),
+        AgentStep::Sending => log!(debug, "agent message handed over"),
         AgentStep::Sent => log!(debug, "agent message sent"),
+        AgentStep::SendFailed { reason } => {
+            log!(warn, "agent message may not have been sent", reason);
+        }
         AgentStep::Delivered { again } => log!(debug, "agent message delivered", again),
         AgentStep::Acknowledged => log!(debug, "agent message acknowledged"),
     }

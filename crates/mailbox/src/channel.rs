@@ -111,12 +111,30 @@ impl<T: Transport> SecureAgentChannel<T> {
             Ok(message) => message,
             Err(error) => return Err(self.not_sent(&me, &to, draft, error)),
         };
-        record(&*self.audit, &me, &message, AgentStep::Sent)?;
-        let id = message.metadata.message_id;
-        match self.transport.put(Letter { message, to: route.members }).await {
-            Ok(()) => Ok(id),
-            Err(error) => Err(self.not_sent(&me, &to, draft, error.into())),
+        let (id, audience) = (message.metadata.message_id, message.audience.clone());
+        let record = |step| {
+            let (to, message_id) = (Some(&audience as _), Some(&id as _));
+            let message_type = Some(draft.message_type.as_str());
+            let event = AgentMessage { step, agent: &me, from: &me, to, message_id, message_type };
+            self.audit.record(&Event::AgentMessage(&event))
+        };
+        record(AgentStep::Sending).map_err(ChannelError::Audit)?;
+        let (recorded, sent) = match self.transport.put(Letter { message, to: route.members }).await
+        {
+            Ok(()) => (record(AgentStep::Sent), Ok(id)),
+            Err(error @ TransportError::Refused(_)) => {
+                return Err(self.not_sent(&me, &to, draft, error.into()));
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                (record(AgentStep::SendFailed { reason: &reason }), Err(error.into()))
+            }
+        };
+        if let Err(error) = recorded {
+            // It was recorded that it might happen, and it cannot be undone.
+            tracing::error!(%error, "the audit log failed");
         }
+        sent
     }
 
     /// Waits for the next message that is genuine and may be received. What is refused meanwhile

@@ -42,7 +42,9 @@ impl AuditSink for Notes {
         }
         let Event::AgentMessage(message) = event else { panic!("another event") };
         let step = match message.step {
+            AgentStep::Sending => "sending".to_owned(),
             AgentStep::Sent => "sent".to_owned(),
+            AgentStep::SendFailed { .. } => "perhaps not sent".to_owned(),
             AgentStep::Delivered { again: false } => "delivered".to_owned(),
             AgentStep::Delivered { again: true } => "delivered again".to_owned(),
             AgentStep::Acknowledged => "acknowledged".to_owned(),
@@ -112,7 +114,7 @@ async fn a_message_arrives_as_it_was_sent_and_every_step_is_recorded() {
     assert!(b.try_receive().await.unwrap().is_none());
     assert_eq!(
         house.notes.take(),
-        ["A: sent", "B: delivered", "B: delivered again", "B: acknowledged"]
+        ["A: sending", "A: sent", "B: delivered", "B: delivered again", "B: acknowledged"]
     );
 }
 
@@ -166,7 +168,10 @@ async fn another_trust_matrix_takes_effect_at_once_on_either_side() {
     b.replace(with("B", Partners::Everybody));
     assert!(house.mail.release_dead_letter(dead[0].number).await.unwrap());
     assert_eq!(b.receive_secure().await.unwrap().content(), b"yes");
-    assert_eq!(house.notes.take(), ["A: not_trusted", "A: sent", "B: not_trusted", "B: delivered"]);
+    assert_eq!(
+        house.notes.take(),
+        ["A: not_trusted", "A: sending", "A: sent", "B: not_trusted", "B: delivered"]
+    );
 }
 
 #[tokio::test]
@@ -243,7 +248,7 @@ async fn whoever_sends_too_fast_is_told_when_to_try_again() {
     let error = a.send_secure(agent("B"), &draft("2")).await.unwrap_err();
     let ChannelError::TooFast { wait, .. } = error else { panic!("{error}") };
     assert!(wait > Duration::from_secs(900), "{wait:?}");
-    assert_eq!(house.notes.take(), ["A: sent", "A: agent_rate_limited"]);
+    assert_eq!(house.notes.take(), ["A: sending", "A: sent", "A: agent_rate_limited"]);
     assert_eq!(house.mail.waiting(agent("B")).await.unwrap(), 1);
 }
 
@@ -271,6 +276,7 @@ async fn a_copy_in_the_store_is_refused_and_recorded() {
     assert_eq!(
         house.notes.take(),
         [
+            "A: sending",
             "A: sent",
             "B: delivered",
             "B: acknowledged",
@@ -316,6 +322,21 @@ async fn clocks_that_differ_by_ten_minutes() {
     true_time.forward(Duration::from_secs(600));
     b.transport().release_dead_letter(dead[0].number).await.unwrap();
     assert_eq!(b.receive_secure().await.unwrap().content(), b"from the future");
+}
+
+#[tokio::test]
+async fn what_was_not_sent_is_not_recorded_as_sent() {
+    let house = House::new(|_| ());
+    let [a, ..] = &house.channels[..] else { panic!() };
+    let database = rusqlite::Connection::open(house.home.path().join("state.db")).unwrap();
+    let fail = "CREATE TRIGGER full BEFORE INSERT ON mail_record \
+                BEGIN SELECT RAISE(ABORT, 'the disk is full'); END;";
+    database.execute_batch(fail).unwrap();
+    a.send_secure(agent("B"), &draft("hello")).await.unwrap_err();
+    assert_eq!(house.notes.take(), ["A: sending", "A: perhaps not sent"]);
+    database.execute_batch("DROP TRIGGER full").unwrap();
+    a.send_secure(agent("B"), &draft("hello")).await.unwrap();
+    assert_eq!(house.notes.take(), ["A: sending", "A: sent"]);
 }
 
 #[tokio::test]
