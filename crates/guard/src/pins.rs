@@ -207,7 +207,7 @@ impl Book {
         self.first[kind as usize] = Some((begun, ended));
     }
 
-    /// Whether anything of that kind was ever listed.
+    /// Whether a first listing of that kind has begun, or anything of it was approved.
     pub fn has_begun(&self, kind: PinKind) -> bool {
         self.first[kind as usize].is_some()
     }
@@ -273,10 +273,16 @@ impl Book {
             None if mode == PinMode::FirstUse && self.is_first(kind, now) => {
                 return Standing::First;
             }
-            None => RefusalCode::PinUnapproved,
+            None => self.missing(kind),
         };
         let is_known = pending == Some(hash);
         Standing::Blocked(refusal(code, kind, name, Some(hash)), is_known)
+    }
+
+    /// What is said of something that is not approved: where others of its kind were, it is an
+    /// addition, and else the server is new.
+    fn missing(&self, kind: PinKind) -> RefusalCode {
+        if self.has_begun(kind) { RefusalCode::PinAdded } else { RefusalCode::PinUnapproved }
     }
 
     /// Whether what has that name may be used by a client that was shown `seen`.
@@ -298,7 +304,7 @@ impl Book {
             (Some(_), None) if pending.is_none() => Ok(()),
             (Some(_), None) => Err(refusal(RefusalCode::PinChanged, kind, name, pending)),
             (None, None) if mode == PinMode::FirstUse && self.is_first(kind, now) => Ok(()),
-            (None, _) => Err(refusal(RefusalCode::PinUnapproved, kind, name, seen.or(pending))),
+            (None, _) => Err(refusal(self.missing(kind), kind, name, seen.or(pending))),
         }
     }
 }
@@ -310,6 +316,7 @@ fn refusal(code: RefusalCode, kind: PinKind, name: &str, hash: Option<&PinHash>)
     };
     let why = match code {
         RefusalCode::PinChanged => "is not the one that was approved",
+        RefusalCode::PinAdded => "was not among those that were approved",
         _ => "has not been approved",
     };
     let hash = hash.map(|hash| format!(" (SHA-256 {hash})")).unwrap_or_default();

@@ -26,11 +26,11 @@ fn the_first_listing_ends_with_its_last_page_or_its_time() {
     assert_eq!(book.judge(PinMode::FirstUse, TOOL, &ONE, at(limit)), Standing::First);
     for late in [limit + 1, -limit - 1] {
         let standing = book.judge(PinMode::FirstUse, TOOL, &ONE, at(late));
-        assert_eq!(code(standing), RefusalCode::PinUnapproved);
+        assert_eq!(code(standing), RefusalCode::PinAdded);
     }
     book.note_first(PinKind::Tool, at(0), true);
     let standing = book.judge(PinMode::FirstUse, TOOL, &ONE, at(0));
-    assert_eq!(code(standing), RefusalCode::PinUnapproved, "added");
+    assert_eq!(code(standing), RefusalCode::PinAdded);
     // Other kinds are listed by themselves.
     let prompt = (PinKind::Prompt, "echo");
     assert_eq!(book.judge(PinMode::FirstUse, prompt, &ONE, at(0)), Standing::First);
@@ -77,7 +77,7 @@ fn what_may_be_used_is_what_was_approved_and_was_shown() {
     let other = (PinKind::Tool, "added");
     for seen in [None, Some(&ONE)] {
         let denied = book.used(PinMode::FirstUse, other, seen, at(0)).unwrap_err();
-        assert_eq!(denied.code, RefusalCode::PinUnapproved);
+        assert_eq!(denied.code, RefusalCode::PinAdded);
     }
 }
 

@@ -152,6 +152,8 @@ codes! {
     PeerNotRegistered => "peer_not_registered",
     /// The server's definition of it is not the one that was approved.
     PinChanged => "pin_changed",
+    /// The server defines it in addition to what was approved.
+    PinAdded => "pin_added",
     /// The server's definition of it has never been approved.
     PinUnapproved => "pin_unapproved",
     /// What has been approved of the server cannot be found out.

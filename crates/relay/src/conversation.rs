@@ -22,6 +22,9 @@ const MAX_SUBJECT: usize = 256;
 /// How many messages of a server's that cannot be understood, or answer nothing, are logged
 /// in a second: its output is its own affair, and our log is not.
 const REFUSALS_LOGGED: usize = 20;
+/// Changed definitions of one server that are told one by one in a second, for each
+/// conversation: it could change thousands with each listing, and drown what else is recorded.
+const DEFINITIONS_TOLD: usize = 100;
 
 /// Whoever made a request no longer waits for it (MCP 2025-11-25, Cancellation).
 const CANCELLED: &str = "notifications/cancelled";
@@ -95,6 +98,7 @@ pub(crate) struct Conversation {
     draining: bool,
     /// For refusals of what the server writes.
     throttle: Throttle,
+    definitions: Throttle,
     /// Where another process may have to take the server's place.
     opening: Option<Opening>,
 }
@@ -129,6 +133,7 @@ impl Conversation {
             latest: Arc::default(),
             draining: false,
             throttle: Throttle::new(REFUSALS_LOGGED),
+            definitions: Throttle::new(DEFINITIONS_TOLD),
             opening: None,
         }
     }
@@ -389,7 +394,7 @@ impl Conversation {
             let pinning = (&mut self.pinning, &mut news);
             let answered = Answer { method, page: &call.page, asks, message };
             let passage = results::judge(wire, pinning, answered, now.wall);
-            news.iter().for_each(|news| self.tell(news));
+            news.iter().for_each(|news| self.tell(news, now.monotonic));
             match passage {
                 Passage::Whole => {}
                 Passage::Part(part) => {
@@ -504,7 +509,11 @@ impl Conversation {
     }
 
     /// What is new of the server's definitions.
-    fn tell(&self, news: &News) {
+    fn tell(&mut self, news: &News, now: Instant) {
+        if !matches!(news, News::Pinned { .. }) {
+            let Some(untold) = self.definitions.admit(1, now) else { return };
+            self.log_untold(untold);
+        }
         let (kind, step) = match news {
             News::Pinned { kind, definitions } => {
                 (kind, PinStep::Pinned { definitions: *definitions })
@@ -516,6 +525,13 @@ impl Conversation {
         };
         let (peer, server, kind) = (self.peer.as_ref(), &*self.server, kind.as_str());
         self.recorded(&Event::Pin(&PinEvent { peer, server, kind, step }));
+    }
+
+    fn log_untold(&self, definitions: u64) {
+        if definitions > 0 {
+            let server = &*self.server;
+            tracing::warn!(server, definitions, "others changed, too; see `sealwire pins diff`");
+        }
     }
 
     fn message<'a>(
@@ -548,6 +564,8 @@ impl Drop for Conversation {
     fn drop(&mut self) {
         let suppressed = self.throttle.suppressed();
         self.log_suppressed(suppressed);
+        let untold = self.definitions.suppressed();
+        self.log_untold(untold);
     }
 }
 
@@ -577,7 +595,9 @@ fn answer(id: Option<&RequestId>, refusal: &Refusal) -> Vec<u8> {
         RefusalCode::Draining => "the server is shutting down; connect again",
         RefusalCode::AgentTokenRequired => "not allowed: an agent token is needed",
         RefusalCode::PinChanged => "not allowed: its definition has changed",
-        RefusalCode::PinUnapproved => "not allowed: its definition is not approved",
+        RefusalCode::PinAdded | RefusalCode::PinUnapproved => {
+            "not allowed: its definition is not approved"
+        }
         RefusalCode::ApprovalRequired => "not allowed: a person's approval is needed",
         RefusalCode::PeerNotRegistered => "not allowed: no limit is set for this peer",
         _ => "not allowed",

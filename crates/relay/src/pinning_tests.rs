@@ -163,8 +163,8 @@ fn a_tool_of_a_later_page_is_of_the_first_listing_and_one_after_it_is_not() {
     talk.answered("tools/list", "{}", &page(&[A], r#","nextCursor":"2""#));
     let listed = talk.answered("tools/list", r#"{"cursor":"2"}"#, &page(&[added, B], ""));
     assert!(listed.contains(B) && !listed.contains(added), "{listed}");
-    assert_eq!(talk.told(), ["pin_unapproved tool c"]);
-    assert!(talk.call("c").unwrap().contains("pin_unapproved"));
+    assert_eq!(talk.told(), ["pin_added tool c"]);
+    assert!(talk.call("c").unwrap().contains("pin_added"));
     // The same name twice, once as it was approved: the client may take either.
     let twin = r#"{"name":"a","description":"other"}"#;
     let listed = talk.answered("tools/list", "{}", &page(&[A, twin], ""));
@@ -238,6 +238,21 @@ fn prompts_and_templates_are_pinned_and_resources_are_not() {
     }
     assert!(matches!(talk.ask("prompts/get", r#"{"name":"x"}"#), Verdict::Answer(_)));
     assert_eq!(talk.ask("resources/read", r#"{"uri":"x"}"#), Verdict::Forward);
+}
+
+#[test]
+fn a_server_that_changes_all_of_its_tools_does_not_fill_the_log() {
+    let mut talk = Talk::with(&Arc::default());
+    let many = |word: &str| -> String {
+        let item = |n| format!(r#"{{"name":"t{n}","description":"{word}"}}"#);
+        let items: Vec<_> = (0..300).map(item).collect();
+        page(&items.iter().map(String::as_str).collect::<Vec<_>>(), "")
+    };
+    talk.answered("tools/list", "{}", &many("good"));
+    assert_eq!(talk.told(), ["pinned 300 tool"]);
+    let seen = talk.answered("tools/list", "{}", &many("bad"));
+    assert!(!seen.contains("bad"), "all are blocked, told or not");
+    assert_eq!(talk.told().len(), 100);
 }
 
 #[test]

@@ -101,4 +101,5 @@ pub(crate) fn call(client: &mut Connect, tool: &str) -> Option<String> {
 }
 
 pub(crate) const CHANGED: Option<&str> = Some("pin_changed");
+pub(crate) const ADDED: Option<&str> = Some("pin_added");
 pub(crate) const UNAPPROVED: Option<&str> = Some("pin_unapproved");

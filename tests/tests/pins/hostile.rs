@@ -6,7 +6,7 @@ use std::process::Command;
 use sealwire_testkit::{Serve, run};
 use serde_json::json;
 
-use crate::changing::{CHANGED, Changing, UNAPPROVED, call, listed};
+use crate::changing::{ADDED, CHANGED, Changing, call, listed};
 
 /// Nobody knows which of the two the server would carry out.
 #[test]
@@ -34,9 +34,9 @@ fn a_server_with_too_many_tools_has_those_approved_that_there_is_room_for() {
     client.initialize();
     // One of them is the server's instructions.
     assert_eq!(listed(&mut client).len(), 4_095);
-    serve.log().wait_for(&["definition blocked", "pin_unapproved", "name=tool4099"]);
+    serve.log().wait_for(&["definition blocked", "pin_added", "name=tool4099"]);
     assert_eq!(call(&mut client, "tool4094"), None);
-    assert_eq!(call(&mut client, "tool4095").as_deref(), UNAPPROVED);
+    assert_eq!(call(&mut client, "tool4095").as_deref(), ADDED);
     assert_eq!(server.waiting().len(), 5);
     server.approve();
     assert_eq!(call(&mut client, "tool4095"), None);

@@ -11,7 +11,7 @@ use std::thread;
 use sealwire_testkit::{Connect, Serve};
 use serde_json::Value;
 
-use crate::changing::{CHANGED, Changing, UNAPPROVED, call, listed};
+use crate::changing::{ADDED, CHANGED, Changing, UNAPPROVED, call, listed};
 
 #[test]
 fn one_byte_of_a_description_blocks_its_tool_until_it_is_approved() {
@@ -94,10 +94,12 @@ fn an_added_tool_is_blocked_and_approved_on_whatever_page_it_is() {
         &[&[("one", "1"), ("four", "4")], &[("two", "2!")], &[("three", "3"), ("five", "5")]],
         "Be brief.",
     );
+    let mark = serve.log().mark();
     assert_eq!(listed(&mut client), ["one", "three"]);
-    assert_eq!(call(&mut client, "four").as_deref(), UNAPPROVED);
+    serve.log().wait_after(mark, &["definition blocked", "pin_added", "name=four"]);
+    assert_eq!(call(&mut client, "four").as_deref(), ADDED);
     assert_eq!(call(&mut client, "two").as_deref(), CHANGED);
-    assert_eq!(call(&mut client, "five").as_deref(), UNAPPROVED);
+    assert_eq!(call(&mut client, "five").as_deref(), ADDED);
     assert_eq!(call(&mut client, "one"), None);
     // One of them alone.
     let waiting = server.waiting();
@@ -105,7 +107,7 @@ fn an_added_tool_is_blocked_and_approved_on_whatever_page_it_is() {
     let approved = server.pins(&["approve", "notes", &four.2[..16]]).ok();
     assert!(approved.stdout.contains("tool four"), "{approved}");
     assert_eq!(call(&mut client, "four"), None);
-    assert_eq!(call(&mut client, "five").as_deref(), UNAPPROVED);
+    assert_eq!(call(&mut client, "five").as_deref(), ADDED);
     // Tools that move to other pages are as they were.
     server.approve();
     server.list(&[&[("three", "3"), ("five", "5")], &[("four", "4"), ("one", "1")]], "Be brief.");
@@ -143,7 +145,7 @@ fn the_connecting_side_compares_for_itself() {
     assert_eq!(listed(&mut client), [""; 0]);
     client.log().wait_for(&["definition blocked", "pin_changed", "name=read"]);
     assert_eq!(call(&mut client, "read").as_deref(), CHANGED);
-    assert_eq!(call(&mut client, "new").as_deref(), UNAPPROVED);
+    assert_eq!(call(&mut client, "new").as_deref(), ADDED);
     // Another process, with the same home, knows it too.
     let mut other = server.client_with(&serve, "pins = \"first_use\"");
     other.initialize();

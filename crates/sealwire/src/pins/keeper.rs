@@ -93,7 +93,7 @@ impl Keeper {
             let standing = match standing {
                 Standing::First if !take(&mut approved) => {
                     let reason = "the server defines more than is approved on first use";
-                    let refusal = Refusal::new(RefusalCode::PinUnapproved, reason);
+                    let refusal = Refusal::new(RefusalCode::PinAdded, reason);
                     Standing::Blocked(refusal, false)
                 }
                 standing => standing,
