@@ -82,11 +82,15 @@ impl Evidence<'_> {
                 };
                 Some((kind, Subject::Agent(agent.clone())))
             }
-            // What is only new may be for another client: it is no change.
-            Self::Definition { server, code: RefusalCode::PinChanged } => {
-                Some((IncidentKind::PinChanges, Subject::Server(server.to_owned())))
+            Self::Definition { server, code } => {
+                let kind = match code {
+                    RefusalCode::PinChanged => IncidentKind::PinChanges,
+                    RefusalCode::PinAdded => IncidentKind::PinAdditions,
+                    // Where nothing has been approved, nothing is changed or added.
+                    _ => return None,
+                };
+                Some((kind, Subject::Server(server.to_owned())))
             }
-            Self::Definition { .. } => None,
             Self::Receiving { agent, code } => {
                 let kind = of_mail(code)?;
                 Some((kind, Subject::Mailbox(agent.clone())))
@@ -221,6 +225,9 @@ mod tests {
         let (kind, subject) = of(RefusalCode::PinChanged).unwrap();
         assert_eq!(kind, IncidentKind::PinChanges);
         assert_eq!(subject.target(&"x".parse().unwrap()), Some(Target::Server("s".to_owned())));
+        let (kind, _) = of(RefusalCode::PinAdded).unwrap();
+        assert_eq!(kind, IncidentKind::PinAdditions);
+        assert!(!kind.actions().contains(&IncidentAction::Suspend));
         assert_eq!(of(RefusalCode::PinUnapproved), None);
     }
 

@@ -28,6 +28,8 @@ pub enum IncidentKind {
     UntrustedMail,
     /// A server describes what it offers otherwise than was approved.
     PinChanges,
+    /// A server defines something in addition to what was approved.
+    PinAdditions,
 }
 
 /// What follows.
@@ -79,7 +81,7 @@ pub enum Subject {
 
 impl IncidentKind {
     /// Every kind, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::FailedHandshakes,
         Self::ProtocolViolations,
         Self::DeniedRequests,
@@ -88,6 +90,7 @@ impl IncidentKind {
         Self::Replays,
         Self::UntrustedMail,
         Self::PinChanges,
+        Self::PinAdditions,
     ];
 
     /// The word for it, in the configuration and in what is recorded.
@@ -101,6 +104,7 @@ impl IncidentKind {
             Self::Replays => "replays",
             Self::UntrustedMail => "untrusted_mail",
             Self::PinChanges => "pin_changes",
+            Self::PinAdditions => "pin_additions",
         }
     }
 
@@ -117,6 +121,8 @@ impl IncidentKind {
                 &[Off, Notify]
             }
             Self::PinChanges => &[Off, Notify, Suspend],
+            // Some servers have other tools for other clients, which nobody is to be blamed for.
+            Self::PinAdditions => &[Off, Notify],
         }
     }
 
@@ -128,6 +134,7 @@ impl IncidentKind {
                 "whoever put it there is not known, whatever name it carries"
             }
             Self::PinChanges => "it is the doing of a server, which is suspended",
+            Self::PinAdditions => "what a server adds may be for another client",
             Self::ProtocolViolations | Self::DeniedRequests | Self::RateLimited => {
                 "it is the doing of a peer or an agent, which is quarantined"
             }
@@ -141,7 +148,7 @@ impl IncidentKind {
             // Seconds, not requests.
             Self::RateLimited => 30,
             // Each is told once.
-            Self::PinChanges => 1,
+            Self::PinChanges | Self::PinAdditions => 1,
             Self::ProtocolViolations
             | Self::BadSignatures
             | Self::Replays

@@ -3,7 +3,7 @@
 use sealwire_testkit::Serve;
 use serde_json::{Value, json};
 
-use crate::changing::{CHANGED, Changing, UNAPPROVED, call, listed};
+use crate::changing::{ADDED, CHANGED, Changing, call, listed};
 
 fn quarantined(server: &Changing) -> Value {
     let listed = server.home.run(&["quarantine", "list", "--json"]).ok().stdout;
@@ -22,7 +22,8 @@ fn a_change_suspends_the_server_until_it_is_lifted_and_an_addition_does_not() {
     let written = ("write", "Writes a note.");
     server.list(&[&[("read", "Reads a note."), written, added]], "Be brief.");
     assert_eq!(listed(&mut client), ["read", "write"]);
-    assert_eq!(call(&mut client, "more").as_deref(), UNAPPROVED);
+    assert_eq!(call(&mut client, "more").as_deref(), ADDED);
+    serve.log().wait_for(&["audit: incident", "kind=pin_additions", "server notes"]);
     assert_eq!(quarantined(&server), json!([]));
 
     server.list(&[&[("read", "Reads!"), written, added]], "Be brief.");
@@ -32,7 +33,7 @@ fn a_change_suspends_the_server_until_it_is_lifted_and_an_addition_does_not() {
     serve.log().wait_for(&["audit: incident", "kind=pin_changes", "server notes"]);
     let shown = quarantined(&server);
     assert_eq!((&shown[0]["kind"], &shown[0]["name"]), (&json!("server"), &json!("notes")));
-    assert_eq!(shown[0]["reason"], "incident 1: 1 pin_changes within 60s");
+    assert_eq!(shown[0]["reason"], "incident 2: 1 pin_changes within 60s");
     // For everybody, and after a restart.
     drop(serve);
     serve = Serve::start(&server.home);

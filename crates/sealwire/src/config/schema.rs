@@ -211,6 +211,7 @@ pub(crate) const INCIDENTS: Table = Table {
         "replays",
         "untrusted_mail",
         "pin_changes",
+        "pin_additions",
     ],
 };
 

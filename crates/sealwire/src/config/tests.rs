@@ -175,6 +175,7 @@ fn each_rule_refuses_with_its_reason() {
         ("[incidents.replays]\naction = \"quarantine\"", "whoever put it there is not known"),
         ("[incidents.failed_handshakes]\naction = \"quarantine\"", "whoever fails is not known"),
         ("[incidents.pin_changes]\naction = \"quarantine\"", "a server, which is suspended"),
+        ("[incidents.pin_additions]\naction = \"suspend\"", "may be for another client"),
         ("[incidents.rate_limited]\naction = \"suspend\"", "which is quarantined"),
         ("[incidents.replays]\naction = \"off\"\ntrigger = 2", "no effect where action is"),
         ("[incidents.replays]\ntrigger = 0", "from 1 to 1000"),
