@@ -10,8 +10,9 @@ use super::{State, StateError, insert};
 use crate::database::Tables;
 use crate::incidents::{Raised, SecurityIncident};
 
-/// How many are kept.
-const KEPT: i64 = 1_000;
+/// How many of each kind are kept. Those of one kind, which strangers may be able to bring about,
+/// displace none of another.
+const KEPT: u32 = 200;
 
 pub(super) const TABLES: Tables = Tables {
     component: "incidents",
@@ -130,7 +131,11 @@ fn keep(db: &Transaction<'_>, raised: &Raised, now: Timestamp) -> rusqlite::Resu
         ),
     )?;
     let id = db.last_insert_rowid();
-    db.execute("DELETE FROM incidents WHERE id <= ?1", [id - KEPT])?;
+    db.execute(
+        "DELETE FROM incidents WHERE kind = ?1 AND id <=
+         (SELECT id FROM incidents WHERE kind = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        (kind.as_str(), KEPT),
+    )?;
     Ok(id.cast_unsigned())
 }
 
@@ -207,14 +212,18 @@ mod tests {
     }
 
     #[test]
-    fn old_ones_make_room() {
+    fn old_ones_make_room_and_many_of_one_kind_displace_no_other() {
         let (_dir, _, mut state) = state();
-        let notify = raised("spiffe://x/core/a", IncidentAction::Notify);
+        let first = raised("spiffe://x/core/a", IncidentAction::Notify);
+        state.raise(&first, &home(), at(0)).unwrap();
+        let subject = Subject::Address("192.0.2.1".parse().unwrap());
+        let noise = Raised { kind: IncidentKind::FailedHandshakes, subject, ..first };
         for number in 0..KEPT + 5 {
-            state.raise(&notify, &home(), at(number)).unwrap();
+            state.raise(&noise, &home(), at(number.into())).unwrap();
         }
         let kept = state.incidents(u32::MAX).unwrap();
-        assert_eq!(kept.len(), KEPT as usize);
-        assert_eq!(kept[0].id, KEPT as u64 + 5);
+        assert_eq!(kept.len(), KEPT as usize + 1);
+        assert_eq!(kept[0].id, u64::from(KEPT) + 6);
+        assert_eq!(kept[KEPT as usize].id, 1);
     }
 }

@@ -9,6 +9,7 @@ use sealwire::home::Home;
 use sealwire::incidents::{IncidentSink, Raised};
 use sealwire::state::State;
 use sealwire_audit::LogSink;
+use sealwire_guard::IncidentAction;
 use sealwire_relay::Server;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -180,8 +181,11 @@ fn told(outcome: &Outcome) -> Answer {
 /// What counts refusals, and where it tells that they are too many.
 fn counting(config: &SecureMcpConfig) -> (Arc<Counting>, mpsc::Receiver<Raised>) {
     let (tell, told) = mpsc::channel(MOST_RAISED);
-    let raise = move |raised| {
-        if tell.try_send(raised).is_err() {
+    let raise = move |raised: Raised| {
+        // What strangers can bring about leaves room for what shuts somebody out.
+        let has_room =
+            raised.rule.action != IncidentAction::Notify || tell.capacity() > MOST_RAISED / 2;
+        if !has_room || tell.try_send(raised).is_err() {
             tracing::error!("more incidents at once than can be acted upon: one was not");
         }
     };
@@ -206,5 +210,48 @@ fn unreadable(error: &sealwire::state::StateError) -> Failure {
 fn log_addresses(server: &Server) {
     for (address, servers) in server.addresses() {
         tracing::info!(%address, servers = servers.join(","), "listening");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sealwire_audit::{AuditSink, Event, Message};
+    use sealwire_names::{Refusal, RefusalCode};
+
+    use super::*;
+
+    #[test]
+    fn strangers_in_any_number_leave_room_for_a_peer_to_be_shut_out() {
+        let rules = "[incidents.failed_handshakes]\ntrigger = 1\n\
+                     [incidents.denied_requests]\ntrigger = 1\naction = \"quarantine\"";
+        let config = SecureMcpConfig::parse(Path::new("/h"), rules).unwrap();
+        let (counting, mut raised) = counting(&config);
+        let refusal = Refusal::new(RefusalCode::TlsHandshake, "");
+        for number in 0..1_000_u16 {
+            let [high, low] = number.to_be_bytes();
+            let address = Some(std::net::SocketAddr::from(([10, 0, high, low], 1)));
+            let (peer, server, refusal) = (None, None, &refusal);
+            let event = Event::ConnectionRefused { address, peer, server, refusal };
+            counting.record(&event).unwrap();
+        }
+        let peer = "spiffe://x/core/a".parse().unwrap();
+        let message = Message {
+            peer: Some(&peer),
+            server: "s",
+            direction: "to_server",
+            method: "tools/call",
+            subject: None,
+            id: None,
+        };
+        let refusal = Refusal::new(RefusalCode::NotAuthorized, "");
+        counting.record(&Event::Decision { message: &message, denied: Some(&refusal) }).unwrap();
+        let mut actions = Vec::new();
+        while let Ok(raised) = raised.try_recv() {
+            actions.push(raised.rule.action);
+        }
+        assert_eq!(actions.len(), MOST_RAISED / 2 + 1);
+        assert_eq!(actions.last(), Some(&IncidentAction::Quarantine));
     }
 }
