@@ -52,6 +52,8 @@ pub mod state;
 
 pub use config::SecureMcpConfig;
 pub use error::{Error, Result};
+#[cfg(unix)]
+pub use incidents::SecurityIncident;
 pub use manager::{McpStream, SecureMcpConnectionManager};
 pub use reach::{AdHoc, Reach};
 pub use sealwire_names as names;
