@@ -366,8 +366,8 @@ async fn a_full_mailbox_refuses_a_group_message_for_all() {
     let mut options = time.options();
     options.max_messages = 2;
     let store = open(&home.path().join("state.db"), options);
-    for number in 1..=2 {
-        store.put(letter(&time, "A", &["B"], number, 0)).await.unwrap();
+    for from in ["A", "C"] {
+        store.put(letter(&time, from, &["B"], 1, 0)).await.unwrap();
     }
     let error = store.put(letter(&time, "A", &["C", "B"], 3, 0)).await.unwrap_err();
     assert_eq!(code(&error), RefusalCode::MailboxFull);
@@ -377,6 +377,41 @@ async fn a_full_mailbox_refuses_a_group_message_for_all() {
     store.acknowledge(&taken.lease).await.unwrap();
     store.put(letter(&time, "A", &["C", "B"], 3, 0)).await.unwrap();
     assert_eq!(store.waiting(agent("C")).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn one_sender_leaves_room_for_others() {
+    let time = Time::new();
+    let size = letter(&time, "A", &["B"], 0, 0).message.as_bytes().len() as u64;
+    for (messages, bytes) in [(10, u64::MAX), (u64::MAX, 10 * size)] {
+        let home = tempfile::tempdir().unwrap();
+        let mut options = time.options();
+        (options.max_messages, options.max_bytes) = (messages, bytes);
+        let store = open(&home.path().join("state.db"), options);
+        // All at once, so that some share a commit.
+        let mut puts = tokio::task::JoinSet::new();
+        for number in 0..20 {
+            let (store, letter) = (store.clone(), letter(&time, "A", &["B"], number, 0));
+            puts.spawn(async move { store.put(letter).await });
+        }
+        let put = puts.join_all().await;
+        assert_eq!(put.iter().filter(|put| put.is_ok()).count(), 5);
+        let refused = put.into_iter().find_map(Result::err).unwrap();
+        assert_eq!(code(&refused), RefusalCode::MailboxFull);
+        assert!(refused.to_string().contains("A has 5 messages"), "{refused}");
+        for number in 0..5 {
+            store.put(letter(&time, "C", &["B"], number, 0)).await.unwrap();
+        }
+        let full = store.put(letter(&time, "D", &["B"], 0, 0)).await.unwrap_err();
+        assert!(full.to_string().contains("mailbox of B is full"), "{full}");
+        // What is taken still counts, and what is acknowledged does not.
+        let (taken, _) = receive(&store, "B").await;
+        assert!(text(&taken).starts_with("A "));
+        store.put(letter(&time, "A", &["B"], 20, 0)).await.unwrap_err();
+        store.acknowledge(&taken.lease).await.unwrap();
+        store.put(letter(&time, "C", &["B"], 5, 0)).await.unwrap_err();
+        store.put(letter(&time, "A", &["B"], 20, 0)).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,12 @@ impl Heap {
         self.bytes += size;
     }
 
+    /// Whether one more of so many bytes fits.
+    pub(super) fn has_room(&self, size: u64, most: u64, most_bytes: u64) -> bool {
+        self.messages.cast_unsigned() < most
+            && self.bytes.cast_unsigned().saturating_add(size) <= most_bytes
+    }
+
     pub(super) fn remove(&mut self, size: i64) {
         self.messages -= 1;
         self.bytes -= size;
@@ -62,6 +68,8 @@ pub(super) struct Books {
     boxes: BTreeMap<String, (Count, Count)>,
     /// The number of the last message for any agent, once it was asked for.
     last: Option<i64>,
+    /// How much of an agent's waiting mail is from a sender, where that was asked for.
+    shares: BTreeMap<(String, String), Heap>,
 }
 
 impl Books {
@@ -76,7 +84,13 @@ impl Books {
                     upkeep: row.get(3)?,
                 })
             })?;
-        Ok(Self { store, before: store, boxes: BTreeMap::new(), last: None })
+        Ok(Self {
+            store,
+            before: store,
+            boxes: BTreeMap::new(),
+            last: None,
+            shares: BTreeMap::new(),
+        })
     }
 
     /// The counts of an agent, to be changed.
@@ -102,7 +116,13 @@ impl Books {
     }
 
     /// Counts one more message for an agent, and returns a number for it that none ever had.
-    pub(super) fn put(&mut self, db: &Connection, agent: &str, size: i64) -> Result<i64, Fault> {
+    pub(super) fn put(
+        &mut self,
+        db: &Connection,
+        agent: &str,
+        sender: &str,
+        size: i64,
+    ) -> Result<i64, Fault> {
         let last = match self.last {
             Some(last) => last,
             // If somebody put messages there by hand, they must not stop what follows.
@@ -118,7 +138,54 @@ impl Books {
         count.waiting.add(size);
         count.last = number;
         self.last = Some(number);
+        if let Some(share) = self.shares.get_mut(&(agent.to_owned(), sender.to_owned())) {
+            share.add(size);
+        }
         Ok(number)
+    }
+
+    /// Counts one message for an agent less, that does not wait any more.
+    pub(super) fn end(&mut self, db: &Connection, agent: &str, size: i64) -> Result<(), Fault> {
+        // Whose it was is not known here.
+        self.shares.clear();
+        self.of(db, agent)?.waiting.remove(size);
+        Ok(())
+    }
+
+    /// Counts a dead letter of an agent as one that waits.
+    pub(super) fn revive(&mut self, db: &Connection, agent: &str, size: i64) -> Result<(), Fault> {
+        self.shares.clear();
+        let count = self.of(db, agent)?;
+        count.dead.remove(size);
+        count.waiting.add(size);
+        Ok(())
+    }
+
+    /// How much of what waits for an agent is from one sender. Looks through it, once for this
+    /// transaction.
+    pub(super) fn share(
+        &mut self,
+        db: &Connection,
+        agent: &str,
+        sender: &str,
+    ) -> Result<Heap, Fault> {
+        match self.shares.entry((agent.to_owned(), sender.to_owned())) {
+            Entry::Occupied(known) => Ok(*known.get()),
+            Entry::Vacant(unknown) => {
+                let share = db
+                    .prepare_cached(
+                        "SELECT count(*), coalesce(sum(size), 0) FROM (
+                             SELECT size FROM mail_record
+                             WHERE state = 0 AND agent = ?1 AND sender = ?2
+                             UNION ALL SELECT size FROM mail_record
+                             WHERE state = 1 AND agent = ?1 AND sender = ?2)",
+                    )?
+                    .query_row((agent, sender), |row| {
+                        Ok(Heap { messages: row.get(0)?, bytes: row.get(1)? })
+                    })?;
+                Ok(*unknown.insert(share))
+            }
+        }
     }
 
     /// Writes what has changed. Returns how many claims there are now, if there are more.

@@ -78,9 +78,8 @@ pub(super) fn bury(work: &mut Work<'_>, record: i64, refusal: &Refusal) -> Resul
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
     mail::free(work, record)?;
-    let count = work.books.of(work.db, &agent)?;
-    count.waiting.remove(size);
-    count.dead.add(size);
+    work.books.end(work.db, &agent, size)?;
+    work.books.of(work.db, &agent)?.dead.add(size);
     limit(work, &agent)
 }
 
@@ -132,9 +131,7 @@ pub(super) fn release(work: &mut Work<'_>, number: i64) -> Result<bool, Fault> {
         .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((agent, size)) = found else { return Ok(false) };
-    let count = work.books.of(work.db, &agent)?;
-    count.dead.remove(size);
-    count.waiting.add(size);
+    work.books.revive(work.db, &agent, size)?;
     if let Ok(agent) = agent.parse() {
         work.after.rings.insert(agent);
     }
@@ -161,9 +158,11 @@ pub(super) fn erase(work: &mut Work<'_>, record: i64) -> Result<(), Fault> {
             let stored = Stored { record, size: row.get(2)?, body: row.get(3)? };
             Ok((row.get(0)?, row.get(1)?, stored))
         })?;
-    let count = work.books.of(work.db, &agent)?;
-    let heap = if state == DEAD { &mut count.dead } else { &mut count.waiting };
-    heap.remove(stored.size);
+    if state == DEAD {
+        work.books.of(work.db, &agent)?.dead.remove(stored.size);
+    } else {
+        work.books.end(work.db, &agent, stored.size)?;
+    }
     stored.erase(work)
 }
 

@@ -34,7 +34,8 @@ pub(super) fn put(
     };
     let label = Label::of(&letter.message);
     for agent in &letter.to {
-        let number = work.books.put(work.db, agent.as_str(), size.cast_signed())?;
+        let (to, from) = (agent.as_str(), label.from.as_str());
+        let number = work.books.put(work.db, to, from, size.cast_signed())?;
         work.db
             .prepare_cached(
                 "INSERT INTO mail_record (id, agent, sender, priority, state, since, takes,
@@ -71,17 +72,32 @@ fn acceptable(
     if let Err(refusal) = replay::check_lifetime(work, letter.message.expires) {
         return Ok(Err(refusal));
     }
+    let from = letter.message.from.as_str();
     for agent in &letter.to {
-        let Heap { messages, bytes } = work.books.of(work.db, agent.as_str())?.waiting;
-        if messages.cast_unsigned() >= options.max_messages
-            || bytes.cast_unsigned() + size > options.max_bytes
-        {
+        let waiting = work.books.of(work.db, agent.as_str())?.waiting;
+        if !waiting.has_room(size, options.max_messages, options.max_bytes) {
+            let Heap { messages, bytes } = waiting;
             let reason = format!(
                 "the mailbox of {agent} is full: {messages} messages and {bytes} bytes wait, at \
                  most {} and {} may; let it receive, or raise the limit",
                 options.max_messages, options.max_bytes
             );
             return Ok(Err(Refusal::new(RefusalCode::MailboxFull, reason)));
+        }
+        // Whoever sends without end must leave room for others. While it is half empty, he does;
+        // and one message there may always be.
+        let (most, most_bytes) = (options.max_messages.div_ceil(2), options.max_bytes.div_ceil(2));
+        if !waiting.has_room(size, most, most_bytes) {
+            let share = work.books.share(work.db, agent.as_str(), from)?;
+            if share.messages > 0 && !share.has_room(size, most, most_bytes) {
+                let Heap { messages, bytes } = share;
+                let reason = format!(
+                    "{from} has {messages} messages and {bytes} bytes in the mailbox of {agent}; \
+                     of one sender at most half of what there is room for may wait, {most} and \
+                     {most_bytes}; let {agent} receive, or raise the limit"
+                );
+                return Ok(Err(Refusal::new(RefusalCode::MailboxFull, reason)));
+            }
         }
     }
     Ok(Ok(()))

@@ -12,9 +12,9 @@ pub struct SqliteOptions {
     /// bounds how long message ids are remembered. Dead letters stay as long again. Default:
     /// [`MAX_TTL`].
     pub retention: Duration,
-    /// Most messages that wait for one agent. Default: 10,000.
+    /// Most messages that wait for one agent, of which half may be from one sender. Default: 10,000.
     pub max_messages: u64,
-    /// Most bytes that wait for one agent. Default: 256 MiB.
+    /// Most bytes that wait for one agent, of which half may be from one sender. Default: 256 MiB.
     pub max_bytes: u64,
     /// Most dead letters of one agent; the oldest go first. They also have at most `max_bytes`.
     /// Default: 1,000.

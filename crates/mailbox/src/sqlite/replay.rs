@@ -129,7 +129,7 @@ pub(super) fn acknowledge(
     let Some(held) = held.filter(|held| held.claimed) else {
         return Ok(Err(TransportError::LeaseLost));
     };
-    work.books.of(work.db, lease.agent.as_str())?.waiting.remove(held.stored.size);
+    work.books.end(work.db, lease.agent.as_str(), held.stored.size)?;
     held.stored.erase(work)?;
     // Told to the witness, too: a copy from before this would deliver it again.
     work.books.store.claims += 1;
