@@ -24,7 +24,8 @@
 //! # }
 //! # async fn example(home: &Path) -> Result<(), Error> {
 //! # let ((coder, coders), (tester, testers)) = (keys("Coder")?, keys("Tester")?);
-//! let mail = SqliteTransport::open(&home.join("state.db"), SqliteOptions::default())?;
+//! let file = home.join("state.db");
+//! let mail = SqliteTransport::open_in_task(&file, SqliteOptions::default()).await?;
 //! let mut trust = TrustMatrix::new();
 //! trust.allow("Coder".parse()?, Partners::These(["Tester".parse()?].into()));
 //!

@@ -380,6 +380,28 @@ async fn a_full_mailbox_refuses_a_group_message_for_all() {
 }
 
 #[tokio::test]
+async fn tasks_go_on_while_a_file_cannot_be_opened_yet() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("state.db");
+    drop(open(&path, Time::new().options()));
+    // As if a process had been stopped while it writes.
+    let writer = fs::File::options().write(true).open(home.path().join("state.db-mail/writer"));
+    let writer = writer.unwrap();
+    writer.lock().unwrap();
+    let (go, gone) = std::sync::mpsc::channel();
+    let goes = std::thread::spawn(move || {
+        let told = gone.recv_timeout(Duration::from_secs(60)).is_ok();
+        writer.unlock().unwrap();
+        told
+    });
+    let opening = SqliteTransport::open_in_task(&path, Time::new().options());
+    let task = async { go.send(()).unwrap() };
+    let (store, ()) = tokio::join!(opening, task);
+    assert!(goes.join().unwrap(), "the task had to wait for the file");
+    assert_eq!(store.unwrap().waiting(agent("B")).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn one_sender_leaves_room_for_others() {
     let time = Time::new();
     let size = letter(&time, "A", &["B"], 0, 0).message.as_bytes().len() as u64;

@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (from, to): (AgentId, AgentId) = (from.parse()?, to.parse()?);
 
     let config = SecureMcpConfig::load(Path::new(home))?;
-    let mailbox = open_mailbox(&config)?;
+    let mailbox = open_mailbox(&config).await?;
 
     let sender = open_channel(&config, &from, mailbox.clone())?;
     let draft = Draft::new(MessageType::TaskRequest, text.as_bytes());

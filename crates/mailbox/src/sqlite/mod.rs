@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sealwire_envelope::{SecureAgentMessage, TimeRule};
 use sealwire_names::{AgentId, Refusal, Timestamp};
+use tokio::sync::oneshot;
 
 use self::bells::Bells;
 use self::writer::{Durable, Writer};
@@ -62,7 +63,8 @@ struct Inner {
 
 impl SqliteTransport {
     /// Opens the mailboxes in `database`, and makes the file if it is not there. Takes a few
-    /// milliseconds.
+    /// milliseconds, or as long as another process writes: do not call it in a task, but
+    /// [`open_in_task`](Self::open_in_task).
     ///
     /// # Errors
     /// [`TransportError::Store`] if the file cannot be used, was written by another version, or
@@ -75,6 +77,28 @@ impl SqliteTransport {
             Ok::<_, Fault>(Self { inner: Arc::new(inner) })
         };
         opened().map_err(|fault| fault.at(database))
+    }
+
+    /// As [`open`](Self::open), in a thread of its own: other tasks go on meanwhile, even if a
+    /// process that has the file was stopped.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub async fn open_in_task(
+        database: &Path,
+        options: SqliteOptions,
+    ) -> Result<Self, TransportError> {
+        let (tell, told) = oneshot::channel();
+        let path = database.to_owned();
+        let open = move || {
+            // If nobody waits any more, it is closed at once.
+            let _nobody = tell.send(Self::open(&path, options));
+        };
+        std::thread::Builder::new()
+            .name("sealwire-mail-open".to_owned())
+            .spawn(open)
+            .map_err(|error| Fault::from(error).at(database))?;
+        told.await.map_err(|_died| TransportError::Closed)?
     }
 
     /// The dead letters of an agent, the oldest first; without one, of all agents.

@@ -18,12 +18,12 @@ use crate::state::quarantine_agents;
 ///
 /// # Errors
 /// If the file cannot be used, or others could use it too.
-pub fn open_mailbox(config: &SecureMcpConfig) -> Result<SqliteTransport, TransportError> {
+pub async fn open_mailbox(config: &SecureMcpConfig) -> Result<SqliteTransport, TransportError> {
     let mut options = SqliteOptions::default();
     options.retention = config.mailbox.retention;
     options.max_messages = config.mailbox.max_messages_per_agent;
     options.clock_tolerance = config.agent_security.timestamp_tolerance;
-    SqliteTransport::open(&config.mailbox.file, options)
+    SqliteTransport::open_in_task(&config.mailbox.file, options).await
 }
 
 /// The channel of one agent of a home: what it sends, and what is sent to it.

@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         Command::List { agent: Some(name), .. } => Some(own_agent(&config, name)?.clone()),
         _ => None,
     };
-    let mailbox = open_mailbox(&config).map_err(Post::failed)?;
+    let mailbox = block_on(async { open_mailbox(&config).await.map_err(Post::failed) })?;
     let changed = |found: bool, number: i64, what: &str| {
         if found {
             return print(&format!("{what} {number}\n"));

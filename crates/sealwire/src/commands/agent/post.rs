@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
+use super::block_on;
 use super::counting::{Counting, counting};
 use crate::cli::{Context, Failure};
 use crate::commands::key::own_agent;
@@ -61,7 +62,7 @@ impl Post {
         store.destroy_outdated(std::time::SystemTime::now().into())?;
         // Before it is read: what changes meanwhile is seen the next time.
         let seen = Snapshot::take(files(&config));
-        let mailbox = open_mailbox(&config).map_err(Self::failed)?;
+        let mailbox = block_on(async { open_mailbox(&config).await.map_err(Self::failed) })?;
         let incidents = Arc::new(counting(&config));
         let channel = open_channel(&config, &agent, mailbox.clone())?;
         let channel = channel.with_audit(Arc::clone(&incidents) as _);
@@ -269,7 +270,7 @@ pub(super) struct GroupRow {
 
 /// Who is there, as no agent in particular.
 pub(super) async fn overview(config: &SecureMcpConfig) -> Result<Overview, Failure> {
-    overview_of(config, &open_mailbox(config).map_err(Post::failed)?).await
+    overview_of(config, &open_mailbox(config).await.map_err(Post::failed)?).await
 }
 
 async fn overview_of(

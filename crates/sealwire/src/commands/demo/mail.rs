@@ -37,7 +37,7 @@ pub(super) async fn exchange(home: &Path) -> Result<(Message, Vec<Refused>), Fai
     let config = SecureMcpConfig::load(home)?;
     let name = |name: &str| name.parse::<AgentId>().map_err(|error| cannot(&error));
     let (from, to) = (name(FROM)?, name(TO)?);
-    let mailbox = open_mailbox(&config).map_err(|error| cannot(&error))?;
+    let mailbox = open_mailbox(&config).await.map_err(|error| cannot(&error))?;
     let channel = |agent: &AgentId| -> Result<_, Failure> {
         Ok(open_channel(&config, agent, mailbox.clone())?.with_audit(std::sync::Arc::new(Quiet)))
     };
