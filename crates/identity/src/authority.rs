@@ -109,6 +109,20 @@ impl CertificateAuthority {
     /// # Errors
     /// [`Error::Request`] names the rule that the request breaks.
     pub fn issue(&self, request: &LeafRequest) -> Result<IssuedLeaf, Error> {
+        self.issue_after(request, None)
+    }
+
+    /// The same for a name of which everything up to `revoked` is revoked: the leaf is valid from
+    /// the first whole second after that, rather than from five minutes ago. Until then it is
+    /// not valid anywhere.
+    ///
+    /// # Errors
+    /// As [`Self::issue`].
+    pub fn issue_after(
+        &self,
+        request: &LeafRequest,
+        revoked: Option<Timestamp>,
+    ) -> Result<IssuedLeaf, Error> {
         let id = &request.id;
         let refuse = |reason: String| Error::Request { name: id.to_string(), reason };
         if *id.trust_domain() != self.trust_domain {
@@ -120,6 +134,11 @@ impl CertificateAuthority {
             )));
         }
         let mut params = params(&id.to_string(), request.validity, Some(self.not_after))?;
+        if let Some(revoked) = revoked {
+            let earliest = u64::try_from(revoked.unix_seconds()).map_or(0, |second| second + 1);
+            let earliest = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(earliest);
+            params.not_before = params.not_before.max(earliest);
+        }
         params.distinguished_name.push(DnType::CommonName, id.name());
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

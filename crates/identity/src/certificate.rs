@@ -203,6 +203,13 @@ impl<'a> Certificate<'a> {
         self.x509.issuer().to_string()
     }
 
+    /// SHA-256 of what its issuer has signed. Whoever has a certificate can write its signature in
+    /// another way that holds as well (ECDSA: s and n - s), and so give it another fingerprint;
+    /// this he cannot change.
+    pub(crate) fn signed(&self) -> Fingerprint {
+        sha256(self.x509.tbs_certificate.as_ref())
+    }
+
     pub(crate) fn serial(&self) -> String {
         self.x509.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -216,7 +223,11 @@ pub(crate) struct KeyKind {
 
 /// SHA-256 of the DER encoding.
 pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    sha256(certificate)
+}
+
+fn sha256(bytes: &[u8]) -> Fingerprint {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest.as_ref());
     Fingerprint::from_sha256(bytes)

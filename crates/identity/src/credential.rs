@@ -21,6 +21,8 @@ use crate::pem::parse_pem_certificates;
 pub struct Credential {
     certified: Arc<CertifiedKey>,
     id: PeerId,
+    signed: Fingerprint,
+    not_before: Timestamp,
     not_after: Timestamp,
 }
 
@@ -63,6 +65,11 @@ impl Credential {
         fingerprint(&self.certified.cert[0])
     }
 
+    /// What is signed of the leaf, and from when it is valid: what a revocation goes by.
+    pub(crate) fn marks(&self) -> (Fingerprint, Timestamp) {
+        (self.signed, self.not_before)
+    }
+
     /// When the leaf expires.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
@@ -86,14 +93,14 @@ impl Credential {
         leaf.check_not_ca().map_err(refuse)?;
         leaf.check_key_strength("the leaf").map_err(refuse)?;
         let id = leaf.peer_id().map_err(refuse)?;
-        let not_after = leaf.not_after();
+        let (signed, not_before, not_after) = (leaf.signed(), leaf.not_before(), leaf.not_after());
         let key = PrivateKey::from_pem(key_pem, key_label)?;
         let certified = CertifiedKey::new(chain, key.signer());
         certified.keys_match().map_err(|_| Error::KeyMismatch {
             certificate: certificate_label.into(),
             key: key_label.into(),
         })?;
-        Ok(Self { certified: Arc::new(certified), id, not_after })
+        Ok(Self { certified: Arc::new(certified), id, signed, not_before, not_after })
     }
 }
 

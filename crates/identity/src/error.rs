@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use sealwire_names::Refusal;
+use sealwire_names::{Refusal, RefusalCode};
 
 use crate::pem::PemError;
 
@@ -125,6 +125,13 @@ impl Error {
             }
             Self::TooLarge { .. } => "name a PEM file of keys or certificates".into(),
             Self::Pem { label, problem } => problem.remedy(label),
+            Self::Certificate { refusal, .. }
+                if refusal.code == RefusalCode::CertificateRevoked =>
+            {
+                "issue a new certificate with `sealwire cert issue NAME --force`; from another \
+                 machine, bring it with `sealwire cert bundle`"
+                    .into()
+            }
             Self::Certificate { .. } => "issue a new certificate with `sealwire cert issue`".into(),
             Self::Key { .. } => {
                 "use an Ed25519, ECDSA (P-256, P-384, P-521) or RSA key of 2048 bits or more".into()

@@ -61,6 +61,10 @@
 //! goes by on a connection that stays open; [`VerifiedPeer::not_after`] says when it
 //! ends at the latest. A program also runs it on its own credential before it serves.
 //!
+//! [`Revocations`] are asked after each of these, and whenever they change: `certificate_revoked`.
+//! A revoked peer is refused by the first thing that is said within TLS, rather than by an alert:
+//! so it is told the code, and the log who it was and why.
+//!
 //! A failed handshake becomes a stable code and a reason by [`refusal`]; the peer
 //! learns no more than a TLS alert.
 //!
@@ -81,6 +85,7 @@ pub mod files;
 mod keys;
 mod pem;
 mod refusal;
+mod revocations;
 mod signing;
 mod summary;
 mod tls;
@@ -96,6 +101,7 @@ pub use pem::{
     PemError, encode_pem, parse_pem_block, parse_pem_certificates, parse_pem_private_key,
 };
 pub use refusal::{io_refusal, is_by_peer, refusal};
+pub use revocations::{Revocation, Revocations, Revoked};
 pub use signing::SigningKey;
 pub use summary::{CertificateSummary, describe};
 pub use tls::{client_config, provider, server_config};

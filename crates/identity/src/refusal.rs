@@ -155,13 +155,10 @@ fn alert_refusal(alert: AlertDescription) -> Refusal {
         A::CertificateExpired => {
             (Code::CertificateExpired, "our certificate is not valid at this time by its clock")
         }
+        A::CertificateRevoked => (Code::CertificateRevoked, "our certificate is revoked for it"),
         A::UnknownCA => (Code::UnknownIssuer, "it does not trust the issuer of our certificate"),
         A::DecryptError => (Code::CertificateSignature, "a signature of ours does not hold for it"),
-        A::CertificateUnknown
-        | A::BadCertificate
-        | A::UnsupportedCertificate
-        | A::CertificateRevoked
-        | A::AccessDenied => {
+        A::CertificateUnknown | A::BadCertificate | A::UnsupportedCertificate | A::AccessDenied => {
             (Code::CertificatePath, "our certificate breaks a rule of its; its log names the rule")
         }
         _ => (Code::TlsHandshake, "it sent a fatal alert"),

@@ -29,6 +29,8 @@ pub struct CertificateSummary {
     pub serial: String,
     /// SHA-256 of the DER encoding.
     pub fingerprint: Fingerprint,
+    /// What is signed of it, see [`Revoked::Certificate`](crate::Revoked::Certificate).
+    pub signed: Fingerprint,
     /// Whether it may issue certificates.
     pub is_ca: bool,
     /// The public key's algorithm and size, e.g. `ECDSA-P256`.
@@ -73,6 +75,7 @@ fn summarize(der: &CertificateDer<'_>, label: &str) -> Result<CertificateSummary
         not_after: certificate.not_after(),
         serial: certificate.serial(),
         fingerprint: fingerprint(der),
+        signed: certificate.signed(),
         is_ca: certificate.is_ca(),
         key_algorithm: certificate.key().name,
         usages: usages(&certificate),

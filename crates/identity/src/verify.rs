@@ -26,6 +26,10 @@ pub struct VerifiedPeer {
     pub id: PeerId,
     /// Its leaf.
     pub fingerprint: Fingerprint,
+    /// What is signed of its leaf, see [`Revoked::Certificate`](crate::Revoked::Certificate).
+    pub signed: Fingerprint,
+    /// From when its leaf is valid.
+    pub not_before: Timestamp,
     /// When the first certificate of the chain, the anchor included, expires.
     pub not_after: Timestamp,
 }
@@ -78,6 +82,8 @@ impl PeerVerifier {
         Ok(VerifiedPeer {
             id,
             fingerprint: fingerprint(leaf),
+            signed: certificate.signed(),
+            not_before: certificate.not_before(),
             not_after: issuers_not_after.min(certificate.not_after()),
         })
     }

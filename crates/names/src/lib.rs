@@ -19,7 +19,7 @@ mod peer;
 mod refusal;
 mod timestamp;
 
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, FingerprintError};
 pub use peer::{AgentId, Kind, NameError, PeerId, TrustDomain};
 pub use refusal::{Refusal, RefusalCode};
 pub use timestamp::Timestamp;

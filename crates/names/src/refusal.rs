@@ -72,6 +72,8 @@ codes! {
     CertificateExpired => "certificate_expired",
     /// A certificate of the chain is not valid yet.
     CertificateNotYetValid => "certificate_not_yet_valid",
+    /// The certificate is revoked.
+    CertificateRevoked => "certificate_revoked",
     /// A signature in the chain, or over the handshake, does not hold.
     CertificateSignature => "certificate_signature",
     /// The leaf carries no URI SAN.

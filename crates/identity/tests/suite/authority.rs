@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire_identity::{
-    CertificateAuthority, Credential, Error, KeyAlgorithm, LeafRequest, PeerVerifier, Role,
-    TrustAnchors, describe,
+    CertificateAuthority, Credential, Error, IssuedLeaf, KeyAlgorithm, LeafRequest, PeerVerifier,
+    Revocation, Revocations, Revoked, Role, TrustAnchors, describe,
 };
-use sealwire_names::{PeerId, RefusalCode};
+use sealwire_names::{PeerId, RefusalCode, Timestamp};
 use tempfile::TempDir;
 
 use crate::support::{DAY, days_from_now, now, peer, run_in, trust_domain};
@@ -229,4 +229,26 @@ fn a_foreign_or_careless_authority_directory_is_refused() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
     let refused = CertificateAuthority::load(&a, &trust_domain()).unwrap_err();
     assert!(matches!(refused, Error::KeyMismatch { .. }), "{refused}");
+}
+
+/// Nothing that is issued to a revoked name is revoked already, although it is dated back.
+#[test]
+fn what_is_issued_after_a_revocation_is_not_revoked() {
+    let dir = TempDir::new().unwrap();
+    let ca = authority(&dir.path().join("ca"));
+    let request = request("spiffe://test.example/core/core");
+    let at = now();
+    let (name, reason) = (Revoked::Name(request.id.clone()), "test".to_owned());
+    let all = Revocations::new([Revocation { what: name, at, reason }]);
+    let check = |leaf: IssuedLeaf| {
+        let credential =
+            Credential::from_pem(leaf.cert_pem.as_bytes(), leaf.key_pem.as_bytes(), "");
+        all.check_own(&credential.unwrap())
+    };
+    assert!(check(ca.issue(&request).unwrap()).is_err(), "as if it had been issued before");
+    assert_eq!(check(ca.issue_after(&request, all.of_name(&request.id)).unwrap()), Ok(()));
+    // Where it was long ago, nothing changes.
+    let long_ago = Timestamp::from_unix_millis(at.unix_millis() - 3_600_000);
+    let leaf = ca.issue_after(&request, Some(long_ago)).unwrap();
+    assert!(check(leaf).is_err());
 }

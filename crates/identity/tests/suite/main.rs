@@ -21,6 +21,7 @@ mod pem;
 mod refused;
 #[cfg(test)]
 mod resumption;
+mod revocations;
 #[cfg(test)]
 mod signing;
 #[cfg(test)]

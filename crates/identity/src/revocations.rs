@@ -1,0 +1,229 @@
+use std::collections::HashMap;
+use std::fmt;
+
+use sealwire_names::{Fingerprint, PeerId, Refusal, RefusalCode, Timestamp};
+
+use crate::credential::Credential;
+use crate::summary::CertificateSummary;
+use crate::verify::VerifiedPeer;
+
+/// Which certificates are not to be believed any more: an immutable value, replaced as a whole
+/// when it changes.
+///
+/// [`PeerVerifier`](crate::PeerVerifier) says whether a certificate is good by itself, and always
+/// says the same of it; what is said here comes later, and while a connection stands. So it is
+/// asked after each verification, and again whenever it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revocations {
+    /// By what is signed of them.
+    certificates: HashMap<Fingerprint, Revocation>,
+    names: HashMap<PeerId, Revocation>,
+}
+
+/// What is revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Revoked {
+    /// One certificate.
+    Certificate {
+        /// By which it is known to people and in logs.
+        fingerprint: Fingerprint,
+        /// SHA-256 of what its issuer has signed, by which it is found: the same certificate can
+        /// be given another fingerprint by whoever has it, as an ECDSA signature can be written
+        /// in two ways.
+        signed: Fingerprint,
+    },
+    /// Every certificate of this name that is valid from the moment of the revocation or from an
+    /// earlier one. See [`CertificateAuthority::issue_after`](crate::CertificateAuthority::issue_after).
+    Name(PeerId),
+}
+
+/// A revocation. There is no way back from it: who was wrong issues another certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// What is revoked.
+    pub what: Revoked,
+    /// When it was.
+    pub at: Timestamp,
+    /// Why, for the log and for operators.
+    pub reason: String,
+}
+
+impl Revoked {
+    /// That certificate.
+    pub fn certificate(summary: &CertificateSummary) -> Self {
+        Self::Certificate { fingerprint: summary.fingerprint, signed: summary.signed }
+    }
+
+    /// What kind it is: `certificate` or `name`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Certificate { .. } => "certificate",
+            Self::Name(_) => "name",
+        }
+    }
+
+    /// The fingerprint, or the name.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Certificate { fingerprint, .. } => fingerprint.to_string(),
+            Self::Name(id) => id.to_string(),
+        }
+    }
+
+    /// What is signed of a certificate; `None` for a name.
+    pub fn signed(&self) -> Option<&Fingerprint> {
+        match self {
+            Self::Certificate { signed, .. } => Some(signed),
+            Self::Name(_) => None,
+        }
+    }
+
+    /// What is of that kind and text, with what is signed of it; `None` if nothing is.
+    pub fn parse(kind: &str, text: &str, signed: Option<&str>) -> Option<Self> {
+        match (kind, signed) {
+            ("certificate", Some(signed)) => Some(Self::Certificate {
+                fingerprint: text.parse().ok()?,
+                signed: signed.parse().ok()?,
+            }),
+            ("name", None) => text.parse().ok().map(Self::Name),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.text())
+    }
+}
+
+impl Revocations {
+    /// These, of which the latest counts where one of a name occurs twice.
+    pub fn new(all: impl IntoIterator<Item = Revocation>) -> Self {
+        let mut revocations = Self::default();
+        for revocation in all {
+            match &revocation.what {
+                Revoked::Certificate { signed, .. } => {
+                    revocations.certificates.insert(*signed, revocation);
+                }
+                Revoked::Name(id) => match revocations.names.get(id) {
+                    Some(later) if later.at > revocation.at => {}
+                    _ => drop(revocations.names.insert(id.clone(), revocation)),
+                },
+            }
+        }
+        revocations
+    }
+
+    /// When certificates of that name were last revoked, if they were: what is issued to it
+    /// must not be valid before.
+    pub fn of_name(&self, id: &PeerId) -> Option<Timestamp> {
+        self.names.get(id).map(|revocation| revocation.at)
+    }
+
+    /// Is the certificate by which this peer was verified still to be believed?
+    ///
+    /// # Errors
+    /// `certificate_revoked`, with whose it is, since when and why.
+    pub fn check_peer(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        self.check(&peer.id, &peer.fingerprint, &peer.signed, peer.not_before)
+    }
+
+    /// Is a certificate of our own still to be believed?
+    ///
+    /// # Errors
+    /// As [`Self::check_peer`].
+    pub fn check_own(&self, own: &Credential) -> Result<(), Refusal> {
+        let (signed, not_before) = own.marks();
+        self.check(own.id(), &own.fingerprint(), &signed, not_before)
+    }
+
+    /// Is a certificate that is only looked at still to be believed? One that names no peer never
+    /// was, and is not revoked.
+    ///
+    /// # Errors
+    /// As [`Self::check_peer`].
+    pub fn check_summary(&self, summary: &CertificateSummary) -> Result<(), Refusal> {
+        let CertificateSummary { fingerprint, signed, not_before, .. } = summary;
+        let [uri] = summary.uris.as_slice() else { return Ok(()) };
+        let Ok(id) = uri.parse() else { return Ok(()) };
+        self.check(&id, fingerprint, signed, *not_before)
+    }
+
+    fn check(
+        &self,
+        id: &PeerId,
+        fingerprint: &Fingerprint,
+        signed: &Fingerprint,
+        not_before: Timestamp,
+    ) -> Result<(), Refusal> {
+        let refuse = |reason: String| Err(Refusal::new(RefusalCode::CertificateRevoked, reason));
+        if let Some(Revocation { at, reason, .. }) = self.certificates.get(signed) {
+            return refuse(format!(
+                "the certificate {fingerprint} of {id} is revoked since {at}: {reason}"
+            ));
+        }
+        // In whole seconds, as certificates have them: what begins in the second of the
+        // revocation may have been issued before it.
+        match self.names.get(id) {
+            Some(Revocation { at, reason, .. })
+                if not_before.unix_seconds() <= at.unix_seconds() =>
+            {
+                refuse(format!(
+                    "the certificates of {id} from before {at} are revoked: {reason}; \
+                     {fingerprint} is valid from {not_before}"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revocation(what: Revoked, millis: i64) -> Revocation {
+        let at = Timestamp::from_unix_millis(millis);
+        Revocation { what, at, reason: "stolen".to_owned() }
+    }
+
+    #[test]
+    fn a_name_is_revoked_up_to_a_moment_and_a_certificate_for_ever() {
+        let id: PeerId = "spiffe://x/core/a".parse().unwrap();
+        let other: PeerId = "spiffe://x/core/b".parse().unwrap();
+        let (one, two) = (Fingerprint::from_sha256([1; 32]), Fingerprint::from_sha256([2; 32]));
+        let all = Revocations::new([
+            revocation(Revoked::Name(id.clone()), 10_500),
+            revocation(Revoked::Name(id.clone()), 7_000),
+            revocation(Revoked::Certificate { fingerprint: two, signed: one }, 1),
+        ]);
+        let from = |id, signed, seconds| {
+            let checked = all.check(id, &two, signed, Timestamp::from_unix_seconds(seconds));
+            checked.err().map(|refusal| refusal.reason)
+        };
+        assert!(from(&id, &two, 8).unwrap().contains("stolen"));
+        assert!(from(&id, &two, 10).is_some(), "it may have been issued in that second, before");
+        assert_eq!(from(&id, &two, 11), None);
+        assert_eq!(from(&other, &two, 8), None);
+        assert!(from(&other, &one, i64::MAX / 1000).is_some());
+        assert_eq!(all.of_name(&id), Some(Timestamp::from_unix_millis(10_500)));
+        assert_eq!(all.of_name(&other), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let (fingerprint, signed) =
+            (Fingerprint::from_sha256([7; 32]), Fingerprint::from_sha256([8; 32]));
+        for what in [
+            Revoked::Certificate { fingerprint, signed },
+            Revoked::Name("spiffe://x/agent/A".parse().unwrap()),
+        ] {
+            let signed = what.signed().map(ToString::to_string);
+            assert_eq!(Revoked::parse(what.kind(), &what.text(), signed.as_deref()), Some(what));
+        }
+        assert_eq!(Revoked::parse("name", "a", None), None);
+        assert_eq!(Revoked::parse("certificate", &fingerprint.to_string(), None), None);
+        assert_eq!(Revoked::parse("all", "", None), None);
+    }
+}
