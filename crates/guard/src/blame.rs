@@ -179,11 +179,18 @@ mod tests {
         {
             assert_eq!(kind(on(Direction::ToServer, code)), None);
         }
+        // Its key is in other hands.
+        let code = RefusalCode::CertificateRevoked;
+        assert_eq!(kind(on(Direction::ToServer, code)), None);
         let address = Some("192.0.2.1".parse().unwrap());
         let link = |code| kind(Evidence::Connection { address, peer: Some(&peer), code });
         assert_eq!(link(RefusalCode::LinkProtocol), blamed("protocol_violations"));
         // Who is on the way can bring these about.
-        for code in [RefusalCode::ConnectionLost, RefusalCode::ResumeUnknown] {
+        for code in [
+            RefusalCode::ConnectionLost,
+            RefusalCode::ResumeUnknown,
+            RefusalCode::CertificateRevoked,
+        ] {
             assert_eq!(link(code), None);
         }
     }

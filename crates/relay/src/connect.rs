@@ -101,6 +101,7 @@ impl Connection {
             self.config;
         let ConnectConfig { gate, audit, pins, .. } = self.config;
         let server_name = dial.server_name.clone();
+        let mut revocations = dial.revocations.clone();
         let conversation =
             Conversation::new(None, server_name.as_str().into(), gate, Arc::clone(&audit))
                 .with_pins(pins)
@@ -115,6 +116,15 @@ impl Connection {
         tokio::pin!(stop);
         loop {
             let mut happened = tokio::select! {
+                // First, however much there is to relay.
+                biased;
+                Ok(()) = revocations.changed() => {
+                    let conversation = bridge.server.carrier().conversation();
+                    let revocations = revocations.borrow_and_update();
+                    let checked = conversation.map(|it| revocations.check_peer(&it.server));
+                    let Some(Err(refusal)) = checked else { continue };
+                    Happened::ServerFailed(LinkError::Refused(refusal).into())
+                }
                 happened = bridge.run(until) => happened,
                 () = &mut stop, if until == Until::Happened => {
                     tracing::info!("stopping");

@@ -83,10 +83,7 @@ pub(crate) fn open(home: &Home, tables: &Tables) -> Result<Connection, StateErro
     private::make_directory(home.state_dir())
         .map_err(|reason| StateError::File { file: home.state_dir().to_owned(), reason })?;
     let metadata = private::open(&file).and_then(|it| it.metadata()).map_err(unusable)?;
-    if !private::is_private(&metadata) {
-        let reason = "it can be used by others; chmod go-rwx it".to_owned();
-        return Err(StateError::Unusable { file, reason });
-    }
+    check_private(&metadata, &file)?;
     let fault = |reason| StateError::Database { file: file.clone(), reason };
     let mut db = connect(&file).map_err(fault)?;
     prepare(&mut db, home, tables)?;
@@ -119,6 +116,30 @@ pub(crate) fn prepare(db: &mut Connection, home: &Home, tables: &Tables) -> Resu
 pub(crate) fn open_again(home: &Home) -> Result<Connection, StateError> {
     let file = home.state_file();
     connect(&file).map_err(|reason| StateError::Database { file, reason })
+}
+
+/// A connection to the state file of `home` for one who only reads; `None` if there is no file.
+/// It waits for nobody who writes.
+///
+/// # Errors
+/// If it cannot be used, or others could use it too.
+pub(crate) fn open_to_read(home: &Home) -> Result<Option<Connection>, StateError> {
+    if !exists(home)? {
+        return Ok(None);
+    }
+    let file = home.state_file();
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(|reason| StateError::File { file: file.clone(), reason })?;
+    check_private(&metadata, &file)?;
+    open_again(home).map(Some)
+}
+
+fn check_private(metadata: &std::fs::Metadata, file: &Path) -> Result<(), StateError> {
+    if private::is_private(metadata) {
+        return Ok(());
+    }
+    let reason = "it can be used by others; chmod go-rwx it".to_owned();
+    Err(StateError::Unusable { file: file.to_owned(), reason })
 }
 
 /// Whether `home` has a state file. Makes nothing.

@@ -1,6 +1,7 @@
 use sealwire_relay::link::LinkError;
 
 use crate::config::ConfigError;
+use crate::database::StateError;
 use crate::pins::PinError;
 
 /// The result of this library's calls.
@@ -22,6 +23,9 @@ pub enum Error {
     /// What is approved of servers' definitions cannot be used.
     #[error(transparent)]
     Pins(#[from] PinError),
+    /// What is kept in the home's state cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The configuration names no such server.
     #[error("no server {name:?} is configured; there is {known}")]
     UnknownServer {

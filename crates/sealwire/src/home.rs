@@ -141,8 +141,8 @@ impl Home {
         &self.state
     }
 
-    /// What must outlive a process and is no file of its own: messages that wait, and who is
-    /// quarantined.
+    /// What must outlive a process and is no file of its own: messages that wait, who is
+    /// quarantined, and what is revoked.
     pub fn state_file(&self) -> PathBuf {
         self.state.join(STATE_FILE)
     }
@@ -167,7 +167,7 @@ impl Home {
         self.run_dir().join("serve.lock")
     }
 
-    /// The file that changes whenever the quarantine does.
+    /// The file that changes whenever the quarantine does, or something is revoked.
     pub fn quarantine_stamp(&self) -> PathBuf {
         self.run_dir().join("quarantine")
     }

@@ -45,12 +45,14 @@ pub mod pins;
 mod private;
 mod reach;
 mod renewal;
+pub mod revocations;
 pub mod serving;
 mod snapshot;
 #[cfg(unix)]
 pub mod state;
 
 pub use config::SecureMcpConfig;
+pub use database::StateError;
 pub use error::{Error, Result};
 #[cfg(unix)]
 pub use incidents::SecurityIncident;

@@ -93,9 +93,14 @@ impl SecureMcpConnectionManager {
         let (input, output) = tokio::io::split(ours);
         let lines = Lines::new(input, output, reach.dial().max_message);
         let server = name.to_owned();
+        let following = reach.follow();
         tokio::spawn(async move {
             // The stream's end tells the caller; the reason is for the log.
-            if let Err(error) = connection.relay(lines, std::future::pending()).await {
+            let relayed = tokio::select! {
+                relayed = connection.relay(lines, std::future::pending()) => relayed,
+                never = following => match never {},
+            };
+            if let Err(error) = relayed {
                 tracing::warn!(%server, %error, "the connection ended");
             }
         });

@@ -1,5 +1,7 @@
 //! From a configuration to what the relay needs to reach one server.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use crate::config::{ListenConfig, SecureMcpConfig, ServerEntry, ServerRole};
 use crate::home::Home;
 use crate::pins::PinStore;
 use crate::renewal::IdentityFiles;
+use crate::revocations::Followed;
 use crate::{Error, Result};
 
 /// One reachable MCP server: where it is, whom we are to it, and whom we trust.
@@ -27,6 +30,7 @@ pub struct Reach {
     gate: Arc<dyn Gate>,
     /// Where pins are kept, and how they come about, if they do.
     pins: Option<(Home, PinMode)>,
+    revocations: Followed,
     reconnect_timeout: Duration,
     idle_timeout: Duration,
     drain_timeout: Duration,
@@ -88,6 +92,7 @@ impl Reach {
             anchors: entry.trusted_ca.clone(),
             trust_domain: config.trust_domain.clone(),
             expected_cn,
+            revocations: Followed::of(config.layout())?,
         };
         let gate = Arc::new(config.guard(|other| other.name == entry.name));
         let reach = Self::new(&config.listen, &entry.server_name, endpoint, files, gate)?;
@@ -110,6 +115,7 @@ impl Reach {
             anchors: config.ca_cert.clone(),
             trust_domain: config.trust_domain.clone(),
             expected_cn: None,
+            revocations: Followed::of(config.layout())?,
         };
         let gate = Arc::new(AllowAuthenticated);
         Self::new(&config.listen, server_name, address.to_owned(), files, gate)
@@ -128,6 +134,7 @@ impl Reach {
             anchors: target.ca.clone(),
             trust_domain: credential.id().trust_domain().clone(),
             expected_cn: target.expected_cn.clone(),
+            revocations: Followed::nothing(),
         };
         let limits = ListenConfig::default();
         let gate = Arc::new(AllowAuthenticated);
@@ -141,11 +148,13 @@ impl Reach {
         files: IdentityFiles,
         gate: Arc<dyn Gate>,
     ) -> Result<Self> {
+        let revocations = files.revocations.clone();
         let dial = DialConfig {
             endpoint,
             server_name: server_name.to_owned(),
             server: server_id(&files.trust_domain, server_name)?,
             identity: files.source()?,
+            revocations: revocations.subscribe(),
             handshake_timeout: limits.handshake_timeout,
             max_message: limits.max_message_size,
         };
@@ -153,6 +162,7 @@ impl Reach {
             dial,
             gate,
             pins: None,
+            revocations,
             reconnect_timeout: limits.reconnect_timeout,
             idle_timeout: limits.idle_timeout,
             drain_timeout: limits.drain_timeout,
@@ -162,6 +172,12 @@ impl Reach {
     /// How to dial it.
     pub fn dial(&self) -> &DialConfig {
         &self.dial
+    }
+
+    /// Follows what is revoked in the home, so that a connection to a server that is ends. To be
+    /// polled beside the relay, within a tokio runtime, until that is done.
+    pub fn follow(&self) -> impl Future<Output = Infallible> + Send + 'static {
+        self.revocations.clone().follow()
     }
 
     /// How to relay to it. The gate of this end goes by the policy of this home, where an

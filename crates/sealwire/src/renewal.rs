@@ -8,6 +8,7 @@ use sealwire_identity::{Credential, Error, PeerVerifier, Role, TrustAnchors, cli
 use sealwire_names::{PeerId, RefusalCode, TrustDomain};
 use sealwire_relay::link::{ALPN, DialIdentity, IdentitySource};
 
+use crate::revocations::Followed;
 use crate::snapshot::Snapshot;
 
 /// The files of one connecting end, and what does not change with them.
@@ -19,6 +20,8 @@ pub(crate) struct IdentityFiles {
     pub(crate) trust_domain: TrustDomain,
     /// What the server certificate's common name must be, beside its URI SAN.
     pub(crate) expected_cn: Option<String>,
+    /// What is revoked: a certificate of ours may be.
+    pub(crate) revocations: Followed,
 }
 
 /// What the files held when they were last looked at, and what held when they were last
@@ -46,6 +49,10 @@ impl IdentityFiles {
 
     fn load(&self) -> Result<(Credential, Arc<TrustAnchors>, DialIdentity), Error> {
         let credential = Credential::load(&self.cert, &self.key)?;
+        self.revocations.now().check_own(&credential).map_err(|refusal| Error::Certificate {
+            label: self.cert.display().to_string(),
+            refusal,
+        })?;
         let anchors = Arc::new(TrustAnchors::load(&self.anchors, self.trust_domain.clone())?);
         let expected_cn = self.expected_cn.as_deref();
         let tls = client_config(&credential, Arc::clone(&anchors), expected_cn, &[ALPN])?;
@@ -64,6 +71,7 @@ impl IdentityFiles {
 
 impl Renewal {
     fn current(&self) -> DialIdentity {
+        self.files.revocations.look();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let (seen, identity) = &mut *held;
         let now = self.files.snapshot();

@@ -1,8 +1,8 @@
-//! What must outlive `serve` and is no configuration: who is quarantined, and the incidents
-//! that led to it.
+//! What must outlive `serve` and is no configuration: who is quarantined, the incidents that led
+//! to it, and what is revoked.
 //!
 //! It is in `state.db` of the home's state directory, which the mailbox shares; the tables here
-//! are those of the components `guard` and `incidents`. Several processes may have it open. Who
+//! are those of the components `guard`, `incidents` and `revocations`. Several processes may have it open. Who
 //! writes waits for the others, and each change is on the disk before it is told.
 
 mod incidents;
@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sealwire_guard::{Entry, Target, TrustMatrix};
+use sealwire_identity::Revocation;
 use sealwire_names::Timestamp;
 
 pub use crate::database::StateError;
@@ -20,6 +21,7 @@ use crate::database::{self, Tables};
 use crate::home::Home;
 use crate::private;
 pub use crate::private::make_private_directory;
+use crate::revocations;
 
 const TABLES: Tables = Tables {
     component: "guard",
@@ -40,8 +42,9 @@ CREATE TABLE guard_quarantine (
 #[derive(Debug)]
 pub struct State {
     db: Connection,
+    home: Home,
     file: PathBuf,
-    /// Changed whenever the quarantine does, for programs that watch files.
+    /// Changed whenever the quarantine or a revocation does, for programs that watch files.
     stamp: PathBuf,
     seen: i64,
 }
@@ -56,8 +59,9 @@ impl State {
     pub fn open(home: &Home) -> Result<Self, StateError> {
         let mut db = database::open(home, &TABLES)?;
         database::prepare(&mut db, home, &incidents::TABLES)?;
+        database::prepare(&mut db, home, &revocations::TABLES)?;
         let (file, stamp) = (home.state_file(), home.quarantine_stamp());
-        let mut state = Self { db, file, stamp, seen: 0 };
+        let mut state = Self { db, home: home.clone(), file, stamp, seen: 0 };
         state.seen = state.version()?;
         Ok(state)
     }
@@ -128,6 +132,24 @@ impl State {
         })?;
         self.ring();
         Ok(lifted > 0)
+    }
+
+    /// What is revoked, the first one first.
+    ///
+    /// # Errors
+    /// As [`revocations::revoked`].
+    pub fn revoked(&self) -> Result<Vec<Revocation>, StateError> {
+        revocations::read(&self.db, &self.home)
+    }
+
+    /// Revokes; whether that says anything new. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn revoke(&mut self, revocation: &Revocation) -> Result<bool, StateError> {
+        let is_new = self.write(|db| revocations::keep(db, revocation))?;
+        self.ring();
+        Ok(is_new)
     }
 
     /// Whether another process has written anything since this was last asked.
@@ -246,6 +268,37 @@ mod tests {
         assert!(state.lift(&entry("A", None).target).unwrap());
         assert!(!state.lift(&entry("A", None).target).unwrap());
         assert_eq!(state.quarantined(at(10)).unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_revoked_stays_so() {
+        use sealwire_identity::Revoked;
+        let (_dir, home) = home();
+        assert_eq!(revocations::revoked(&home).unwrap(), []);
+        assert!(!home.state_file().exists(), "nothing is made by looking");
+        let revocation = |what: &Revoked, millis, reason: &str| Revocation {
+            what: what.clone(),
+            at: at(millis),
+            reason: reason.to_owned(),
+        };
+        let name = Revoked::Name("spiffe://x/core/a".parse().unwrap());
+        let (fingerprint, signed) = ("07".repeat(32), "08".repeat(32));
+        let one = Revoked::parse("certificate", &fingerprint, Some(&signed)).unwrap();
+        let mut state = State::open(&home).unwrap();
+        assert!(state.revoke(&revocation(&name, 5, "first")).unwrap());
+        assert!(state.revoke(&revocation(&one, 6, "lost")).unwrap());
+        // What was issued since is revoked as well, and a clock that was set back revokes no less.
+        assert!(state.revoke(&revocation(&name, 9, "again")).unwrap());
+        assert!(!state.revoke(&revocation(&name, 7, "late")).unwrap());
+        assert!(!state.revoke(&revocation(&one, 9, "other")).unwrap());
+        drop(state);
+        let expected = [revocation(&one, 6, "lost"), revocation(&name, 9, "again")];
+        assert_eq!(revocations::revoked(&home).unwrap(), expected);
+        let state = State::open(&home).unwrap();
+        assert_eq!(state.revoked().unwrap(), expected);
+        state.db.execute("INSERT INTO revoked VALUES ('name','?',NULL,'',0)", []).unwrap();
+        let error = revocations::revoked(&home).unwrap_err();
+        assert!(error.to_string().contains("cannot be"), "{error}");
     }
 
     #[test]

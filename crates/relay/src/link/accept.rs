@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use sealwire_identity::VerifiedPeer;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 
@@ -16,8 +18,13 @@ use super::{LinkError, Tcp};
 pub(crate) struct Attachment {
     /// Of the hello; 0 for the first connection.
     pub(crate) generation: u64,
+    /// The certificate that the peer presented on it.
+    pub(crate) peer: Arc<VerifiedPeer>,
     pub(crate) connected: Connected<TlsStream<Tcp>>,
 }
+
+/// Whether a connection by that certificate may still be taken.
+pub(crate) type Admits = Box<dyn Fn(&VerifiedPeer) -> bool + Send>;
 
 /// Connections for one conversation. One of a later generation replaces one of an earlier,
 /// which is thereby fenced off: nothing that it still has under way is read or written any
@@ -25,13 +32,23 @@ pub(crate) struct Attachment {
 pub(crate) struct Attachments {
     incoming: mpsc::Receiver<Attachment>,
     generation: u64,
+    /// Of the latest connection, also while there is none.
+    presented: watch::Sender<Arc<VerifiedPeer>>,
+    admits: Admits,
     resume_window: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Attachments {
-    pub(crate) fn new(incoming: mpsc::Receiver<Attachment>, resume_window: Duration) -> Self {
-        Self { incoming, generation: 0, resume_window, deadline: None }
+    /// `presented` is told the certificate of each connection that is taken, before a byte of
+    /// it is read or written.
+    pub(crate) fn new(
+        incoming: mpsc::Receiver<Attachment>,
+        presented: watch::Sender<Arc<VerifiedPeer>>,
+        admits: Admits,
+        resume_window: Duration,
+    ) -> Self {
+        Self { incoming, generation: 0, presented, admits, resume_window, deadline: None }
     }
 }
 
@@ -44,11 +61,13 @@ impl Carrier for Attachments {
         state: LinkState,
     ) -> Poll<Result<Connected<Self::Stream>, LinkError>> {
         while let Poll::Ready(attachment) = self.incoming.poll_recv(cx) {
-            let Some(Attachment { generation, connected }) = attachment else {
+            let Some(Attachment { generation, peer, connected }) = attachment else {
                 // The registry keeps a sender for as long as the conversation lives.
                 return Poll::Ready(Err(LinkError::Abandoned(Duration::ZERO)));
             };
-            if generation >= self.generation {
+            // It was good when it was admitted, and has waited here since.
+            if generation >= self.generation && (self.admits)(&peer) {
+                self.presented.send_replace(peer);
                 self.generation = generation;
                 self.deadline = None;
                 return Poll::Ready(Ok(connected));

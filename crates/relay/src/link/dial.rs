@@ -8,10 +8,11 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
-use sealwire_identity::{PeerVerifier, VerifiedPeer, io_refusal};
+use sealwire_identity::{PeerVerifier, Revocations, VerifiedPeer, io_refusal};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -52,6 +53,9 @@ pub struct DialConfig {
     /// Who we are and whom we trust. Asked for each dial anew, so that a conversation of
     /// weeks comes back with the certificate of today.
     pub identity: IdentitySource,
+    /// What is revoked. Asked after each handshake; a connection that stands ends when the
+    /// server's certificate is in it.
+    pub revocations: watch::Receiver<Arc<Revocations>>,
     /// Longest time from the first byte to the end of the greeting.
     pub handshake_timeout: Duration,
     /// Largest message we accept, in bytes.
@@ -124,6 +128,8 @@ impl Dialer {
         let now = SystemTime::now().into();
         let verified = verifier.verify(chain, Some(&self.config.server), now);
         let server = verified.map_err(LinkError::Refused)?;
+        let revocations = Arc::clone(&self.config.revocations.borrow());
+        revocations.check_peer(&server).map_err(LinkError::Refused)?;
         Ok(Dialed { stream, server })
     }
 

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use rustls::server::Acceptor as RustlsAcceptor;
 use sealwire_audit::{Connection, Event};
-use sealwire_guard::Quarantine;
 use sealwire_identity::{VerifiedPeer, io_refusal};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -20,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use super::Service;
+use super::barred::Barred;
 use super::conversations::{Attach, Conversations, Registered};
 use super::current::CurrentGate;
 use super::limits::Places;
@@ -46,7 +46,7 @@ pub(super) struct Shared {
     pub(super) conversations: Arc<Conversations>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) tasks: TaskTracker,
-    pub(super) quarantine: watch::Sender<Arc<Quarantine>>,
+    pub(super) barred: watch::Sender<Barred>,
     pub(super) refused: AtomicU64,
 }
 
@@ -56,9 +56,9 @@ impl Shared {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether the peer may use the server, as far as the quarantine of now goes.
-    fn check_quarantine(&self, peer: &PeerId, server: &str) -> Result<(), Refusal> {
-        self.quarantine.borrow().check(peer, server, SystemTime::now().into())
+    /// Whether the peer is not kept out by now.
+    fn check_barred(&self, peer: &VerifiedPeer, server: &str) -> Result<(), Refusal> {
+        self.barred.borrow().check(peer, server)
     }
 }
 
@@ -163,7 +163,7 @@ impl Acceptor {
         let speaks_link = wire.stream.get_ref().1.alpn_protocol() == Some(ALPN);
         let (service, peer) = self.verify(wire, name).map_err(|refusal| (refusal, None))?;
         let known = |refusal| (refusal, Some(peer.id.clone()));
-        self.shared.check_quarantine(&peer.id, &service.server_name).map_err(known)?;
+        self.shared.check_barred(&peer, &service.server_name).map_err(known)?;
         if !speaks_link {
             let reason = "the peer does not speak sealwire/1";
             return Err(known(Refusal::new(RefusalCode::TlsProtocol, reason)));
@@ -250,6 +250,7 @@ impl Acceptor {
     /// Hands the connection to its conversation, an old one or a new one.
     async fn admit(&self, greeted: Greeted, address: SocketAddr) -> Result<(), Refused> {
         let Greeted { wire, peer, service, hello } = greeted;
+        let peer = Arc::new(peer);
         let connection = Connection {
             address,
             peer: &peer.id,
@@ -257,7 +258,7 @@ impl Acceptor {
             server: &service.server_name,
         };
         // Once more: it may have changed while we waited for the hello.
-        let admissible = self.shared.check_quarantine(&peer.id, &service.server_name);
+        let admissible = self.shared.check_barred(&peer, &service.server_name);
         let opened = admissible.and_then(|()| match &hello.resume {
             Some(resume) => self
                 .shared
@@ -274,7 +275,7 @@ impl Acceptor {
             Err(refusal) => {
                 decline(wire, refusal.code).await;
                 let server = Some(service.server_name.clone());
-                return Err(Refused { refusal, peer: Some(peer.id), server });
+                return Err(Refused { refusal, peer: Some(peer.id.clone()), server });
             }
         };
         let event = match session {
@@ -290,13 +291,17 @@ impl Acceptor {
             let reason = "the conversation has just ended, or too many connections wait for it";
             let refusal = Refusal::new(RefusalCode::ResumeUnknown, reason);
             let server = Some(service.server_name.clone());
-            return Err(Refused { refusal, peer: Some(peer.id), server });
+            return Err(Refused { refusal, peer: Some(peer.id.clone()), server });
         }
         Ok(())
     }
 
     /// Starts the server of a new conversation.
-    fn open(&self, peer: &VerifiedPeer, service: &Service) -> Result<(Attach, Session), Refusal> {
+    fn open(
+        &self,
+        peer: &Arc<VerifiedPeer>,
+        service: &Service,
+    ) -> Result<(Attach, Session), Refusal> {
         if *self.shared.draining.borrow() {
             return Err(Refusal::new(RefusalCode::Draining, "we are shutting down"));
         }
@@ -314,28 +319,33 @@ impl Acceptor {
             let reason = format!("cannot start {:?}: {error}", service.child.command);
             Refusal::new(start_refusal(&error), reason)
         })?;
+        let (present, presented) = watch::channel(Arc::clone(peer));
         let (registered, attach, attachments) = self.shared.conversations.open(
-            peer.id.clone(),
+            presented.clone(),
             Arc::clone(&server_name),
             limits.max_message,
         );
         let offered = Arc::clone(&self.shared.offered);
-        let quarantine = self.shared.quarantine.subscribe();
+        let barred = self.shared.barred.subscribe();
         let tally = Arc::clone(&registered.tally);
-        let gate = CurrentGate::new(offered, Arc::clone(&server_name), quarantine.clone(), tally);
+        let of_now = (barred.clone(), presented.clone());
+        let gate = CurrentGate::new(offered, Arc::clone(&server_name), of_now, tally);
+        let (of_now, name) = (barred.clone(), Arc::clone(&server_name));
+        let admits =
+            Box::new(move |peer: &VerifiedPeer| of_now.borrow().check(peer, &name).is_ok());
         let session = Session {
             registered,
             peer: peer.id.clone(),
             server_name,
             server,
             endpoint,
-            attachments: Attachments::new(attachments, limits.resume_window),
+            attachments: Attachments::new(attachments, present, admits, limits.resume_window),
             limits: Arc::clone(limits),
             gate: Arc::new(gate),
             audit: Arc::clone(&offer.audit),
             pins: service.pins.clone(),
             draining: self.shared.draining.clone(),
-            cut: Cut::new(quarantine),
+            cut: Cut::new(barred, presented),
         };
         Ok((attach, session))
     }
@@ -345,12 +355,12 @@ impl Acceptor {
     fn attachment(
         &self,
         wire: Wire<TlsStream<Tcp>>,
-        peer: &VerifiedPeer,
+        verified: &Arc<VerifiedPeer>,
         handle: [u8; 16],
         hello: &Wanted,
         max_message: usize,
     ) -> Attachment {
-        let peer = peer.id.to_string();
+        let peer = verified.id.to_string();
         let instance = self.shared.conversations.instance();
         let max_message = u32::try_from(max_message).unwrap_or(u32::MAX);
         let greeting = move |received| {
@@ -368,6 +378,7 @@ impl Acceptor {
         };
         Attachment {
             generation: hello.resume.map_or(0, |resume| resume.generation),
+            peer: Arc::clone(verified),
             connected: Connected {
                 wire,
                 peer_received: hello.received,

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use sealwire_identity::VerifiedPeer;
 use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::current::Tally;
 use super::report::ConversationReport;
@@ -31,6 +32,7 @@ pub(super) struct Ended {
 
 struct Entry {
     peer: PeerId,
+    presented: watch::Receiver<Arc<VerifiedPeer>>,
     server_name: Arc<str>,
     /// Of the latest accepted attempt to come back.
     generation: u64,
@@ -73,7 +75,7 @@ impl Conversations {
     /// through the receiver.
     pub(super) fn open(
         self: &Arc<Self>,
-        peer: PeerId,
+        presented: watch::Receiver<Arc<VerifiedPeer>>,
         server_name: Arc<str>,
         max_message: usize,
     ) -> (Registered, Attach, mpsc::Receiver<Attachment>) {
@@ -81,8 +83,10 @@ impl Conversations {
         let (connections, attachments) = mpsc::channel(QUEUED);
         let attach = Attach { connections, max_message };
         let tally = Arc::new(Tally::default());
+        let peer = presented.borrow().id.clone();
         let entry = Entry {
             peer,
+            presented,
             server_name,
             generation: 0,
             attach: attach.clone(),
@@ -99,6 +103,7 @@ impl Conversations {
             let (allowed, denied) = entry.tally.counts();
             ConversationReport {
                 peer: entry.peer.clone(),
+                presented: Arc::clone(&entry.presented.borrow()),
                 server: Arc::clone(&entry.server_name),
                 since: entry.since,
                 allowed,
@@ -174,15 +179,28 @@ fn random() -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sealwire_names::Fingerprint;
 
     fn peer(name: &str) -> PeerId {
         format!("spiffe://x/core/{name}").parse().unwrap()
     }
 
+    fn presented(name: &str) -> watch::Receiver<Arc<VerifiedPeer>> {
+        let moment = Timestamp::from_unix_millis(0);
+        let verified = VerifiedPeer {
+            id: peer(name),
+            fingerprint: Fingerprint::from_sha256([0; 32]),
+            signed: Fingerprint::from_sha256([0; 32]),
+            not_before: moment,
+            not_after: moment,
+        };
+        watch::channel(Arc::new(verified)).1
+    }
+
     #[test]
     fn only_the_peer_itself_may_come_back_and_only_forward() {
         let conversations = Arc::new(Conversations::new());
-        let (registered, _attach, _attachments) = conversations.open(peer("a"), "s".into(), 9);
+        let (registered, _attach, _attachments) = conversations.open(presented("a"), "s".into(), 9);
         let attempt = |generation| Resume {
             instance: conversations.instance(),
             handle: registered.handle,

@@ -1,6 +1,7 @@
 //! The serving side: listeners, the MCP servers behind them, and their conversations.
 
 mod accept;
+mod barred;
 mod conversations;
 mod current;
 mod descriptors;
@@ -16,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sealwire_audit::AuditSink;
-use sealwire_guard::{Gate, Pins, Quarantine};
+use sealwire_guard::{Gate, Pins};
 use sealwire_identity::PeerVerifier;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::child::ChildConfig;
 use accept::{Acceptor, Shared};
+use barred::Barred;
 use conversations::Conversations;
 use descriptors::connections_for;
 pub use descriptors::{connections_within, open_files_for};
@@ -116,7 +118,7 @@ impl Server {
             offered: Arc::new(Offered::new(Offer::new(config))),
             draining,
             tasks: TaskTracker::new(),
-            quarantine: watch::Sender::new(Arc::new(Quarantine::default())),
+            barred: watch::Sender::new(Barred::default()),
             refused: AtomicU64::new(0),
         });
         Ok(Self { listeners, shared, drain, drain_timeout, is_accepting: false })
@@ -129,8 +131,8 @@ impl Server {
         self.listeners.iter().map(describe).collect()
     }
 
-    /// Reaches it from elsewhere. A quarantine should be set before [`Self::start`]; at first
-    /// nobody is in it.
+    /// Reaches it from elsewhere. What is revoked and who is quarantined should be set before
+    /// [`Self::start`]; at first it is nothing and nobody.
     pub fn control(&self) -> Control {
         Control { shared: Arc::clone(&self.shared) }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sealwire_guard::Quarantine;
+use sealwire_identity::{Revocations, VerifiedPeer};
 use sealwire_names::{PeerId, Timestamp};
 
 use super::accept::Shared;
@@ -33,6 +34,8 @@ pub struct ServeReport {
 pub struct ConversationReport {
     /// Whose it is.
     pub peer: PeerId,
+    /// The certificate that its latest connection was made with.
+    pub presented: Arc<VerifiedPeer>,
     /// The server it is with.
     pub server: Arc<str>,
     /// When it began.
@@ -60,6 +63,15 @@ impl Control {
     /// Replaces the quarantine. No message of those in it passes from now on; their
     /// conversations and connections end at once, and none of them is resumed.
     pub fn quarantine(&self, quarantine: Quarantine) {
-        self.shared.quarantine.send_replace(Arc::new(quarantine));
+        let quarantine = Arc::new(quarantine);
+        self.shared.barred.send_modify(|barred| barred.quarantine = quarantine);
+    }
+
+    /// Replaces what is revoked. No message passes any more of whoever is connected by a revoked
+    /// certificate; that conversation and connection end at once, and it is not resumed.
+    /// Conversations that go on by another certificate of the same name are not concerned.
+    pub fn revoke(&self, revocations: Revocations) {
+        let revocations = Arc::new(revocations);
+        self.shared.barred.send_modify(|barred| barred.revocations = revocations);
     }
 }

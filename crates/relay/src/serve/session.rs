@@ -1,15 +1,17 @@
 //! One conversation on the serving side, from the server's start to its end.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sealwire_audit::{AuditSink, Event};
-use sealwire_guard::{Gate, Pins, Quarantine};
+use sealwire_guard::{Gate, Pins};
+use sealwire_identity::VerifiedPeer;
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::barred::Barred;
 use super::conversations::Registered;
 use super::limits::Limits;
 use crate::bridge::{Bridge, Happened, Until};
@@ -42,25 +44,32 @@ pub(super) struct Session {
 }
 
 /// Tells a conversation that it has to end at once.
-pub(super) struct Cut(watch::Receiver<Arc<Quarantine>>);
+pub(super) struct Cut {
+    barred: watch::Receiver<Barred>,
+    presented: watch::Receiver<Arc<VerifiedPeer>>,
+}
 
 impl Cut {
-    /// It has to when its peer or server is in this quarantine, or enters it.
-    pub(super) fn new(mut quarantine: watch::Receiver<Arc<Quarantine>>) -> Self {
+    /// It has to when its peer or server enters the quarantine, or when the certificate of its
+    /// latest connection is revoked, whether that stands or is waited for.
+    pub(super) fn new(
+        mut barred: watch::Receiver<Barred>,
+        presented: watch::Receiver<Arc<VerifiedPeer>>,
+    ) -> Self {
         // What it says now counts, too: it may have changed since the peer was admitted.
-        quarantine.mark_changed();
-        Self(quarantine)
+        barred.mark_changed();
+        Self { barred, presented }
     }
 
     /// Waits for that, and tells why.
-    async fn ordered(&mut self, peer: &PeerId, server: &str) -> Refusal {
+    async fn ordered(&mut self, server: &str) -> Refusal {
         loop {
-            if self.0.changed().await.is_err() {
+            if self.barred.changed().await.is_err() {
                 // Nobody can order it any more.
                 return std::future::pending().await;
             }
-            let quarantine = self.0.borrow_and_update();
-            if let Err(refusal) = quarantine.check(peer, server, SystemTime::now().into()) {
+            let peer = Arc::clone(&self.presented.borrow());
+            if let Err(refusal) = self.barred.borrow_and_update().check(&peer, server) {
                 return refusal;
             }
         }
@@ -118,7 +127,7 @@ impl Session {
             let happened = tokio::select! {
                 // First, however much the conversation has to do.
                 biased;
-                refusal = cut.ordered(&peer, &server_name) => {
+                refusal = cut.ordered(&server_name) => {
                     expelled = Some(refusal);
                     break;
                 }

@@ -198,6 +198,7 @@ impl From<sealwire::Error> for Failure {
             // A certificate or key that the configuration names is part of it.
             sealwire::Error::Identity(error) => Self::config(error.to_string()).fix(error.remedy()),
             sealwire::Error::Pins(error) => error.into(),
+            sealwire::Error::State(error) => error.into(),
             sealwire::Error::Link(error) => Self::new(error.to_string()),
             other => Self::config(other.to_string()),
         }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use super::bundle_file::Bundle;
 use super::bundle_file::{BundledServer, key, quoted};
+use super::certificates::revoked_leaf;
 use super::init::{EXAMPLES, Report, certificates_table, make_signing_key, template, write_config};
 use super::issuing::{HomeLock, Presence, Target, Terms, open_authority};
 use crate::cli::{Context, Failure, print, shell_word};
@@ -68,7 +69,19 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         servers,
         id: target.id,
     };
-    bundle.check(&target.pair.cert.display().to_string())?;
+    let label = target.pair.cert.display().to_string();
+    bundle.check(&label)?;
+    if let Some(refusal) = revoked_leaf(&target.pair.cert, &config.layout())? {
+        return Err(Failure::new(format!("the certificate of {} is revoked", bundle.id))
+            .at(label)
+            .because(refusal)
+            .fix(format!(
+                "{} cert issue {} --kind {} --force",
+                context.invocation,
+                bundle.id.name(),
+                bundle.id.kind()
+            )));
+    }
     let file = arguments
         .out
         .unwrap_or_else(|| PathBuf::from(format!("{}.sealwire-bundle", arguments.name)));

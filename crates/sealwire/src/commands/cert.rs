@@ -7,15 +7,16 @@ use sealwire_names::{Kind, Timestamp};
 use serde::Serialize;
 
 use super::issuing::{DEFAULT_DAYS, HomeLock, Presence, Target, Terms, open_authority};
-use super::{bundle, certificates};
+use super::{bundle, certificates, revoke};
 use crate::cli::{Context, Failure, print, print_json};
 
-/// Issue, bundle and look at certificates
+/// Issue, bundle, revoke and look at certificates
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sealwire cert issue --all
   sealwire cert bundle laptop --endpoint tools.example.org:7443
+  sealwire cert revoke laptop --reason \"stolen\"
   sealwire cert list")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -26,6 +27,7 @@ pub(crate) struct Arguments {
 enum Command {
     Issue(IssueArguments),
     Bundle(bundle::Arguments),
+    Revoke(revoke::Arguments),
     List(certificates::ListArguments),
     Show(certificates::ShowArguments),
 }
@@ -69,6 +71,7 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
     match arguments.command {
         Command::Issue(arguments) => issue(arguments, context),
         Command::Bundle(arguments) => bundle::run(arguments, context),
+        Command::Revoke(arguments) => revoke::run(&arguments, context),
         Command::List(arguments) => certificates::list(&arguments, context),
         Command::Show(arguments) => certificates::show(&arguments, context),
     }
@@ -146,6 +149,9 @@ fn issue_one(
         let not_after = certificates::leaf(&target.pair.cert)?.not_after;
         if not_after <= Timestamp::from(SystemTime::now()) {
             tracing::warn!(peer = %target.id, "expired: issue it again with --force");
+        }
+        if let Some(refusal) = certificates::revoked_leaf(&target.pair.cert, &config.layout())? {
+            tracing::warn!(peer = %target.id, %refusal, "revoked: issue it again with --force");
         }
         return Ok(outcome(not_after, false));
     }

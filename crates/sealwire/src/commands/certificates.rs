@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use sealwire::home::Home;
-use sealwire_identity::{CertificateSummary, describe, files};
-use sealwire_names::{Kind, Timestamp};
+use sealwire::revocations::revoked;
+use sealwire_identity::{CertificateSummary, Revocations, describe, files};
+use sealwire_names::{Kind, Refusal, Timestamp};
 use serde::Serialize;
 
+use super::revoke;
 use crate::cli::{Context, Failure, print, print_json, printable};
 
 /// From how long before its end a certificate is shown as about to expire.
@@ -19,8 +21,12 @@ const SOON: Duration = Duration::from_secs(14 * 86_400);
 #[command(after_help = "\
 Examples:
   sealwire cert list
+  sealwire cert list --revoked
   sealwire cert list --json | jq '.[] | select(.status != \"valid\")'")]
 pub(crate) struct ListArguments {
+    /// List what has been revoked in this home instead, also of what it does not have
+    #[arg(long)]
+    revoked: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -46,6 +52,8 @@ pub(crate) struct ShowArguments {
 struct Shown {
     file: PathBuf,
     status: &'static str,
+    /// Since when and why, if it is.
+    revoked: Option<String>,
     subject: String,
     issuer: String,
     uris: Vec<String>,
@@ -61,9 +69,13 @@ struct Shown {
 }
 
 pub(crate) fn list(arguments: &ListArguments, context: &Context) -> Result<(), Failure> {
+    if arguments.revoked {
+        return revoke::list(arguments.json, context);
+    }
+    let revocations = revocations(context);
     let mut certificates = Vec::new();
     for file in certificate_files(&context.home)? {
-        certificates.extend(read(&file)?);
+        certificates.extend(read(&file, &revocations)?);
     }
     if arguments.json {
         return print_json(&certificates);
@@ -87,9 +99,10 @@ pub(crate) fn list(arguments: &ListArguments, context: &Context) -> Result<(), F
 }
 
 pub(crate) fn show(arguments: &ShowArguments, context: &Context) -> Result<(), Failure> {
+    let revocations = revocations(context);
     let mut certificates = Vec::new();
     for file in find(&arguments.certificate, context)? {
-        certificates.extend(read(&file)?);
+        certificates.extend(read(&file, &revocations)?);
     }
     if arguments.json {
         return print_json(&certificates);
@@ -99,6 +112,7 @@ pub(crate) fn show(arguments: &ShowArguments, context: &Context) -> Result<(), F
         let lines = [
             ("file", shown.file.display().to_string()),
             ("status", shown.status.to_owned()),
+            ("revoked", shown.revoked.clone().unwrap_or_default()),
             ("subject", shown.subject.clone()),
             ("issuer", shown.issuer.clone()),
             ("URI", shown.uris.join(" ")),
@@ -130,6 +144,12 @@ pub(crate) fn leaf(file: &Path) -> Result<CertificateSummary, Failure> {
     chain.into_iter().next().ok_or_else(|| Failure::new("no certificate in it").at(label))
 }
 
+/// Why the leaf in a certificate file is not to be used any more, if it is revoked in `home`.
+pub(crate) fn revoked_leaf(file: &Path, home: &Home) -> Result<Option<Refusal>, Failure> {
+    let (leaf, revocations) = (leaf(file)?, Revocations::new(revoked(home)?));
+    Ok(revocations.check_summary(&leaf).err())
+}
+
 /// A file if it is one, or looks like one; else the certificates of that name.
 fn find(name: &str, context: &Context) -> Result<Vec<PathBuf>, Failure> {
     if name.contains(std::path::is_separator) || Path::new(name).is_file() {
@@ -147,10 +167,23 @@ fn find(name: &str, context: &Context) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-fn read(file: &Path) -> Result<Vec<Shown>, Failure> {
+/// What is revoked, as far as that can be found out.
+fn revocations(context: &Context) -> Revocations {
+    // Certificates can be looked at without a configuration that is in order.
+    let home = context.state_home().unwrap_or_else(|_| context.home.clone());
+    match revoked(&home) {
+        Ok(all) => Revocations::new(all),
+        Err(error) => {
+            tracing::warn!(%error, "which certificates are revoked is not known");
+            Revocations::default()
+        }
+    }
+}
+
+fn read(file: &Path, revocations: &Revocations) -> Result<Vec<Shown>, Failure> {
     let chain = describe(&files::read_public(file)?, &file.display().to_string())?;
     let now = Timestamp::from(SystemTime::now());
-    Ok(chain.into_iter().map(|summary| Shown::new(file, summary, now)).collect())
+    Ok(chain.into_iter().map(|summary| Shown::new(file, summary, revocations, now)).collect())
 }
 
 /// Every certificate file: `certs/<directory>/<name>-cert.pem`, the authority's first.
@@ -183,10 +216,17 @@ pub(crate) fn certificate_files(home: &Home) -> Result<Vec<PathBuf>, Failure> {
 }
 
 impl Shown {
-    fn new(file: &Path, summary: CertificateSummary, now: Timestamp) -> Self {
+    fn new(
+        file: &Path,
+        summary: CertificateSummary,
+        revocations: &Revocations,
+        now: Timestamp,
+    ) -> Self {
+        let revoked = revocations.check_summary(&summary).err();
         Self {
             file: file.to_owned(),
-            status: status(&summary, now),
+            status: if revoked.is_some() { "revoked" } else { status(&summary, now) },
+            revoked: revoked.map(|refusal| refusal.reason),
             subject: summary.subject,
             issuer: summary.issuer,
             uris: summary.uris,

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sealwire::{AdHoc, Reach};
+use sealwire_names::RefusalCode;
 use sealwire_relay::link::LinkError;
 use sealwire_relay::{Connection, EndpointError, RelayError, stdio};
 
@@ -68,7 +69,10 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         let stop = signals::stop()?;
         let client = stdio(reach.dial().max_message)
             .map_err(|error| Failure::new("cannot use standard input or output").because(error))?;
-        let relayed = Connection::new(how).relay(client, stop).await;
+        let relayed = tokio::select! {
+            relayed = Connection::new(how).relay(client, stop) => relayed,
+            never = reach.follow() => match never {},
+        };
         relayed.map_err(|error| {
             let (endpoint, server) = (&reach.dial().endpoint, &reach.dial().server);
             let failure = Failure::new(format!("the connection to {server} failed")).at(endpoint);
@@ -104,6 +108,13 @@ fn remedy(error: &RelayError) -> &'static str {
         }
         LinkError::Timeout { .. } | LinkError::Interrupted { .. } => {
             "see whether a sealwire, and nothing else, listens at that address"
+        }
+        LinkError::Refused(refusal) if refusal.code == RefusalCode::CertificateRevoked => {
+            "see `sealwire cert list --revoked` why; the server needs another certificate"
+        }
+        LinkError::Declined(word) if *word == RefusalCode::CertificateRevoked.as_str() => {
+            "our certificate was revoked there: have a new one issued (`sealwire cert issue \
+             NAME --force`, or a new bundle)"
         }
         LinkError::Refused(_) => {
             "compare `sealwire cert list` on both machines; the serving side's log tells more"

@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sealwire::config::{SecureMcpConfig, ServerRole};
 use sealwire::home::{CertificatePair, Home};
-use sealwire_identity::{CertificateAuthority, IssuedLeaf, KeyAlgorithm, LeafRequest, files};
-use sealwire_names::{Kind, PeerId};
+use sealwire::revocations::revoked;
+use sealwire_identity::{
+    CertificateAuthority, IssuedLeaf, KeyAlgorithm, LeafRequest, Revocations, files,
+};
+use sealwire_names::{Kind, PeerId, Timestamp};
 
 use crate::cli::Failure;
 
@@ -20,6 +23,13 @@ pub(crate) const DEFAULT_DAYS: u32 = 90;
 pub(crate) struct Target {
     pub(crate) id: PeerId,
     pub(crate) pair: CertificatePair,
+}
+
+/// The authority of this home, and the names that it must give nothing that is revoked already.
+#[derive(Debug)]
+pub(crate) struct Issuer {
+    authority: CertificateAuthority,
+    revocations: Revocations,
 }
 
 /// Whether a certificate and its key are there.
@@ -103,26 +113,18 @@ impl Target {
     }
 
     /// Issues it and writes both files.
-    pub(crate) fn issue(
-        &self,
-        authority: &CertificateAuthority,
-        terms: &Terms,
-    ) -> Result<IssuedLeaf, Failure> {
-        let leaf = authority.issue(&self.request(terms))?;
+    pub(crate) fn issue(&self, issuer: &Issuer, terms: &Terms) -> Result<IssuedLeaf, Failure> {
+        let leaf = issuer.issue(&self.request(terms))?;
         self.write(&leaf)?;
         Ok(leaf)
     }
 
     /// Issues it in the place of an existing pair, which is kept as `.old`, over what was
     /// kept so before.
-    pub(crate) fn replace(
-        &self,
-        authority: &CertificateAuthority,
-        terms: &Terms,
-    ) -> Result<IssuedLeaf, Failure> {
+    pub(crate) fn replace(&self, issuer: &Issuer, terms: &Terms) -> Result<IssuedLeaf, Failure> {
         // Nothing is put aside before there is something to take its place. The key is put
         // aside last: while it is there alone, nobody takes the place for empty.
-        let leaf = authority.issue(&self.request(terms))?;
+        let leaf = issuer.issue(&self.request(terms))?;
         for file in [&self.pair.cert, &self.pair.key].into_iter().filter(|file| file.exists()) {
             std::fs::rename(file, old(file)).map_err(|error| {
                 Failure::new("cannot put the old file aside")
@@ -178,7 +180,7 @@ impl Default for Terms {
 }
 
 /// The authority of this home.
-pub(crate) fn open_authority(config: &SecureMcpConfig) -> Result<CertificateAuthority, Failure> {
+pub(crate) fn open_authority(config: &SecureMcpConfig) -> Result<Issuer, Failure> {
     let home = config.layout();
     if !home.ca_key().exists() {
         return Err(Failure::new("this home has no certificate authority of its own")
@@ -188,7 +190,30 @@ pub(crate) fn open_authority(config: &SecureMcpConfig) -> Result<CertificateAuth
                   file here with `sealwire init --from-bundle FILE`",
             ));
     }
-    Ok(CertificateAuthority::load(&home.ca_dir(), &config.trust_domain)?)
+    let authority = CertificateAuthority::load(&home.ca_dir(), &config.trust_domain)?;
+    Ok(Issuer { authority, revocations: Revocations::new(revoked(&home)?) })
+}
+
+impl Issuer {
+    /// Issues it, and comes back when it is valid: at once, but for a name that was revoked
+    /// within this second.
+    fn issue(&self, request: &LeafRequest) -> Result<IssuedLeaf, Failure> {
+        let revoked = self.revocations.of_name(&request.id);
+        let leaf = self.authority.issue_after(request, revoked)?;
+        let Some(revoked) = revoked else { return Ok(leaf) };
+        let valid = Timestamp::from_unix_seconds(revoked.unix_seconds() + 1);
+        let left = Timestamp::from(SystemTime::now()).until(valid).unwrap_or_default();
+        if left > Duration::from_secs(1) {
+            return Err(Failure::new(format!(
+                "{} was revoked at {revoked}, later than now",
+                request.id
+            ))
+            .because("what is issued would not be valid yet")
+            .fix("set the clock, if it is behind; else wait until then"));
+        }
+        std::thread::sleep(left);
+        Ok(leaf)
+    }
 }
 
 fn served(config: &SecureMcpConfig) -> impl Iterator<Item = (&str, CertificatePair)> {

@@ -22,6 +22,7 @@ pub(crate) mod pins;
 pub(crate) mod policy;
 pub(crate) mod quarantine;
 pub(crate) mod reload;
+mod revoke;
 pub(crate) mod serve;
 mod signals;
 pub(crate) mod status;

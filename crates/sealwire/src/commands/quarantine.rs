@@ -219,14 +219,19 @@ fn add(arguments: &Add, context: &Context) -> Result<(), Failure> {
         return print_json(&json!({"quarantined": as_json(&entry), "serve": answer}));
     }
     let effect = match &answer {
-        Some(answer) => match answer["conversations_ended"].as_u64().unwrap_or_default() {
-            0 => "it had nothing open".to_owned(),
-            1 => "1 conversation ended".to_owned(),
-            more => format!("{more} conversations ended"),
-        },
+        Some(answer) => conversations_ended(answer),
         None => "no `serve` takes commands here; the next one begins with it".to_owned(),
     };
     print(&format!("{} is quarantined: {effect}\n", entry.target))
+}
+
+/// What `serve` says that it has cut.
+pub(super) fn conversations_ended(answer: &Value) -> String {
+    match answer["conversations_ended"].as_u64().unwrap_or_default() {
+        0 => "it had nothing open".to_owned(),
+        1 => "1 conversation ended".to_owned(),
+        more => format!("{more} conversations ended"),
+    }
 }
 
 fn lift(arguments: &Lift, context: &Context) -> Result<(), Failure> {
@@ -296,7 +301,7 @@ fn server(config: &SecureMcpConfig, name: &str) -> Result<String, Failure> {
 }
 
 /// A reason is one line of a log and of a list.
-fn reason(text: &str) -> Result<String, String> {
+pub(super) fn reason(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
         return Err("give one line of at most 1024 bytes".to_owned());
     }

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sealwire_identity::{Credential, Error, PeerVerifier, Role, TrustAnchors};
+use sealwire_identity::{Credential, Error, PeerVerifier, Revocations, Role, TrustAnchors};
 use sealwire_names::{AgentId, Fingerprint, Kind, PeerId, RefusalCode, Timestamp};
 
 use super::{ConfigError, Problem, SecureMcpConfig, ServerEntry, ServerRole};
 use crate::agents::KeyStore;
 use crate::config::error::Problems;
+use crate::revocations::revoked;
 
 /// What [`SecureMcpConfig::check_files`] found to be in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +53,17 @@ impl SecureMcpConfig {
             config: self,
             problems: Problems::default(),
             warnings: Vec::new(),
+            revocations: Revocations::default(),
             now: SystemTime::now().into(),
         };
+        match revoked(&self.layout()) {
+            Ok(all) => check.revocations = Revocations::new(all),
+            // Whoever needs that to be known ends by it.
+            Err(error) => {
+                let warning = format!("which certificates are revoked is not known: {error}");
+                check.warnings.push(warning);
+            }
+        }
         let servers = check.all();
         let warnings = check.warnings;
         check.problems.into_result(Some(CheckedFiles { servers, warnings }))
@@ -74,6 +84,7 @@ struct Check<'a> {
     config: &'a SecureMcpConfig,
     problems: Problems,
     warnings: Vec<String>,
+    revocations: Revocations,
     now: Timestamp,
 }
 
@@ -201,6 +212,9 @@ impl Check<'_> {
                     self.problems.push(problem);
                 }
             }
+        }
+        if let Err(refusal) = self.revocations.check_own(&credential) {
+            self.problems.push(Problem::with_file(cert, refusal.to_string(), reissue()));
         }
         Some((credential, valid_until))
     }

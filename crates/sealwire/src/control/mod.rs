@@ -8,6 +8,7 @@
 //! [`Service::carry_out`](service::Service).
 
 mod client;
+mod enforcing;
 mod listener;
 mod protocol;
 mod service;
@@ -16,5 +17,5 @@ mod shown;
 pub(crate) use client::find;
 pub(crate) use listener::Socket;
 pub(crate) use protocol::{Answer, Request};
-pub(crate) use service::{Counting, Reload, Service};
-pub(crate) use shown::{as_json, incident_as_json};
+pub(crate) use service::{Counting, Reload, Service, UNKNOWN_CERTIFICATE};
+pub(crate) use shown::{as_json, incident_as_json, revocation_as_json};

@@ -31,6 +31,18 @@ pub(crate) enum Request {
     },
     /// Who is shut out.
     QuarantineList {},
+    /// Revoke certificates.
+    Revoke {
+        /// `certificate` or `name`.
+        kind: String,
+        /// A fingerprint, or a SPIFFE ID.
+        what: String,
+        /// Of a certificate, what is signed of it; without that, one by which somebody is
+        /// connected is meant.
+        signed: Option<String>,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// The answer.

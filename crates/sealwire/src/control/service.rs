@@ -8,21 +8,26 @@ use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
 use sealwire::state::{State, StateError};
 use sealwire_audit::LogSink;
 use sealwire_guard::{Entry, Quarantine, Target};
+use sealwire_identity::{Revocation, Revocations, Revoked};
 use sealwire_names::{Timestamp, TrustDomain};
-use sealwire_relay::Control;
+use sealwire_relay::{Control, ConversationReport};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::protocol::{Answer, Request};
-use super::shown::{as_json, incident_as_json};
+use super::shown::{as_json, incident_as_json, revocation_as_json};
 
 /// How often it is looked whether another process has changed the quarantine.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What to do about a fingerprint of which nothing else is known.
+pub(crate) const UNKNOWN_CERTIFICATE: &str =
+    "revoke its name, <kind>/<name>, which the log tells beside the fingerprint";
+
 /// Incidents that are shown.
-const SHOWN: u32 = 20;
+pub(super) const SHOWN: u32 = 20;
 
 /// Records what happens, and counts what is refused.
 pub(crate) type Counting = IncidentSink<LogSink>;
@@ -32,28 +37,29 @@ pub(crate) type Reload = oneshot::Sender<Answer>;
 
 /// Carries out commands.
 #[derive(Clone)]
-pub(crate) struct Service(Arc<Inner>);
+pub(crate) struct Service(pub(super) Arc<Inner>);
 
-struct Inner {
-    relay: Control,
+pub(super) struct Inner {
+    pub(super) relay: Control,
     state: Mutex<State>,
-    incidents: Arc<Counting>,
+    pub(super) incidents: Arc<Counting>,
     reloads: mpsc::Sender<Reload>,
-    serving: Mutex<Serving>,
+    pub(super) serving: Mutex<Serving>,
     since: Timestamp,
 }
 
 /// What is served at the moment.
-struct Serving {
-    trust_domain: TrustDomain,
+pub(super) struct Serving {
+    pub(super) trust_domain: TrustDomain,
     addresses: Vec<(SocketAddr, Vec<String>)>,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) revoked: Vec<Revocation>,
     /// The latest, the last one first.
-    incidents: Vec<SecurityIncident>,
+    pub(super) incidents: Vec<SecurityIncident>,
 }
 
 impl Service {
-    /// Puts the quarantine that `state` tells in force.
+    /// Puts what `state` says in force.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -64,8 +70,13 @@ impl Service {
         incidents: Arc<Counting>,
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, StateError> {
-        let (addresses, entries) = (Vec::new(), Vec::new());
-        let serving = Serving { trust_domain, addresses, entries, incidents: Vec::new() };
+        let serving = Serving {
+            trust_domain,
+            addresses: Vec::new(),
+            entries: Vec::new(),
+            revoked: Vec::new(),
+            incidents: Vec::new(),
+        };
         let service = Self(Arc::new(Inner {
             relay,
             state: Mutex::new(state),
@@ -111,7 +122,7 @@ impl Service {
                     if let Some(error) = &failed {
                         tracing::error!(
                             error,
-                            "the quarantine cannot be read; that of before holds"
+                            "what is revoked and who is quarantined cannot be read; what was before holds"
                         );
                     }
                     told = failed;
@@ -125,35 +136,6 @@ impl Service {
         if state.has_changed()? {
             self.enforce(&state)?;
         }
-        Ok(())
-    }
-
-    /// Puts in force what the state says, if that is anything new.
-    fn enforce(&self, state: &State) -> Result<(), StateError> {
-        let now = SystemTime::now().into();
-        let entries = state.quarantined(now)?;
-        let incidents = state.incidents(SHOWN)?;
-        let mut serving = lock(&self.0.serving);
-        serving.incidents = incidents;
-        // One that has expired is no longer in the state, and does no harm meanwhile.
-        if serving.entries == entries {
-            return Ok(());
-        }
-        for entry in entries.iter().filter(|entry| !serving.entries.contains(entry)) {
-            tracing::warn!(who = %entry.target, reason = entry.reason, until = entry.until.map(tracing::field::display), "quarantined");
-        }
-        for entry in &serving.entries {
-            if entries.iter().any(|other| other.target == entry.target) {
-                continue;
-            }
-            // However it ended, who comes back begins anew.
-            self.0.incidents.forget(&entry.target, &serving.trust_domain);
-            if entry.holds(now) {
-                tracing::info!(who = %entry.target, "quarantine lifted");
-            }
-        }
-        self.0.relay.quarantine(Quarantine::new(&serving.trust_domain, entries.clone()));
-        serving.entries = entries;
         Ok(())
     }
 
@@ -209,6 +191,9 @@ impl Service {
                     |()| Answer::Done(json!({"conversations_ended": ends})),
                 )
             }
+            Request::Revoke { kind, what, signed, reason } => {
+                self.revoke((&kind, &what, signed.as_deref()), reason).await
+            }
             Request::QuarantineLift { kind, name } => {
                 let Some(target) = Target::parse(&kind, &name) else {
                     return no_target(&kind, &name);
@@ -218,6 +203,34 @@ impl Service {
                     .map_or_else(|answer| answer, |lifted| Answer::Done(json!({"lifted": lifted})))
             }
         }
+    }
+
+    async fn revoke(&self, wanted: (&str, &str, Option<&str>), reason: String) -> Answer {
+        let (kind, text, signed) = wanted;
+        let conversations = self.0.relay.report().conversations;
+        let by_connection = || {
+            let fingerprint = text.parse().ok().filter(|_| kind == "certificate")?;
+            let presented = conversations.iter().map(|of| &of.presented);
+            let found = presented.into_iter().find(|peer| peer.fingerprint == fingerprint)?;
+            Some(Revoked::Certificate { fingerprint, signed: found.signed })
+        };
+        let Some(what) = Revoked::parse(kind, text, signed).or_else(by_connection) else {
+            let wrong = format!("{kind} {text} is neither in this home nor has connected by now");
+            return Answer::failed(wrong, UNKNOWN_CERTIFICATE);
+        };
+        let revocation = Revocation { what, at: SystemTime::now().into(), reason };
+        let alone = Revocations::new([revocation.clone()]);
+        let is_ended = |of: &&ConversationReport| alone.check_peer(&of.presented).is_err();
+        let ends = conversations.iter().filter(is_ended).count();
+        let shown = revocation_as_json(&revocation);
+        let revoked = self.change(move |state| state.revoke(&revocation)).await;
+        revoked.map_or_else(
+            |answer| answer,
+            |is_new| {
+                let answer = json!({"revoked": shown, "new": is_new, "conversations_ended": ends});
+                Answer::Done(answer)
+            },
+        )
     }
 
     /// Changes the state, and puts it in force. Not on a thread that serves: it waits for the
@@ -258,9 +271,7 @@ impl Service {
         };
         let alone = Quarantine::new(&lock(&self.0.serving).trust_domain, vec![entry]);
         let conversations = self.0.relay.report().conversations;
-        let ends = |of: &&sealwire_relay::ConversationReport| {
-            alone.check(&of.peer, &of.server, now).is_err()
-        };
+        let ends = |of: &&ConversationReport| alone.check(&of.peer, &of.server, now).is_err();
         conversations.iter().filter(ends).count()
     }
 
@@ -268,6 +279,10 @@ impl Service {
         let now = SystemTime::now().into();
         let serving = lock(&self.0.serving);
         serving.entries.iter().filter(|entry| entry.holds(now)).map(as_json).collect()
+    }
+
+    fn revoked(&self) -> Vec<Value> {
+        lock(&self.0.serving).revoked.iter().map(revocation_as_json).collect()
     }
 
     fn incidents(&self) -> Vec<Value> {
@@ -287,6 +302,7 @@ impl Service {
             .map(|conversation| {
                 json!({
                     "peer": conversation.peer.to_string(),
+                    "certificate": conversation.presented.fingerprint.to_string(),
                     "server": &*conversation.server,
                     "since": conversation.since.to_string(),
                     "allowed": conversation.allowed,
@@ -304,6 +320,7 @@ impl Service {
             "messages": {"allowed": report.allowed, "denied": report.denied},
             "connections_refused": report.refused,
             "quarantine": self.entries(),
+            "revoked": self.revoked(),
             "incidents": self.incidents(),
         })
     }
@@ -315,6 +332,6 @@ fn no_target(kind: &str, name: &str) -> Answer {
 }
 
 /// What happens under the locks cannot leave anything half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,8 @@
-//! What is kept of quarantines and incidents, as commands show it in JSON.
+//! What is kept of quarantines, incidents and revocations, as commands show it in JSON.
 
 use sealwire::incidents::SecurityIncident;
 use sealwire_guard::Entry;
+use sealwire_identity::Revocation;
 use serde_json::{Value, json};
 
 /// Somebody who is shut out.
@@ -13,6 +14,16 @@ pub(crate) fn as_json(entry: &Entry) -> Value {
         "since": entry.since.to_string(),
         "until": entry.until.map(|until| until.to_string()),
         "incident": entry.incident,
+    })
+}
+
+/// A revocation.
+pub(crate) fn revocation_as_json(revocation: &Revocation) -> Value {
+    json!({
+        "kind": revocation.what.kind(),
+        "what": revocation.what.text(),
+        "reason": revocation.reason,
+        "at": revocation.at.to_string(),
     })
 }
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sealwire::config::{SecureMcpConfig, ServerRole};
+use sealwire::revocations::revoked;
 use sealwire_identity::{
-    CertificateSummary, Credential, Error, PeerVerifier, PemError, Role, describe, files,
-    parse_pem_certificates,
+    CertificateSummary, Credential, Error, PeerVerifier, PemError, Revocations, Role, describe,
+    files, parse_pem_certificates,
 };
 use sealwire_names::{Kind, PeerId, Refusal, RefusalCode};
 
@@ -22,7 +23,8 @@ pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     if !case.context.home.root().is_dir() {
         return;
     }
-    let mut check = Check { case, report, authorities: Authorities::new(case) };
+    let revocations = revocations(case, report);
+    let mut check = Check { case, report, authorities: Authorities::new(case), revocations };
     let wanted = check.wanted();
     for presented in &wanted {
         check.pair(presented);
@@ -69,6 +71,7 @@ struct Check<'a, 'c> {
     case: &'a Case<'c>,
     report: &'a mut Report,
     authorities: Authorities,
+    revocations: Revocations,
 }
 
 impl Check<'_, '_> {
@@ -211,7 +214,10 @@ impl Check<'_, '_> {
                 // As a peer will that trusts the same authorities.
                 let verifier = PeerVerifier::new(Arc::clone(anchors), presented.role);
                 match verifier.verify(&chain, presented.expected.as_ref(), self.case.now) {
-                    Ok(_) => {
+                    Ok(verified) => {
+                        if let Err(refusal) = self.revocations.check_peer(&verified) {
+                            found.push(self.refused(presented, &refusal));
+                        }
                         found.extend(leaf.and_then(|leaf| validity::of(leaf, self.case.now)));
                         found.extend(leaf.and_then(validity::long_lived));
                     }
@@ -274,6 +280,21 @@ impl Check<'_, '_> {
                     issued.fix(self.case, found)
                 });
             }
+        }
+    }
+}
+
+/// What is revoked in this home.
+fn revocations(case: &Case<'_>, report: &mut Report) -> Revocations {
+    let home =
+        case.config.as_ref().map_or_else(|| case.context.home.clone(), SecureMcpConfig::layout);
+    match revoked(&home) {
+        Ok(all) => Revocations::new(all),
+        Err(error) => {
+            let what = format!("which certificates are revoked cannot be read: {error}");
+            let found = Finding::error(Id::FileUnreadable, what).at(home.state_file().display());
+            report.found(found.fix("run this as the user whose home it is"));
+            Revocations::default()
         }
     }
 }

@@ -236,6 +236,10 @@ impl Target {
                     "peer_limit" | "connection_limit" => {
                         "end other sessions, or raise the limit in [listen] there"
                     }
+                    "certificate_revoked" => {
+                        "our certificate was revoked there: where the authority is, run: sealwire \
+                         cert issue NAME --force; on another machine, take a new bundle"
+                    }
                     "draining" => "it is just stopping: try again",
                     _ => "see the log of the serving side, and docs/errors.md for the word",
                 }

@@ -42,7 +42,7 @@ pub(super) fn ending(whose: &str, not_after: Timestamp, now: Timestamp) -> Optio
 pub(super) fn long_lived(leaf: &CertificateSummary) -> Option<Finding> {
     let lifetime = leaf.not_before.until(leaf.not_after).filter(|lifetime| *lifetime > LONG)?;
     let what = format!(
-        "is valid for {} days in all, and nothing revokes it: whoever gets its key can use it \
+        "is valid for {} days in all: whoever gets its key, and is not noticed, can use it \
          until {}",
         lifetime.as_secs() / DAY.as_secs(),
         leaf.not_after

@@ -10,6 +10,8 @@ use crate::commands::quarantine;
 
 /// Most peers that are shown one by one.
 const MOST_PEERS: usize = 20;
+/// Most revocations that are, the latest.
+const MOST_REVOKED: usize = 5;
 /// Most incidents that are.
 const MOST_INCIDENTS: usize = 5;
 /// To the top left, without emptying what is shown: a screen that is emptied flickers.
@@ -119,6 +121,11 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
     }
     text.push('\n');
     text.push_str(&quarantine::text(&status["quarantine"]));
+    for revocation in list(&status["revoked"]).iter().rev().take(MOST_REVOKED) {
+        let [kind, what, at, reason] =
+            ["kind", "what", "at", "reason"].map(|key| word(&revocation[key]));
+        text.push_str(&format!("revoked {kind} {what} at {at}: {reason}\n"));
+    }
     let incidents = list(&status["incidents"]);
     for incident in incidents.iter().take(MOST_INCIDENTS) {
         text.push_str(&quarantine::incident_text(incident));
@@ -180,6 +187,7 @@ mod tests {
             "messages": {"allowed": allowed + 5, "denied": 1},
             "connections_refused": 2,
             "quarantine": [],
+            "revoked": [{"kind": "name", "what": "spiffe://x/core/c", "at": "then", "reason": "a\u{1b}[2J"}],
             "incidents": [{
                 "id": 7, "kind": "replays", "subject_kind": "mailbox", "subject": "A\u{1b}[2J",
                 "events": 10, "window_ms": 60_000, "action": "notify", "at": "then", "until": "later",
@@ -200,6 +208,7 @@ mod tests {
             text.contains(incident) && text.contains("10 within 60s: notify until later"),
             "{text}"
         );
+        assert!(text.contains("revoked name spiffe://x/core/c at then: a"), "{text}");
         assert!(!text.contains('\u{1b}'), "what a peer says moves no cursor: {text}");
         view.next(first);
         let text = view.next(Sample { status: status(30), at: start + Duration::from_secs(2) });

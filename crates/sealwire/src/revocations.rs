@@ -1,0 +1,189 @@
+//! What is revoked, as the state of a home says, and those who connect by it.
+//!
+//! A list that comes from elsewhere (of another machine, or of the authority) belongs here, too:
+//! what is in force is all of it together, one [`Revocations`].
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension, Transaction};
+use sealwire_identity::{Revocation, Revocations, Revoked};
+use sealwire_names::Timestamp;
+use tokio::sync::watch;
+
+use crate::Snapshot;
+use crate::database::{self, StateError, Tables};
+use crate::home::Home;
+
+/// How often whoever is connected looks whether anything was revoked.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(crate) const TABLES: Tables = Tables {
+    component: "revocations",
+    version: 1,
+    create: "
+CREATE TABLE revoked (
+    kind TEXT NOT NULL, what TEXT NOT NULL,
+    signed TEXT,                  -- of a certificate: SHA-256 of what its issuer has signed
+    reason TEXT NOT NULL,
+    at INTEGER NOT NULL,          -- milliseconds since 1970
+    PRIMARY KEY (kind, what)
+) STRICT, WITHOUT ROWID;
+",
+};
+
+/// What is revoked in `home`, the first one first. Makes nothing, and waits for nobody who
+/// writes.
+///
+/// # Errors
+/// If it cannot be read; or holds what nobody can have written, as then it is not known what is
+/// revoked.
+pub fn revoked(home: &Home) -> Result<Vec<Revocation>, StateError> {
+    let Some(db) = database::open_to_read(home)? else { return Ok(Vec::new()) };
+    let table = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'revoked'";
+    let there = db.query_row(table, [], |_| Ok(())).optional();
+    let fault = |reason| StateError::Database { file: home.state_file(), reason };
+    match there.map_err(fault)? {
+        Some(()) => read(&db, home),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The same, by an open connection.
+pub(crate) fn read(db: &Connection, home: &Home) -> Result<Vec<Revocation>, StateError> {
+    let rows = || -> rusqlite::Result<Vec<Row>> {
+        let select = "SELECT kind, what, signed, reason, at FROM revoked ORDER BY at, kind, what";
+        let mut statement = db.prepare_cached(select)?;
+        let rows = statement.query_map([], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })?;
+        rows.collect()
+    };
+    let file = home.state_file();
+    let rows = rows().map_err(|reason| StateError::Database { file, reason })?;
+    let revocation = |(kind, what, signed, reason, at): Row| {
+        let what = Revoked::parse(&kind, &what, signed.as_deref()).ok_or_else(|| {
+            StateError::Unusable {
+                file: home.state_file(),
+                reason: format!("it revokes {kind:?} {what:?}, which cannot be"),
+            }
+        })?;
+        Ok(Revocation { what, at: Timestamp::from_unix_millis(at), reason })
+    };
+    rows.into_iter().map(revocation).collect()
+}
+
+type Row = (String, String, Option<String>, String, i64);
+
+/// Adds a revocation; whether it says anything new. A name can be revoked once more, for the
+/// certificates issued to it since; what has been said of one certificate stays.
+pub(crate) fn keep(db: &Transaction<'_>, revocation: &Revocation) -> rusqlite::Result<bool> {
+    let changed = db.execute(
+        "INSERT INTO revoked (kind, what, signed, reason, at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (kind, what) DO UPDATE SET reason = excluded.reason, at = excluded.at
+         WHERE kind = 'name' AND excluded.at > at",
+        (
+            revocation.what.kind(),
+            revocation.what.text(),
+            revocation.what.signed().map(ToString::to_string),
+            &revocation.reason,
+            revocation.at.unix_millis(),
+        ),
+    )?;
+    Ok(changed > 0)
+}
+
+/// What is revoked for those who connect: read before each dial, and while a connection stands.
+#[derive(Clone)]
+pub(crate) struct Followed(Arc<Inner>);
+
+struct Inner {
+    /// `None` where there is no home, and nothing is known of revocations.
+    home: Option<Home>,
+    told: watch::Sender<Arc<Revocations>>,
+    looked: Mutex<Looked>,
+}
+
+/// When and how it was last read.
+struct Looked {
+    at: Instant,
+    /// What tells of changes, as it was before.
+    stamp: Snapshot,
+    failed: Option<String>,
+}
+
+impl Followed {
+    /// Nothing is revoked, and nothing ever will be.
+    pub(crate) fn nothing() -> Self {
+        Self::new(None, Snapshot::default(), Revocations::default())
+    }
+
+    /// What is revoked in that home.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn of(home: Home) -> Result<Self, StateError> {
+        let stamp = stamp(&home);
+        let now = Revocations::new(revoked(&home)?);
+        Ok(Self::new(Some(home), stamp, now))
+    }
+
+    fn new(home: Option<Home>, stamp: Snapshot, now: Revocations) -> Self {
+        let looked = Mutex::new(Looked { at: Instant::now(), stamp, failed: None });
+        Self(Arc::new(Inner { home, told: watch::Sender::new(Arc::new(now)), looked }))
+    }
+
+    /// As it was last read.
+    pub(crate) fn now(&self) -> Arc<Revocations> {
+        Arc::clone(&self.0.told.borrow())
+    }
+
+    /// To be told of changes.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Revocations>> {
+        self.0.told.subscribe()
+    }
+
+    /// Reads it again, unless that has just been done. If it cannot be read, what was read before
+    /// holds, and a warning tells why, once.
+    pub(crate) fn look(&self) {
+        let mut looked = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.at.elapsed() >= LOOK {
+            self.read(&mut looked);
+        }
+    }
+
+    fn read(&self, looked: &mut Looked) {
+        let Some(home) = &self.0.home else { return };
+        (looked.at, looked.stamp) = (Instant::now(), stamp(home));
+        let failed = match revoked(home) {
+            Ok(all) => {
+                let now = Arc::new(Revocations::new(all));
+                self.0.told.send_if_modified(|held| *std::mem::replace(held, now.clone()) != *now);
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = failed.as_ref().filter(|_| failed != looked.failed) {
+            tracing::warn!(error, "what is revoked cannot be read; what was before holds");
+        }
+        looked.failed = failed;
+    }
+
+    /// Reads it whenever something was revoked, until it is dropped.
+    pub(crate) async fn follow(self) -> Infallible {
+        let Some(home) = self.0.home.clone() else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = stamp(&home);
+            let mut looked = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked.stamp != now {
+                self.read(&mut looked);
+            }
+        }
+    }
+}
+
+fn stamp(home: &Home) -> Snapshot {
+    Snapshot::take([home.quarantine_stamp()])
+}
