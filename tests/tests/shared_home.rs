@@ -81,12 +81,13 @@ fn serve_two_mailboxes_clients_and_commands_share_one_state() {
                 assert!(answer["result"].is_object(), "{answer}");
             }
         });
-        // An operator, who looks, approves and shuts out.
+        // An operator, who looks, shuts out and revokes.
         scope.spawn(move || {
             for _ in 0..ROUNDS {
                 home.run(&["pins", "diff", "notes"]).ok();
                 home.run(&["quarantine", "add", "agent", "Intern"]).ok();
                 home.run(&["quarantine", "lift", "agent", "Intern"]).ok();
+                home.run(&["cert", "revoke", "core/lost"]).ok();
             }
         });
     });

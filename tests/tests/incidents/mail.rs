@@ -23,7 +23,7 @@ pub(crate) fn team(rules: &str) -> Home {
     team_at("1000.0", 1_000, rules)
 }
 
-fn team_at(rate: &str, burst: u32, rules: &str) -> Home {
+pub(crate) fn team_at(rate: &str, burst: u32, rules: &str) -> Home {
     let home = Home::with_config(&agents(rate, burst, rules));
     home.run(&["key", "new", "--all"]).ok();
     home
@@ -89,17 +89,33 @@ pub(crate) fn forged(message: &[u8]) -> Vec<u8> {
     forged
 }
 
-fn mcp(home: &Home, agent: &str) -> Connect {
+pub(crate) fn mcp(home: &Home, agent: &str) -> Connect {
+    mcp_with(home, agent, &[])
+}
+
+/// A process of the reader's that runs on, by a configuration in which nobody may write to it.
+pub(crate) fn distrusting_reader(home: &Home, rules: &str) -> Connect {
+    let config = agents("1000.0", 1_000, rules).replace("[\"Reader\"]", "[\"Other\"]");
+    let config = home.write("reader.toml", config);
+    mcp_with(home, "Reader", &["--config", config.to_str().unwrap()])
+}
+
+fn mcp_with(home: &Home, agent: &str, options: &[&str]) -> Connect {
     let mut command = home.sealwire();
-    command.args(["agent", "mcp", "--as", agent]);
+    command.args(options).args(["agent", "mcp", "--as", agent]);
     let mut client = Connect::spawn(command);
     client.initialize();
     client
 }
 
-fn send_by(client: &mut Connect, to: &str) -> Value {
+pub(crate) fn send_by(client: &mut Connect, to: &str) -> Value {
     let arguments = json!({"to": to, "content": "hello"});
     client.request("tools/call", &json!({"name": "send_message", "arguments": arguments}))
+}
+
+/// Takes what waits for it.
+pub(crate) fn receive_by(client: &mut Connect) -> Value {
+    client.request("tools/call", &json!({"name": "receive_messages", "arguments": {}}))
 }
 
 /// An agent that runs wild is silenced by its own doing, and nobody else is.
@@ -117,17 +133,6 @@ fn an_agent_that_goes_on_writing_where_it_may_not_is_silenced() {
     home.run(&["quarantine", "lift", "agent", "Victim"]).ok();
     wait_until("it may write again", || send(&home, "Victim", "Reader").code == Some(0));
     assert_eq!(incidents(&home), [incident("denied_requests", "agent Victim", "quarantine")]);
-}
-
-#[test]
-fn an_agent_that_goes_on_beyond_its_rate_is_silenced_until_that_expires() {
-    let home = team_at("0.5", 2, &rule("rate_limited", 1, "quarantine", "3s"));
-    let mut client = mcp(&home, "Victim");
-    wait_until("it is too fast", || {
-        send_by(&mut client, "Reader").to_string().contains("agent_rate_limited")
-    });
-    assert_eq!(incidents(&home), [incident("rate_limited", "agent Victim", "quarantine")]);
-    wait_until("it expires", || send(&home, "Victim", "Reader").code == Some(0));
 }
 
 /// What is wrong with mail is told once, with whose it was to be, and nobody is blamed.

@@ -1,6 +1,7 @@
 //! Refusals that are too many: who is to blame is shut out, and nobody who only is named.
 
 mod blame;
+mod lives;
 mod mail;
 mod peers;
 

@@ -1,6 +1,6 @@
 //! A server that changes what was approved is suspended, where the incidents say so.
 
-use sealwire_testkit::Serve;
+use sealwire_testkit::{Serve, wait_until};
 use serde_json::{Value, json};
 
 use crate::changing::{ADDED, CHANGED, Changing, call, listed};
@@ -47,4 +47,27 @@ fn a_change_suspends_the_server_until_it_is_lifted_and_an_addition_does_not() {
     assert_eq!(listed(&mut client), ["write"]);
     assert_eq!(call(&mut client, "read").as_deref(), CHANGED);
     assert_eq!(quarantined(&server), json!([]));
+}
+
+#[test]
+fn a_suspension_ends_by_itself() {
+    let rule = "\n[incidents.pin_changes]\naction = \"suspend\"\nexpiry = \"3s\"";
+    let server = Changing::new(rule);
+    let serve = Serve::start(&server.home);
+    let mut client = server.client(&serve);
+    client.initialize();
+    assert_eq!(listed(&mut client), ["read", "write"]);
+    server.list(&[&[("read", "Reads!"), ("write", "Writes a note.")]], "Be brief.");
+    client.send_request("tools/list", &json!({}));
+    assert!(!client.process().wait().success());
+    client.log().wait_for(&["server_suspended"]);
+    wait_until("it expires", || {
+        server.home.connect_once("notes", serve.address(), b"").code == Some(0)
+    });
+    assert_eq!(quarantined(&server), json!([]));
+    // The server is there again, and what it changed is blocked as before.
+    let mut client = server.client(&serve);
+    client.initialize();
+    assert_eq!(listed(&mut client), ["write"]);
+    assert_eq!(call(&mut client, "read").as_deref(), CHANGED);
 }
