@@ -10,6 +10,7 @@ use std::time::Instant;
 use std::{fs, io::Read};
 
 use sealwire_testkit::{Connect, GUARD, Home, Log, Serve, bin, run, server_table, wait_until};
+use sealwire_tests::link_client::LinkClient;
 use sealwire_tests::{CORE, call_echo, echo_table, honest_session, serving_echo};
 use serde_json::{Value, json};
 
@@ -68,6 +69,35 @@ fn a_live_peer_is_cut_and_does_not_come_back() {
     lift(&home, "peer core/core");
     honest_session(&home, serve.address());
     assert_eq!(home.run(&["quarantine", "lift", "peer", "core/core"]).code, Some(1));
+}
+
+/// Not while it holds, by the session and the handle of before, and not when it is lifted either.
+#[test]
+fn neither_a_tls_session_nor_a_conversation_is_resumed() {
+    let (home, serve) = serving_echo("");
+    let tls = LinkClient::tls(&home, &home.core_pair());
+    let dial = || LinkClient::dial_with(&tls, "echo", serve.address());
+    let mut away = dial();
+    let waiting = away.open();
+    drop(away);
+    let mut live = dial();
+    let granted = live.open();
+    assert!(add(&home, "peer core/core").contains("2 conversations ended"));
+    live.until_closed();
+    for handle in [granted, waiting] {
+        let mut back = dial();
+        assert!(back.has_resumed(), "or it is only another handshake");
+        back.hello(Some(handle.resume(1)), 0);
+        assert_eq!(back.granted(), Err("peer_quarantined".to_owned()));
+        assert_eq!(back.until_closed(), []);
+    }
+    lift(&home, "peer core/core");
+    for handle in [granted, waiting] {
+        let mut back = dial();
+        back.hello(Some(handle.resume(2)), 0);
+        assert_eq!(back.granted(), Err("resume_unknown".to_owned()));
+    }
+    dial().open();
 }
 
 #[test]

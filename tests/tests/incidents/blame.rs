@@ -1,7 +1,8 @@
 //! An attacker without the victim's key does everything that he can in its name, against rules
 //! that shut out whoever does the first thing wrong; and the victim goes on.
 
-use sealwire_testkit::openssl::{Authority, Leaf, s_client};
+use sealwire_relay::link::frame::Frame;
+use sealwire_testkit::openssl::{Authority, Leaf, Pair, s_client};
 use sealwire_testkit::{Home, Serve, wait_until};
 use sealwire_tests::link_client::LinkClient;
 use sealwire_tests::{CORE, echo_table, honest_session};
@@ -81,6 +82,30 @@ fn failing_handshakes_in_the_victims_name() {
     wait_until("it is told", || told(serve.log()) == 1);
     assert_eq!(incidents(&home), [incident("failed_handshakes", "address 127.0.0.1", "notify")]);
     assert_eq!(quarantined(&home), json!([]));
+    honest_session(&home, serve.address());
+}
+
+/// A key that was stolen, and is revoked: what is done with it is not its owner's doing any more.
+#[test]
+fn using_the_victims_revoked_certificate() {
+    let home = Home::with_config(&format!("{}{}", echo_table(), hardest()));
+    let serve = Serve::start(&home);
+    let stolen = Pair { cert: home.file("stolen.pem"), key: home.file("stolen-key.pem") };
+    std::fs::copy(home.core_pair().cert, &stolen.cert).unwrap();
+    std::fs::copy(home.core_pair().key, &stolen.key).unwrap();
+    home.chmod("stolen-key.pem", 0o600);
+    home.run(&["cert", "revoke", "core"]).ok();
+    home.run(&["cert", "issue", "core", "--force"]).ok();
+    for _ in 0..3 {
+        let mark = serve.log().mark();
+        let mut thief = LinkClient::dial(&home, &stolen, "echo", serve.address());
+        // What would be held against whoever may say anything.
+        thief.send(&Frame::Ping(1));
+        assert_eq!(thief.granted(), Err("certificate_revoked".to_owned()));
+        drop(thief);
+        serve.refused(mark, "certificate_revoked");
+    }
+    assert_eq!((incidents(&home), quarantined(&home)), (vec![], json!([])));
     honest_session(&home, serve.address());
 }
 

@@ -228,9 +228,9 @@ fn is_told_and_told_again(
     let expected = incident(kind, subject, "notify");
     let mut lasting = stage(&rule(kind, 1, "notify", "1h"));
     event(&mut lasting);
-    wait_until("it is told", || incidents(&lasting.home) == [expected.clone()]);
+    wait_until("it is told", || incidents(&lasting.home) == std::slice::from_ref(&expected));
     (0..3).for_each(|_| event(&mut lasting));
-    assert_eq!(incidents(&lasting.home), [expected.clone()]);
+    assert_eq!(incidents(&lasting.home), std::slice::from_ref(&expected));
     assert_eq!(quarantined(&lasting.home), json!([]));
 
     let mut passing = stage(&rule(kind, 1, "notify", "1s"));

@@ -28,6 +28,7 @@ fn one_byte_of_a_description_blocks_its_tool_until_it_is_approved() {
     assert_eq!(listed(&mut client), ["read"]);
     let parts = ["definition blocked", "pin_changed", "name=write", "SHA-256"];
     serve.log().wait_after(mark, &parts);
+    serve.log().wait_after(mark, &["audit: incident", "kind=pin_changes", "server notes"]);
     assert_eq!(call(&mut client, "write").as_deref(), CHANGED);
     assert_eq!(call(&mut client, "read"), None);
     assert_eq!(server.calls(), ["write", "read"]);
@@ -97,6 +98,7 @@ fn an_added_tool_is_blocked_and_approved_on_whatever_page_it_is() {
     let mark = serve.log().mark();
     assert_eq!(listed(&mut client), ["one", "three"]);
     serve.log().wait_after(mark, &["definition blocked", "pin_added", "name=four"]);
+    serve.log().wait_after(mark, &["audit: incident", "kind=pin_additions", "server notes"]);
     assert_eq!(call(&mut client, "four").as_deref(), ADDED);
     assert_eq!(call(&mut client, "two").as_deref(), CHANGED);
     assert_eq!(call(&mut client, "five").as_deref(), ADDED);
@@ -126,6 +128,7 @@ fn changed_instructions_reach_no_client_until_they_are_approved() {
     let mut client = server.client(&serve);
     assert_eq!(instructions(&mut client), "");
     serve.log().wait_after(mark, &["definition blocked", "instructions", "pin_changed"]);
+    serve.log().wait_after(mark, &["audit: incident", "kind=pin_changes", "server notes"]);
     assert_eq!(listed(&mut client), ["read"], "the conversation goes on");
     let diff = server.pins(&["diff", "notes"]).ok();
     assert!(diff.stdout.contains("- \"Be brief.\""), "{diff}");
