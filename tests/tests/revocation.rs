@@ -335,6 +335,10 @@ fn what_is_not_known_is_refused_with_what_is() {
     // One that is elsewhere is named in full, and told to be.
     let far = revoke(&home, &["agent/Far"]);
     assert!(far.contains("it holds all the same"), "{far}");
+    let told: Value = serde_json::from_str(&revoke(&home, &["laptop", "--json"])).unwrap();
+    assert_eq!(told["revoked"]["what"], "spiffe://sealwire.internal/core/laptop", "{told}");
+    assert_eq!((&told["new"], &told["conversations_ended"]), (&json!(true), &json!(0)), "{told}");
+    assert_eq!(told["certificates"][0]["serial"], shown(&home, "laptop")["serial"], "{told}");
     // Nor is a fingerprint taken of which nothing else is known: the same certificate can have
     // another one. By whom it is presented is known.
     let unknown = home.run(&["cert", "revoke", &"ab".repeat(32)]);
@@ -349,7 +353,7 @@ fn what_is_not_known_is_refused_with_what_is() {
     live.until_closed();
     assert_eq!(
         json_of(&home, &["cert", "list", "--revoked", "--json"]).as_array().unwrap().len(),
-        2
+        3
     );
 }
 

@@ -224,9 +224,13 @@ fn resolve(text: &str, config: &SecureMcpConfig, known: &[Known]) -> Result<Want
     if text.contains('/') {
         return name(text, config);
     }
-    let mut named: BTreeSet<&PeerId> = known.iter().filter_map(|known| known.id.as_ref()).collect();
     let configured = configured(config);
-    named.extend(&configured);
+    let of_files = known.iter().filter_map(|known| known.id.as_ref());
+    // Names of other trust domains are accepted nowhere here, so that there is nothing to revoke.
+    let named: BTreeSet<&PeerId> = of_files
+        .chain(&configured)
+        .filter(|id| *id.trust_domain() == config.trust_domain)
+        .collect();
     let meant: Vec<_> = named.iter().filter(|id| id.name() == text).collect();
     match meant.as_slice() {
         [id] => return Ok(Wanted::This(Revoked::Name(PeerId::clone(id)))),
@@ -252,8 +256,8 @@ fn resolve(text: &str, config: &SecureMcpConfig, known: &[Known]) -> Result<Want
     ))
     .because(format!("known are {}", names.join(", ")))
     .fix(
-        "name one of these, or another as <kind>/<name>; or give the SHA-256 fingerprint, \
-             which the log of `serve` tells of each connection",
+        "name one of these, or another as <kind>/<name>; or give the SHA-256 fingerprint of one \
+         by which somebody is connected (`sealwire status --json`)",
     ))
 }
 
