@@ -241,6 +241,22 @@ fn draining_is_not_ready() {
     assert_eq!((health.code, health.stdout.as_str()), (Some(1), ""), "{health}");
 }
 
+#[test]
+fn a_revoked_certificate_of_ours_sends_clients_away_until_there_is_another() {
+    let (home, _serve, admin) = serving();
+    assert_eq!(get(admin, "/readyz").0, 200);
+    home.run(&["cert", "revoke", "echo"]).ok();
+    let (status, body) = get(admin, "/readyz");
+    assert_eq!(status, 503, "{body}");
+    let problem = &body["problems"][0];
+    assert_eq!(
+        (&problem["code"], &problem["server"]),
+        (&"certificate_revoked".into(), &"echo".into())
+    );
+    home.run(&["cert", "issue", "echo", "--force"]).ok();
+    wait_until("the other one is taken up", || get(admin, "/readyz").0 == 200);
+}
+
 /// A certificate that expires while it is served.
 #[test]
 fn an_expired_certificate_is_not_ready() {

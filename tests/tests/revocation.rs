@@ -283,6 +283,7 @@ fn a_revoked_server_is_refused_by_who_connects() {
 fn a_home_whose_own_certificate_is_revoked_says_so() {
     let (home, serve) = serving_echo("");
     revoke(&home, &["echo"]);
+    serve.log().wait_for(&["ERROR", "we present a revoked certificate", "echo"]);
     let serving_on = home.run(&["config", "check"]);
     assert_eq!(serving_on.code, Some(78), "{serving_on}");
     assert!(serving_on.stderr.contains(REVOKED), "{serving_on}");

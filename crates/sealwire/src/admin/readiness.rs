@@ -15,6 +15,8 @@ pub(crate) struct Readiness(Mutex<State>);
 struct State {
     phase: Phase,
     served: Vec<Served>,
+    /// Servers whose certificate is revoked.
+    revoked: Vec<String>,
     /// Why the last reload was refused, and when.
     refused: Option<(Timestamp, String)>,
 }
@@ -66,6 +68,11 @@ impl Readiness {
         }
     }
 
+    /// The certificates of these servers, and of no others, are revoked.
+    pub(crate) fn revoked(&self, servers: Vec<String>) {
+        self.lock().revoked = servers;
+    }
+
     /// A reload was refused; what was served before is served on. That is no reason to send
     /// clients away, but one to look.
     pub(crate) fn reload_refused(&self, reason: String) {
@@ -106,6 +113,13 @@ impl Readiness {
                 }));
             }
         }
+        for server in &state.revoked {
+            problems.push(json!({
+                "code": "certificate_revoked",
+                "what": format!("the certificate of {server} is revoked"),
+                "server": server,
+            }));
+        }
         let is_ready = problems.is_empty();
         let status = if is_ready { "ready" } else { "not_ready" };
         let mut body = json!({"status": status, "problems": problems});
@@ -139,6 +153,9 @@ mod tests {
         assert!(readiness.report_at(at(10)).is_ready);
         assert_eq!(code(11), "certificate_expired");
         assert!(!readiness.report_at(at(11)).is_ready);
+        readiness.revoked(vec!["a".to_owned()]);
+        assert_eq!(code(10), "certificate_revoked");
+        readiness.revoked(Vec::new());
         readiness.reload_refused("no key".to_owned());
         let report = readiness.report_at(at(10));
         assert!(report.is_ready);

@@ -34,6 +34,26 @@ impl Service {
         }
         self.0.relay.revoke(Revocations::new(revoked.iter().cloned()));
         serving.revoked = revoked;
+        self.look_at_own(serving);
+    }
+
+    /// Tells which of the certificates that we present are revoked: whoever knows it refuses us.
+    pub(super) fn look_at_own(&self, serving: &mut Serving) {
+        let revocations = Revocations::new(serving.revoked.iter().cloned());
+        let mut revoked = Vec::new();
+        for (server, own) in &serving.own {
+            let Err(refusal) = revocations.check_summary(own) else { continue };
+            if !serving.own_revoked.contains(server) {
+                tracing::error!(
+                    server,
+                    reason = refusal.reason,
+                    "we present a revoked certificate: have another one issued, which is taken up by itself"
+                );
+            }
+            revoked.push(server.clone());
+        }
+        self.0.readiness.revoked(revoked.clone());
+        serving.own_revoked = revoked;
     }
 
     fn enforce_quarantine(&self, serving: &mut Serving, entries: Vec<Entry>) {

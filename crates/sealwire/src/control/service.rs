@@ -8,7 +8,7 @@ use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
 use sealwire::state::{State, StateError};
 use sealwire_audit::LogSink;
 use sealwire_guard::{Entry, Quarantine, Target};
-use sealwire_identity::{Revocation, Revocations, Revoked};
+use sealwire_identity::{CertificateSummary, Revocation, Revocations, Revoked};
 use sealwire_names::{Timestamp, TrustDomain};
 use sealwire_relay::{Control, ConversationReport};
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use super::protocol::{Answer, Request};
 use super::shown::{as_json, incident_as_json, revocation_as_json};
+use crate::admin::Readiness;
 
 /// How often it is looked whether another process has changed the quarantine.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,6 +44,7 @@ pub(super) struct Inner {
     pub(super) relay: Control,
     state: Mutex<State>,
     pub(super) incidents: Arc<Counting>,
+    pub(super) readiness: Arc<Readiness>,
     reloads: mpsc::Sender<Reload>,
     pub(super) serving: Mutex<Serving>,
     since: Timestamp,
@@ -54,6 +56,10 @@ pub(super) struct Serving {
     addresses: Vec<(SocketAddr, Vec<String>)>,
     pub(super) entries: Vec<Entry>,
     pub(super) revoked: Vec<Revocation>,
+    /// The certificates that we present, by server.
+    pub(super) own: Vec<(String, CertificateSummary)>,
+    /// The servers of which they are revoked.
+    pub(super) own_revoked: Vec<String>,
     /// The latest, the last one first.
     pub(super) incidents: Vec<SecurityIncident>,
 }
@@ -67,7 +73,7 @@ impl Service {
         relay: Control,
         state: State,
         trust_domain: TrustDomain,
-        incidents: Arc<Counting>,
+        (incidents, readiness): (Arc<Counting>, Arc<Readiness>),
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, StateError> {
         let serving = Serving {
@@ -75,12 +81,15 @@ impl Service {
             addresses: Vec::new(),
             entries: Vec::new(),
             revoked: Vec::new(),
+            own: Vec::new(),
+            own_revoked: Vec::new(),
             incidents: Vec::new(),
         };
         let service = Self(Arc::new(Inner {
             relay,
             state: Mutex::new(state),
             incidents,
+            readiness,
             reloads,
             serving: Mutex::new(serving),
             since: SystemTime::now().into(),
@@ -89,14 +98,17 @@ impl Service {
         Ok(service)
     }
 
-    /// From now on, this is what is served.
+    /// From now on, this is what is served, and these are the certificates for it.
     pub(crate) fn serving(
         &self,
         trust_domain: &TrustDomain,
         addresses: Vec<(SocketAddr, Vec<String>)>,
+        own: Vec<(String, CertificateSummary)>,
     ) {
         let mut serving = lock(&self.0.serving);
         serving.addresses = addresses;
+        serving.own = own;
+        self.look_at_own(&mut serving);
         if serving.trust_domain != *trust_domain {
             serving.trust_domain = trust_domain.clone();
             self.0.relay.quarantine(Quarantine::new(trust_domain, serving.entries.clone()));

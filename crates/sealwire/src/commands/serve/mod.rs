@@ -4,17 +4,19 @@ mod reload;
 use std::sync::Arc;
 
 use clap::Args;
-use sealwire::config::SecureMcpConfig;
+use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole};
 use sealwire::home::Home;
 use sealwire::incidents::{IncidentSink, Raised};
 use sealwire::state::State;
 use sealwire_audit::LogSink;
 use sealwire_guard::IncidentAction;
+use sealwire_identity::CertificateSummary;
 use sealwire_relay::Server;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use self::reload::{Cause, Loaded, Outcome, Reloader, Running, Start, load};
+use super::certificates::leaf;
 use super::signals;
 use super::watch::FileWatch;
 use crate::admin::{Admin, Readiness};
@@ -75,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let (reloads, mut asked) = mpsc::channel(1);
         let trust_domain = loaded.config.trust_domain.clone();
         // Before anybody is let in.
-        let counting = Arc::clone(&incidents);
+        let counting = (Arc::clone(&incidents), Arc::clone(&readiness));
         let service = Service::new(server.control(), state, trust_domain, counting, reloads);
         let service = service.map_err(|error| unreadable(&error))?;
         service.follow();
@@ -88,7 +90,8 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         server.start();
         readiness.serving(&loaded.config, &loaded.checked, names);
         let reloader = Reloader::new(context, names, hangup, FileWatch::new(), (loaded, seen));
-        service.serving(&reloader.active().config.trust_domain, server.addresses());
+        let Loaded { config, .. } = reloader.active();
+        service.serving(&config.trust_domain, server.addresses(), presented(config, names));
         // Before anybody is told that it serves: who is told may send commands.
         let socket = claim.listen(service.clone());
         log_addresses(&server);
@@ -159,11 +162,25 @@ async fn reload_for_ever(
             Outcome::Replaced(_) | Outcome::Unchanged => {
                 let Loaded { config, checked, .. } = reloader.active();
                 running.readiness.serving(config, checked, names);
-                service.serving(&config.trust_domain, running.server.addresses());
+                let addresses = running.server.addresses();
+                service.serving(&config.trust_domain, addresses, presented(config, names));
                 notify::ready("Serving");
             }
         }
     }
+}
+
+/// The certificates that we present, by server. Each has just been read and was in order.
+fn presented(config: &SecureMcpConfig, names: &[String]) -> Vec<(String, CertificateSummary)> {
+    let entries = config.servers.values();
+    let is_named = |name: &String| names.is_empty() || names.contains(name);
+    let of_entry = |entry: &ServerEntry| match &entry.role {
+        ServerRole::Serve { tls_cert, .. } if is_named(&entry.name) => {
+            Some((entry.name.clone(), leaf(tls_cert).ok()?))
+        }
+        _ => None,
+    };
+    entries.filter_map(of_entry).collect()
 }
 
 /// What is told to whoever asked for a reload.
