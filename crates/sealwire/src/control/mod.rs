@@ -11,11 +11,13 @@ mod client;
 mod enforcing;
 mod listener;
 mod protocol;
+mod revoking;
 mod service;
 mod shown;
 
 pub(crate) use client::find;
 pub(crate) use listener::Socket;
 pub(crate) use protocol::{Answer, Request};
-pub(crate) use service::{Counting, Reload, Service, UNKNOWN_CERTIFICATE};
+pub(crate) use revoking::UNKNOWN_CERTIFICATE;
+pub(crate) use service::{Counting, Reload, Service};
 pub(crate) use shown::{as_json, incident_as_json, revocation_as_json};

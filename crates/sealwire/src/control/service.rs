@@ -8,7 +8,7 @@ use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
 use sealwire::state::{State, StateError};
 use sealwire_audit::LogSink;
 use sealwire_guard::{Entry, Quarantine, Target};
-use sealwire_identity::{CertificateSummary, Revocation, Revocations, Revoked};
+use sealwire_identity::{CertificateSummary, Revocation};
 use sealwire_names::{Timestamp, TrustDomain};
 use sealwire_relay::{Control, ConversationReport};
 use serde_json::{Value, json};
@@ -22,10 +22,6 @@ use crate::admin::Readiness;
 
 /// How often it is looked whether another process has changed the quarantine.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// What to do about a fingerprint of which nothing else is known.
-pub(crate) const UNKNOWN_CERTIFICATE: &str =
-    "revoke its name, <kind>/<name>, which the log tells beside the fingerprint";
 
 /// Incidents that are shown.
 pub(super) const SHOWN: u32 = 20;
@@ -217,37 +213,9 @@ impl Service {
         }
     }
 
-    async fn revoke(&self, wanted: (&str, &str, Option<&str>), reason: String) -> Answer {
-        let (kind, text, signed) = wanted;
-        let conversations = self.0.relay.report().conversations;
-        let by_connection = || {
-            let fingerprint = text.parse().ok().filter(|_| kind == "certificate")?;
-            let presented = conversations.iter().map(|of| &of.presented);
-            let found = presented.into_iter().find(|peer| peer.fingerprint == fingerprint)?;
-            Some(Revoked::Certificate { fingerprint, signed: found.signed })
-        };
-        let Some(what) = Revoked::parse(kind, text, signed).or_else(by_connection) else {
-            let wrong = format!("{kind} {text} is neither in this home nor has connected by now");
-            return Answer::failed(wrong, UNKNOWN_CERTIFICATE);
-        };
-        let revocation = Revocation { what, at: SystemTime::now().into(), reason };
-        let alone = Revocations::new([revocation.clone()]);
-        let is_ended = |of: &&ConversationReport| alone.check_peer(&of.presented).is_err();
-        let ends = conversations.iter().filter(is_ended).count();
-        let shown = revocation_as_json(&revocation);
-        let revoked = self.change(move |state| state.revoke(&revocation)).await;
-        revoked.map_or_else(
-            |answer| answer,
-            |is_new| {
-                let answer = json!({"revoked": shown, "new": is_new, "conversations_ended": ends});
-                Answer::Done(answer)
-            },
-        )
-    }
-
     /// Changes the state, and puts it in force. Not on a thread that serves: it waits for the
     /// disk.
-    async fn change<T: Send + 'static>(
+    pub(super) async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut State) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, Answer> {
