@@ -7,7 +7,7 @@ use sealwire_envelope::{MAX_TTL, ReplayLimits, ReplayWindow, SecureAgentMessage,
 use sealwire_names::{AgentId, Refusal, Timestamp};
 use tokio::sync::{Notify, watch};
 
-use crate::transport::random;
+use crate::transport::{Fixed, random};
 use crate::{
     Bell, Clock, Delivered, Label, Lease, Letter, Numbers, Round, Seen, Stream, Taken, Transport,
     TransportError,
@@ -64,6 +64,18 @@ struct Entry {
     due: Option<Timestamp>,
     takes: i64,
     delivered: bool,
+}
+
+impl Entry {
+    fn lease(&self, agent: &AgentId, record: i64) -> Lease {
+        let fixed = Fixed {
+            from: self.message.from.clone(),
+            priority: self.message.metadata.priority,
+            size: self.bytes.len() as i64,
+            body: None,
+        };
+        Lease { agent: agent.clone(), record, take: self.takes, holder: 0, fixed }
+    }
 }
 
 impl MemoryTransport {
@@ -225,7 +237,7 @@ impl Transport for MemoryTransport {
             round.taken.push(Taken {
                 bytes: Arc::clone(&entry.bytes),
                 label: Label::of(&entry.message),
-                lease: Lease { agent: agent.clone(), record: place.1, take: entry.takes },
+                lease: entry.lease(agent, place.1),
                 seen,
             });
             mailbox.held.insert(place.1, entry);

@@ -192,6 +192,22 @@ pub struct Lease {
     pub(crate) agent: AgentId,
     pub(crate) record: i64,
     pub(crate) take: i64,
+    /// Which process has it, where there are several.
+    pub(crate) holder: i64,
+    /// What never changes of the message, so that it need not be read to end it.
+    pub(crate) fixed: Fixed,
+}
+
+/// See [`Lease`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fixed {
+    /// As of [`Label`].
+    pub(crate) from: AgentId,
+    pub(crate) priority: u8,
+    /// In bytes.
+    pub(crate) size: i64,
+    /// Where it is kept, if it is kept once for several receivers.
+    pub(crate) body: Option<i64>,
 }
 
 /// A delivery that may go on.

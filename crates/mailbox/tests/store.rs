@@ -552,7 +552,7 @@ fn another_version_is_refused() {
     let database = rusqlite::Connection::open(&path).unwrap();
     database.execute("UPDATE component_version SET version = 1", []).unwrap();
     let error = SqliteTransport::open(&path, Time::new().options()).err().unwrap();
-    assert!(error.to_string().contains("version 1, this program knows 2"), "{error}");
+    assert!(error.to_string().contains("version 1, this program knows 3"), "{error}");
 }
 
 /// Waits until whoever had the database open has let go of it, and has the log written into it.

@@ -138,7 +138,9 @@ impl Books {
         count.waiting.add(size);
         count.last = number;
         self.last = Some(number);
-        if let Some(share) = self.shares.get_mut(&(agent.to_owned(), sender.to_owned())) {
+        if !self.shares.is_empty()
+            && let Some(share) = self.shares.get_mut(&(agent.to_owned(), sender.to_owned()))
+        {
             share.add(size);
         }
         Ok(number)

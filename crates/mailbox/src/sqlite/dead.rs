@@ -149,44 +149,31 @@ pub(super) fn remove(work: &mut Work<'_>, number: i64) -> Result<bool, Fault> {
     Ok(exists)
 }
 
-/// Removes a message for good, whether it is dead or not.
+/// Removes a message for good, whether it is dead or not. If it was delivered, its id will be
+/// refused from now on: the replay state remembers it as that of a message that is no more.
 pub(super) fn erase(work: &mut Work<'_>, record: i64) -> Result<(), Fault> {
-    let (agent, state, stored): (String, i64, Stored) = work
+    mail::free(work, record)?;
+    let (agent, state, size, body): (String, i64, i64, Option<i64>) = work
         .db
-        .prepare_cached("SELECT agent, state, size, body FROM mail_record WHERE id = ?1")?
-        .query_row([record], |row| {
-            let stored = Stored { record, size: row.get(2)?, body: row.get(3)? };
-            Ok((row.get(0)?, row.get(1)?, stored))
-        })?;
+        .prepare_cached("DELETE FROM mail_record WHERE id = ?1 RETURNING agent, state, size, body")?
+        .query_row([record], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
     if state == DEAD {
-        work.books.of(work.db, &agent)?.dead.remove(stored.size);
+        work.books.of(work.db, &agent)?.dead.remove(size);
     } else {
-        work.books.end(work.db, &agent, stored.size)?;
+        work.books.end(work.db, &agent, size)?;
     }
-    stored.erase(work)
+    erase_body(work, body)
 }
 
-/// What of a message is to be erased.
-pub(super) struct Stored {
-    pub(super) record: i64,
-    pub(super) size: i64,
-    pub(super) body: Option<i64>,
-}
-
-impl Stored {
-    /// Erases it; somebody else changes the count. If it was delivered, its id will be refused
-    /// from now on: the replay state remembers it as that of a message that is no more.
-    pub(super) fn erase(&self, work: &Work<'_>) -> Result<(), Fault> {
-        work.db.prepare_cached("DELETE FROM mail_record WHERE id = ?1")?.execute([self.record])?;
-        mail::free(work, self.record)?;
-        if let Some(body) = self.body {
-            work.db
-                .prepare_cached(
-                    "DELETE FROM mail_body WHERE id = ?1
-                     AND NOT EXISTS (SELECT 1 FROM mail_record WHERE body = ?1)",
-                )?
-                .execute([body])?;
-        }
-        Ok(())
+/// Erases what a message has in common with others, once the last of them is gone.
+pub(super) fn erase_body(work: &Work<'_>, body: Option<i64>) -> Result<(), Fault> {
+    if let Some(body) = body {
+        work.db
+            .prepare_cached(
+                "DELETE FROM mail_body WHERE id = ?1
+                 AND NOT EXISTS (SELECT 1 FROM mail_record WHERE body = ?1)",
+            )?
+            .execute([body])?;
     }
+    Ok(())
 }

@@ -29,10 +29,10 @@ const LANES: &str = "
              WHERE agent = ?1 AND state = 0 AND priority < lane.priority
              ORDER BY priority DESC, sender, id LIMIT 1)))
     SELECT priority, sender, first,
-        (SELECT id FROM mail_record CROSS JOIN mail_lease ON record = id
-         WHERE state = 1 AND agent = ?1 AND sender = lane.sender AND priority = lane.priority
+        (SELECT record FROM mail_lease
+         WHERE agent = ?1 AND sender = lane.sender AND priority = lane.priority
              AND holder IS NOT ?2
-         ORDER BY id LIMIT 1)
+         ORDER BY record LIMIT 1)
     FROM lane";
 
 /// By priority, then by age.
@@ -116,7 +116,7 @@ mod tests {
         for number in 0..many {
             db.execute(put, ("Hasty", 255, i64::from(number == 0))).unwrap();
         }
-        db.execute("INSERT INTO mail_lease (record, until) VALUES (1, 0)", []).unwrap();
+        db.execute("INSERT INTO mail_lease VALUES ('B', 'Hasty', 255, 1, 0, NULL)", []).unwrap();
         db.execute(put, ("Slow", 0, 0)).unwrap();
         let mut lanes = db.prepare(LANES).unwrap();
         let found: Vec<(String, i64, Option<i64>)> = lanes

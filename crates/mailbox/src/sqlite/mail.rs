@@ -7,11 +7,11 @@ use sealwire_envelope::{KeyId, MessageId};
 use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
 use super::books::Heap;
-use super::dead::Stored;
 use super::lanes::Lanes;
 use super::writer::Work;
 use super::{Fault, dead, replay};
 use crate::clock::after;
+use crate::transport::Fixed;
 use crate::{Label, Lease, Letter, Round, Taken, TransportError};
 
 pub(super) fn put(
@@ -36,26 +36,27 @@ pub(super) fn put(
     for agent in &letter.to {
         let (to, from) = (agent.as_str(), label.from.as_str());
         let number = work.books.put(work.db, to, from, size.cast_signed())?;
-        work.db
-            .prepare_cached(
-                "INSERT INTO mail_record (id, agent, sender, priority, state, since, takes,
-                     deliveries, claimed, released, issued, expires, size, key, message_id, body,
-                     bytes)
-                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            )?
-            .execute((
-                number,
-                agent.as_str(),
-                label.from.as_str(),
-                label.priority,
-                label.issued.unix_millis(),
-                label.expires.unix_millis(),
-                size.cast_signed(),
-                label.key.as_bytes(),
-                label.message_id.as_bytes(),
-                body,
-                body.is_none().then_some(letter.message.as_bytes()),
-            ))?;
+        let row = (
+            number,
+            agent.as_str(),
+            label.from.as_str(),
+            label.priority,
+            label.issued.unix_millis(),
+            label.expires.unix_millis(),
+            size.cast_signed(),
+            label.key.as_bytes(),
+            label.message_id.as_bytes(),
+            body,
+            body.is_none().then_some(letter.message.as_bytes()),
+        );
+        work.hot.put.execute(
+            work.db,
+            "INSERT INTO mail_record (id, agent, sender, priority, state, since, takes,
+                 deliveries, claimed, released, issued, expires, size, key, message_id, body,
+                 bytes)
+             VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            row,
+        )?;
         if !work.after.rings.contains(agent) {
             work.after.rings.insert(agent.clone());
         }
@@ -111,9 +112,9 @@ pub(super) fn take(work: &mut Work<'_>, agent: &AgentId, most: usize) -> Result<
     let ended: Vec<i64> = work
         .db
         .prepare_cached(
-            "SELECT id FROM mail_record CROSS JOIN mail_lease ON record = id
-             WHERE state = 1 AND agent = ?1
-                 AND (until <= ?2 OR (holder IS NOT NULL AND until > ?3))",
+            "DELETE FROM mail_lease
+             WHERE agent = ?1 AND (until <= ?2 OR (holder IS NOT NULL AND until > ?3))
+             RETURNING record",
         )?
         .query_map((name, now, longest), |row| row.get(0))?
         .collect::<Result<_, _>>()?;
@@ -136,10 +137,7 @@ pub(super) fn take(work: &mut Work<'_>, agent: &AgentId, most: usize) -> Result<
     }
     let due: Option<i64> = work
         .db
-        .prepare_cached(
-            "SELECT min(until) FROM mail_record CROSS JOIN mail_lease ON record = id
-             WHERE state = 1 AND agent = ?1 AND holder IS NOT ?2",
-        )?
+        .prepare_cached("SELECT min(until) FROM mail_lease WHERE agent = ?1 AND holder IS NOT ?2")?
         .query_row((name, work.holder), |row| row.get(0))?;
     work.after.leases |= !taken.is_empty();
     Ok(Round { taken, due: due.map(Timestamp::from_unix_millis) })
@@ -165,9 +163,13 @@ fn lease(work: &Work<'_>, agent: &AgentId, record: Record) -> Result<Taken, Faul
     work.db
         .prepare_cached("UPDATE mail_record SET state = 1, takes = ?2 WHERE id = ?1")?
         .execute((record.id, take))?;
-    hold(work, record.id, until, Some(work.holder))?;
+    let Record { size, body, .. } = record;
+    let (from, priority) = (record.label.from.clone(), record.label.priority);
+    let fixed = Fixed { from, priority, size, body };
+    let holder = work.holder;
+    let lease = Lease { agent: agent.clone(), record: record.id, take, holder, fixed };
+    hold(work, &lease, until, Some(work.holder))?;
     let seen = replay::look(work, agent, &record.label, record.id)?;
-    let lease = Lease { agent: agent.clone(), record: record.id, take };
     Ok(Taken { bytes: record.bytes, label: record.label, lease, seen })
 }
 
@@ -180,57 +182,81 @@ pub(super) fn release(
         return Ok(Err(TransportError::LeaseLost));
     }
     if due > work.now {
-        // Put off: nobody holds it.
-        hold(work, lease.record, due.unix_millis(), None)?;
+        // Put off: nobody holds it, and this was the end of the lease.
+        work.db
+            .prepare_cached("UPDATE mail_record SET takes = takes + 1 WHERE id = ?1")?
+            .execute([lease.record])?;
+        hold(work, lease, due.unix_millis(), None)?;
     } else {
+        free(work, lease.record)?;
         wait(work, lease.record)?;
     }
     Ok(Ok(()))
 }
 
-/// Ends the lease or the deferral of a message, which then waits as before.
+/// A message whose lease or deferral has ended waits as before.
 fn wait(work: &Work<'_>, record: i64) -> Result<(), Fault> {
-    work.db.prepare_cached("UPDATE mail_record SET state = 0 WHERE id = ?1")?.execute([record])?;
-    free(work, record)
-}
-
-/// Forgets the lease of a message that is not held any more.
-pub(super) fn free(work: &Work<'_>, record: i64) -> Result<(), Fault> {
-    work.db.prepare_cached("DELETE FROM mail_lease WHERE record = ?1")?.execute([record])?;
+    work.db
+        .prepare_cached("UPDATE mail_record SET state = 0 WHERE id = ?1 AND state = 1")?
+        .execute([record])?;
     Ok(())
 }
 
-fn hold(work: &Work<'_>, record: i64, until: i64, holder: Option<i64>) -> Result<(), Fault> {
+/// Forgets the lease or the deferral of a message, while that is still here.
+pub(super) fn free(work: &Work<'_>, record: i64) -> Result<(), Fault> {
     work.db
         .prepare_cached(
-            "INSERT OR REPLACE INTO mail_lease (record, until, holder) VALUES (?1, ?2, ?3)",
+            "DELETE FROM mail_lease WHERE (agent, sender, priority, record) =
+                 (SELECT agent, sender, priority, id FROM mail_record WHERE id = ?1)",
         )?
-        .execute((record, until, holder))?;
+        .execute([record])?;
     Ok(())
 }
 
-/// A message on lease.
-pub(super) struct Held {
-    /// It was delivered, and its id is remembered.
-    pub(super) claimed: bool,
-    /// It passes in spite of lost replay state.
-    pub(super) released: bool,
-    pub(super) stored: Stored,
+fn hold(work: &Work<'_>, lease: &Lease, until: i64, holder: Option<i64>) -> Result<(), Fault> {
+    let Lease { agent, record, fixed: Fixed { from, priority, .. }, .. } = lease;
+    work.db
+        .prepare_cached(
+            "INSERT OR REPLACE INTO mail_lease (agent, sender, priority, record, until, holder)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute((agent.as_str(), from.as_str(), priority, record, until, holder))?;
+    Ok(())
+}
+
+/// Removes a message that was delivered, with its lease, if that holds. Returns whether it did.
+pub(super) fn finish(work: &mut Work<'_>, lease: &Lease) -> Result<bool, Fault> {
+    let Lease { agent, record, take, holder, fixed } = lease;
+    // Whatever ends a lease changes the state of the message, or how often it was taken.
+    let ended = *holder == work.holder
+        && work.hot.end.execute(
+            work.db,
+            "DELETE FROM mail_record WHERE id = ?1 AND takes = ?2 AND state = 1 AND claimed = 1",
+            (record, take),
+        )? > 0;
+    if ended {
+        work.hot.free.execute(
+            work.db,
+            "DELETE FROM mail_lease
+             WHERE agent = ?1 AND sender = ?2 AND priority = ?3 AND record = ?4",
+            (agent.as_str(), fixed.from.as_str(), fixed.priority, record),
+        )?;
+        dead::erase_body(work, fixed.body)?;
+    }
+    Ok(ended)
 }
 
 pub(super) const HELD: &str = "
-    SELECT claimed, released, size, body FROM mail_record JOIN mail_lease ON record = id
-    WHERE id = ?1 AND takes = ?2 AND holder = ?3 AND state = 1 AND agent = ?4";
+    SELECT released FROM mail_record JOIN mail_lease USING (agent, sender, priority)
+    WHERE id = ?1 AND record = ?1 AND takes = ?2 AND holder = ?3 AND agent = ?4";
 
-/// The message of a lease, if that holds still.
-pub(super) fn held(work: &Work<'_>, lease: &Lease) -> Result<Option<Held>, Fault> {
+/// Whether the message of a lease passes in spite of lost replay state; `None` if the lease does
+/// not hold any more.
+pub(super) fn held(work: &Work<'_>, lease: &Lease) -> Result<Option<bool>, Fault> {
     Ok(work
         .db
         .prepare_cached(HELD)?
-        .query_row((lease.record, lease.take, work.holder, lease.agent.as_str()), |row| {
-            let stored = Stored { record: lease.record, size: row.get(2)?, body: row.get(3)? };
-            Ok(Held { claimed: row.get(0)?, released: row.get(1)?, stored })
-        })
+        .query_row((lease.record, lease.take, work.holder, lease.agent.as_str()), |row| row.get(0))
         .optional()?)
 }
 
@@ -253,11 +279,13 @@ struct Record {
     takes: i64,
     deliveries: i64,
     label: Label,
+    size: i64,
+    body: Option<i64>,
     bytes: Arc<[u8]>,
 }
 
 const RECORD: &str = "
-    SELECT sender, priority, issued, expires, takes, deliveries, key, message_id,
+    SELECT sender, priority, issued, expires, takes, deliveries, key, message_id, size, body,
         coalesce(bytes, (SELECT bytes FROM mail_body WHERE mail_body.id = body))
     FROM mail_record WHERE id = ?1";
 
@@ -270,8 +298,9 @@ fn record(id: i64, row: &Row<'_>) -> rusqlite::Result<Record> {
         key: KeyId::from_bytes(row.get(6)?),
         message_id: MessageId::from_bytes(row.get(7)?),
     };
-    let bytes = row.get_ref(8)?.as_blob().map_err(rusqlite::Error::from)?.into();
-    Ok(Record { id, takes: row.get(4)?, deliveries: row.get(5)?, label, bytes })
+    let bytes = row.get_ref(10)?.as_blob().map_err(rusqlite::Error::from)?.into();
+    let (takes, deliveries) = (row.get(4)?, row.get(5)?);
+    Ok(Record { id, takes, deliveries, label, size: row.get(8)?, body: row.get(9)?, bytes })
 }
 
 /// An agent's name from a column.

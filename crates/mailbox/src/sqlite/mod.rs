@@ -4,6 +4,7 @@ mod bells;
 mod books;
 mod dead;
 mod files;
+mod hot;
 mod lanes;
 mod mail;
 mod numbers;

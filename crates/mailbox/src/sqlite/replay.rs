@@ -7,7 +7,6 @@ use rusqlite::OptionalExtension;
 use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
 use super::books::Store;
-use super::mail::Held;
 use super::writer::Work;
 use super::{Fault, mail};
 use crate::clock::after;
@@ -22,7 +21,7 @@ pub(super) fn look(
     let known: Option<i64> = work
         .db
         .prepare_cached(
-            "SELECT record FROM mail_replay WHERE agent = ?1 AND key = ?2 AND message_id = ?3",
+            "SELECT record FROM mail_replay WHERE message_id = ?3 AND agent = ?1 AND key = ?2",
         )?
         .query_row((agent.as_str(), label.key.as_bytes(), label.message_id.as_bytes()), |row| {
             row.get(0)
@@ -40,7 +39,7 @@ pub(super) fn deliver(
     lease: &Lease,
     label: &Label,
 ) -> Result<Result<Delivered, TransportError>, Fault> {
-    let Some(held) = mail::held(work, lease)? else {
+    let Some(released) = mail::held(work, lease)? else {
         return Ok(Err(TransportError::LeaseLost));
     };
     let redelivered = match look(work, &lease.agent, label, lease.record)? {
@@ -50,7 +49,7 @@ pub(super) fn deliver(
             return Ok(Err(Refusal::new(RefusalCode::MessageReplayed, reason).into()));
         }
         Seen::Never => {
-            if let Err(refusal) = can_be_new(work, &held, label) {
+            if let Err(refusal) = can_be_new(work, released, label) {
                 return Ok(Err(refusal.into()));
             }
             false
@@ -91,14 +90,14 @@ pub(super) fn uncount(work: &Work<'_>, lease: &Lease) -> Result<(), Fault> {
 }
 
 /// An id that is not remembered is new only if it could not have been forgotten.
-fn can_be_new(work: &Work<'_>, held: &Held, label: &Label) -> Result<(), Refusal> {
+fn can_be_new(work: &Work<'_>, released: bool, label: &Label) -> Result<(), Refusal> {
     check_lifetime(work, label.expires)?;
     let Store { purged, lost, .. } = work.books.store;
     if label.expires.unix_millis() <= purged {
         let reason = format!("it expired on {}, and ids of that time are forgotten", label.expires);
         return Err(Refusal::new(RefusalCode::MessageExpired, reason));
     }
-    if label.issued.unix_millis() <= lost && !held.released {
+    if label.issued.unix_millis() <= lost && !released {
         let reason = format!(
             "it was made on {}, and what was delivered until {} is not known any more",
             label.issued,
@@ -124,13 +123,11 @@ pub(super) fn acknowledge(
     work: &mut Work<'_>,
     lease: &Lease,
 ) -> Result<Result<(), TransportError>, Fault> {
-    let held = mail::held(work, lease)?;
     // What was never delivered has no id on record, and would leave none behind.
-    let Some(held) = held.filter(|held| held.claimed) else {
+    if !mail::finish(work, lease)? {
         return Ok(Err(TransportError::LeaseLost));
-    };
-    work.books.end(work.db, lease.agent.as_str(), held.stored.size)?;
-    held.stored.erase(work)?;
+    }
+    work.books.end(work.db, lease.agent.as_str(), lease.fixed.size)?;
     // Told to the witness, too: a copy from before this would deliver it again.
     work.books.store.claims += 1;
     Ok(Ok(()))

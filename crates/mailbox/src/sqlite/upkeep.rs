@@ -55,7 +55,10 @@ fn bury_expired(work: &mut Work<'_>, now: i64) -> Result<(), Fault> {
     let expired = numbers(
         work,
         "SELECT id FROM mail_record WHERE state <> 2 AND expires <= ?1
-             AND (state = 0 OR coalesce((SELECT until FROM mail_lease WHERE record = id), 0) <= ?1) LIMIT ?2",
+             AND NOT EXISTS (SELECT 1 FROM mail_lease AS lease
+                 WHERE lease.agent = mail_record.agent AND lease.sender = mail_record.sender
+                     AND lease.priority = mail_record.priority AND record = id AND until > ?1)
+         LIMIT ?2",
         now,
     )?;
     let refusal =

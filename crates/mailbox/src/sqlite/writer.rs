@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::bells::Ringer;
 use super::books::Books;
+use super::hot::Hot;
 use super::turnstile::Turnstile;
 use super::witness::{Testimony, Witness};
 use super::{Fault, SqliteOptions, files, mail, upkeep};
@@ -38,6 +39,8 @@ pub(super) struct Work<'a> {
     pub(super) now: Timestamp,
     /// This process among those that take mail.
     pub(super) holder: i64,
+    /// What is used for each job.
+    pub(super) hot: Hot<'a>,
     /// What is counted.
     pub(super) books: &'a mut Books,
     /// What is to be done once this is on disk.
@@ -233,6 +236,7 @@ impl Desk {
             options: &self.options,
             now,
             holder: self.holder,
+            hot: Hot::default(),
             books: &mut books,
             after: &mut batch.after,
         };
@@ -254,6 +258,7 @@ impl Desk {
             done?;
         }
         upkeep::if_due(&mut work)?;
+        drop(work);
         let claims = books.close(&transaction)?;
         transaction.commit()?;
         drop(pass);
