@@ -17,12 +17,20 @@ struct Acknowledged {
     /// How many messages of half a mebibyte it has to say.
     words: usize,
     word: Vec<u8>,
+    /// How many more reads bring only a part of a long message.
+    parts: usize,
+    /// How many of them were left when it was first to write.
+    left_at_flush: Option<usize>,
     /// How often it was told to rest; it has something to give back until then.
     rests: usize,
 }
 
 impl Endpoint for Acknowledged {
     fn poll_fill(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        if let Some(parts) = self.parts.checked_sub(1) {
+            self.parts = parts;
+            return Poll::Ready(Ok(()));
+        }
         if std::mem::replace(&mut self.read, true) {
             return Poll::Pending;
         }
@@ -50,6 +58,7 @@ impl Endpoint for Acknowledged {
     }
 
     fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        self.left_at_flush.get_or_insert(self.parts);
         Poll::Pending
     }
 
@@ -131,6 +140,15 @@ async fn room_that_an_acknowledgement_makes_is_used_at_once() {
     theirs.write_all(&[&message[..], b"\n"].concat()).await.unwrap();
     poll_fn(|cx| Poll::Ready(bridge.poll(cx).is_pending())).await;
     assert_eq!(bridge.server.sent, [message]);
+}
+
+#[tokio::test]
+async fn what_has_been_judged_does_not_wait_for_a_long_message_behind_it() {
+    let (mut bridge, _theirs) = bridge(8 << 20);
+    bridge.server = Acknowledged { words: 2, parts: 100, ..Acknowledged::default() };
+    poll_fn(|cx| Poll::Ready(bridge.poll(cx).is_pending())).await;
+    assert_eq!(bridge.client.accepted(), 2);
+    assert_eq!(bridge.server.left_at_flush, Some(99), "both sides are flushed together");
 }
 
 /// New memory is costly: between two large messages, none is given back.
