@@ -17,7 +17,8 @@ use sealwire_guard::PinHash;
 use sealwire_names::{Refusal, RefusalCode};
 
 use super::listing::{ambiguous, invalid, syntax};
-use super::scan::{Scanner, Text};
+use super::scan::Scanner;
+use super::text::Text;
 
 /// Longest value that is read, in bytes: what is made of it takes many times that.
 const MAX_VALUE: usize = 1 << 20;

@@ -4,8 +4,9 @@ use sealwire_names::{Refusal, RefusalCode};
 
 use super::RequestId;
 use super::listing::{INPUT_REQUESTS, reads_as};
-use super::scan::{MAX_DEPTH, Scanner, SyntaxError, Text};
+use super::scan::{MAX_DEPTH, Scanner, SyntaxError};
 use super::tail::last_id;
+use super::text::Text;
 
 /// Members that decide what a message is (JSON-RPC 2.0 §4, §5).
 const TOP_LEVEL: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
@@ -35,28 +36,29 @@ const COMPLETE: &str = "completion/complete";
 /// Which page of a list is wanted: decides nothing but what counts as a whole listing.
 const CURSOR: &str = "cursor";
 
-/// Which of [`TOP_LEVEL`] a member is that is spelled exactly so: nearly every one.
-#[inline]
-fn top_level(member: &Text<'_>) -> Option<usize> {
-    match member.raw() {
-        "jsonrpc" => Some(JSONRPC),
-        "id" => Some(ID),
-        "method" => Some(METHOD),
-        "params" => Some(PARAMS),
-        "result" => Some(RESULT),
-        "error" => Some(ERROR),
+/// Takes the name of the next member if it is one of [`TOP_LEVEL`], written as nearly everybody
+/// writes it; which it is. What is not taken here may still be one of them.
+#[inline(always)]
+fn top_level(scanner: &mut Scanner<'_>) -> Option<usize> {
+    match scanner.ahead(1) {
+        b'j' => scanner.takes("\"jsonrpc\":").then_some(JSONRPC),
+        b'i' => scanner.takes("\"id\":").then_some(ID),
+        b'm' => scanner.takes("\"method\":").then_some(METHOD),
+        b'p' => scanner.takes("\"params\":").then_some(PARAMS),
+        b'r' => scanner.takes("\"result\":").then_some(RESULT),
+        b'e' => scanner.takes("\"error\":").then_some(ERROR),
         _ => None,
     }
 }
 
-/// Which of [`IN_PARAMS`] a member is that is spelled exactly so.
-#[inline]
-fn in_params(member: &Text<'_>) -> Option<usize> {
-    match member.raw() {
-        "name" => Some(NAME),
-        "uri" => Some(URI),
-        "arguments" => Some(ARGUMENTS),
-        "_meta" => Some(META),
+/// The same for [`IN_PARAMS`].
+#[inline(always)]
+fn in_params(scanner: &mut Scanner<'_>) -> Option<usize> {
+    match scanner.ahead(1) {
+        b'n' => scanner.takes("\"name\":").then_some(NAME),
+        b'u' => scanner.takes("\"uri\":").then_some(URI),
+        b'a' => scanner.takes("\"arguments\":").then_some(ARGUMENTS),
+        b'_' => scanner.takes("\"_meta\":").then_some(META),
         _ => None,
     }
 }
@@ -174,8 +176,9 @@ impl Parser {
     }
 
     fn read<'a>(&self, message: &'a [u8], draft: &mut Draft<'a>) -> Result<(), Refusal> {
-        let text = std::str::from_utf8(message).map_err(|error| {
-            malformed(format!("invalid UTF-8 after {} bytes", error.valid_up_to()))
+        let text = simdutf8::basic::from_utf8(message).map_err(|_| {
+            let valid = message.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+            malformed(format!("invalid UTF-8 after {valid} bytes"))
         })?;
         let mut scanner = Scanner::new(text);
         if scanner.peek() == b'[' {
@@ -235,9 +238,13 @@ impl<'a> Draft<'a> {
     fn read_top_level(&mut self, scanner: &mut Scanner<'a>) -> Result<(), SyntaxError> {
         scanner.enter_object()?;
         let mut first = true;
-        while let Some(member) = scanner.member(first)? {
+        while scanner.next_member(first)? {
             first = false;
-            let Some(index) = top_level(&member).or_else(|| self.note(&member, &TOP_LEVEL)) else {
+            let index = match top_level(scanner) {
+                Some(index) => Some(index),
+                None => self.note(&scanner.name()?, &TOP_LEVEL),
+            };
+            let Some(index) = index else {
                 scanner.skip()?;
                 continue;
             };
@@ -247,6 +254,7 @@ impl<'a> Draft<'a> {
             }
             match index {
                 JSONRPC => {
+                    scanner.peek();
                     self.is_version_2 = scanner.takes("\"2.0\"");
                     if !self.is_version_2 {
                         scanner.skip()?;
@@ -274,39 +282,58 @@ impl<'a> Draft<'a> {
         scanner.enter_object()?;
         let mut seen = [false; IN_PARAMS.len()];
         let mut first = true;
-        while let Some(member) = scanner.member(first)? {
+        while scanner.next_member(first)? {
             first = false;
-            let index = in_params(&member).or_else(|| self.note(&member, &IN_PARAMS));
-            if let Some(index) = index
-                && std::mem::replace(&mut seen[index], true)
-            {
+            let index = match in_params(scanner) {
+                Some(index) => index,
+                None => {
+                    let member = scanner.name()?;
+                    let Some(index) = self.note(&member, &IN_PARAMS) else {
+                        self.read_other_param(&member, scanner)?;
+                        continue;
+                    };
+                    index
+                }
+            };
+            let repeated = std::mem::replace(&mut seen[index], true);
+            if repeated {
                 self.ambiguous
                     .get_or_insert_with(|| format!("params.{} occurs twice", IN_PARAMS[index]));
             }
-            let is_string = scanner.peek() == b'"';
-            match index {
-                Some(NAME) if is_string => self.params.name = Some(Some(scanner.string()?)),
-                Some(URI) if is_string => self.params.uri = Some(Some(scanner.string()?)),
-                Some(NAME) => {
+            let member = match index {
+                NAME => &mut self.params.name,
+                URI => &mut self.params.uri,
+                _ => {
                     scanner.skip()?;
-                    self.params.name = Some(None);
+                    continue;
                 }
-                Some(URI) => {
-                    scanner.skip()?;
-                    self.params.uri = Some(None);
-                }
-                None if member.raw() == "requestId" => {
-                    self.params.cancelled = Some(scanner.value()?);
-                }
-                None if member.is_escaped()
-                    || [CURSOR, REF].iter().any(|known| reads_as(member.raw(), known)) =>
-                {
-                    let (page, value) = (std::mem::take(&mut self.params.page), scanner.value()?);
-                    self.params.page = asked(&member, value, page);
-                    self.params.reference = self.params.reference.and(&member, value);
-                }
-                _ => scanner.skip()?,
-            }
+            };
+            *member = if scanner.peek() == b'"' {
+                Some(Some(scanner.string()?))
+            } else {
+                scanner.skip()?;
+                Some(None)
+            };
+        }
+        Ok(())
+    }
+
+    /// A member of `params` that decides nothing with most methods.
+    fn read_other_param(
+        &mut self,
+        member: &Text<'a>,
+        scanner: &mut Scanner<'a>,
+    ) -> Result<(), SyntaxError> {
+        if member.raw() == "requestId" {
+            self.params.cancelled = Some(scanner.value()?);
+        } else if member.is_escaped()
+            || [CURSOR, REF].iter().any(|known| reads_as(member.raw(), known))
+        {
+            let (page, value) = (std::mem::take(&mut self.params.page), scanner.value()?);
+            self.params.page = asked(member, value, page);
+            self.params.reference = self.params.reference.and(member, value);
+        } else {
+            scanner.skip()?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::scan::Text;
+use super::text::Text;
 
 /// A JSON-RPC request id in the one form by which equal ids compare equal:
 /// an escaped string is unescaped, an integer loses its sign on zero.

@@ -11,7 +11,8 @@ use sealwire_guard::{Definition, PinKind};
 use sealwire_names::{Refusal, RefusalCode};
 
 use super::canonical::{canonical, hash};
-use super::scan::{Scanner, SyntaxError, Text};
+use super::scan::{Scanner, SyntaxError};
+use super::text::Text;
 
 /// Most of a member's name that is shown in a reason, in characters.
 const SHOWN: usize = 40;
@@ -372,6 +373,10 @@ fn is(name: &str, known: &'static str) -> Result<bool, Refusal> {
 
 /// Whether a reader that ignores case would take `name` for `known`, which is ASCII.
 pub(super) fn reads_as(name: &str, known: &str) -> bool {
+    // No character folds to more letters, or longer ones.
+    if name.len() < known.len() {
+        return false;
+    }
     if name.is_ascii() {
         return name.eq_ignore_ascii_case(known);
     }

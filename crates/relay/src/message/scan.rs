@@ -8,15 +8,12 @@
 //! messages must not contain embedded newlines). They cannot stand in strings unescaped,
 //! so nothing that MCP allows is lost.
 
-use std::borrow::Cow;
-
-use memchr::memchr2;
+use super::brackets::Brackets;
+use super::stops::{SPACE, Stops};
+use super::text::Text;
 
 /// Deepest nesting that passes, counting the message itself as 1.
 pub const MAX_DEPTH: usize = 512;
-/// What comes before it is a control character, which no string may hold as it is
-/// (RFC 8259 §7).
-const SPACE: u8 = 0x20;
 
 /// Where and why a text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,80 +22,12 @@ pub(crate) struct SyntaxError {
     pub(crate) expected: &'static str,
 }
 
-/// A string as it stands in the text, without its quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Text<'a> {
-    raw: &'a str,
-    escaped: bool,
-}
-
-impl<'a> Text<'a> {
-    /// The characters between the quotes, escapes and all.
-    pub fn raw(&self) -> &'a str {
-        self.raw
-    }
-
-    /// Whether the string holds at least one escape (RFC 8259 §7).
-    pub(crate) fn is_escaped(&self) -> bool {
-        self.escaped
-    }
-
-    /// The string it stands for; `None` if an escape names a lone surrogate, which
-    /// readers resolve in different ways.
-    pub fn decode(&self) -> Option<Cow<'a, str>> {
-        if !self.escaped {
-            return Some(Cow::Borrowed(self.raw));
-        }
-        let mut decoded = String::with_capacity(self.raw.len());
-        let mut rest = self.raw;
-        while let Some(at) = rest.find('\\') {
-            decoded.push_str(&rest[..at]);
-            let (character, length) = decode_escape(&rest[at..])?;
-            decoded.push(character);
-            rest = &rest[at + length..];
-        }
-        decoded.push_str(rest);
-        Some(Cow::Owned(decoded))
-    }
-}
-
-/// One escape at the start of `text`: its character and its length in bytes.
-fn decode_escape(text: &str) -> Option<(char, usize)> {
-    let simple = match text.as_bytes().get(1)? {
-        b'u' => {
-            let high = hex4(text.get(2..6)?)?;
-            if (0xD800..0xDC00).contains(&high) {
-                let low = hex4(text.get(6..12)?.strip_prefix("\\u")?)?;
-                let low = low.checked_sub(0xDC00).filter(|low| *low < 0x400)?;
-                let scalar = 0x10000 + ((high - 0xD800) << 10) + low;
-                return Some((char::from_u32(scalar)?, 12));
-            }
-            return Some((char::from_u32(high)?, 6));
-        }
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        &other => char::from(other),
-    };
-    Some((simple, 2))
-}
-
-fn hex4(digits: &str) -> Option<u32> {
-    u32::from_str_radix(digits, 16).ok()
-}
-
 /// A position in a JSON text, and the brackets that are open there.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     position: usize,
-    /// Where the first control character stands. Nearly no message holds one, so strings
-    /// are searched for them only from there on.
-    first_control: usize,
-    /// One bit for each open bracket: set for an object, clear for an array.
-    open: OpenBrackets,
-    deepest: usize,
+    stops: Stops,
+    brackets: Brackets,
 }
 
 // Every message passes through here on both sides. What is small and on that way is
@@ -106,19 +35,13 @@ pub(crate) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     /// A scanner at the start of `text`.
     pub(crate) fn new(text: &'a str) -> Self {
-        let bytes = text.as_bytes();
-        // The least byte of all is found many bytes at a time; where it stands is not.
-        let least = bytes.iter().copied().fold(u8::MAX, u8::min);
-        let first_control = match least {
-            ..SPACE => bytes.iter().position(|byte| *byte < SPACE).unwrap_or(0),
-            _ => usize::MAX,
-        };
-        Self { text, position: 0, first_control, open: OpenBrackets::default(), deepest: 0 }
+        let stops = Stops::new(text.as_bytes());
+        Self { text, position: 0, stops, brackets: Brackets::new() }
     }
 
     /// The deepest nesting met so far.
     pub(crate) fn deepest(&self) -> usize {
-        self.deepest
+        self.brackets.deepest()
     }
 
     /// Skips white space and looks at the next byte; 0 at the end, which no token starts with.
@@ -143,16 +66,40 @@ impl<'a> Scanner<'a> {
     /// `first` tells whether no member of the object has been read yet.
     #[inline(always)]
     pub(crate) fn member(&mut self, first: bool) -> Result<Option<Text<'a>>, SyntaxError> {
+        match self.next_member(first)? {
+            true => self.name().map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether another member of the object follows, whose [`Self::name`] is to be read then;
+    /// else the object's `}` has been taken.
+    #[inline(always)]
+    pub(crate) fn next_member(&mut self, first: bool) -> Result<bool, SyntaxError> {
         match self.peek() {
             b'}' => {
                 self.pop();
-                return Ok(None);
+                return Ok(false);
             }
             b',' if !first => self.position += 1,
             _ if first => {}
             _ => return self.fail("',' or '}'"),
         }
-        self.name().map(Some)
+        Ok(true)
+    }
+
+    /// A member's name and its colon.
+    #[inline(always)]
+    pub(crate) fn name(&mut self) -> Result<Text<'a>, SyntaxError> {
+        let name = self.string()?;
+        self.colon()?;
+        Ok(name)
+    }
+
+    /// The byte that stands `distance` from here; 0 behind the end.
+    #[inline(always)]
+    pub(crate) fn ahead(&self, distance: usize) -> u8 {
+        self.text.as_bytes().get(self.position + distance).copied().unwrap_or(0)
     }
 
     /// Takes the `[` that starts an array.
@@ -203,10 +150,9 @@ impl<'a> Scanner<'a> {
         Ok(&self.text[start..self.position])
     }
 
-    /// Takes `token` if it is what stands here.
+    /// Takes `token` if it is what stands here, with no white space before it.
     #[inline(always)]
     pub(crate) fn takes(&mut self, token: &str) -> bool {
-        self.peek();
         let found = self.text.as_bytes()[self.position..].starts_with(token.as_bytes());
         self.position += if found { token.len() } else { 0 };
         found
@@ -226,32 +172,37 @@ impl<'a> Scanner<'a> {
     fn rest_of_string(&mut self) -> Result<Text<'a>, SyntaxError> {
         let start = self.position + 1;
         let escaped = self.skip_string()?;
-        Ok(Text { raw: &self.text[start..self.position - 1], escaped })
+        Ok(Text::new(self.text, start, self.position - 1, escaped))
     }
 
     /// Skips the string whose opening quote stands here. Whether it holds an escape.
     #[inline(always)]
     fn skip_string(&mut self) -> Result<bool, SyntaxError> {
-        let start = self.position + 1;
         let bytes = self.text.as_bytes();
-        let mut at = start;
-        let mut escaped = false;
+        let at = self.stops.next(bytes, self.position + 1);
+        if bytes.get(at) == Some(&b'"') {
+            self.position = at + 1;
+            return Ok(false);
+        }
+        self.skip_rest_of_string(at)?;
+        Ok(true)
+    }
+
+    /// Skips the rest of a string of which something else than its end stands at `at`.
+    #[inline(never)]
+    fn skip_rest_of_string(&mut self, mut at: usize) -> Result<(), SyntaxError> {
+        let bytes = self.text.as_bytes();
         loop {
-            at = quote_or_backslash(bytes, at);
             match bytes.get(at) {
                 Some(b'"') => break,
-                Some(_) => {
-                    escaped = true;
-                    at += self.escape_length(at)?;
-                }
+                Some(b'\\') => at += self.escape_length(at)?,
+                Some(_) => return self.fail("a string without raw control characters"),
                 None => return self.fail("the end of this string"),
             }
-        }
-        if self.first_control < at && bytes[start..at].iter().any(|byte| *byte < SPACE) {
-            return self.fail("a string without raw control characters");
+            at = self.stops.next(bytes, at);
         }
         self.position = at + 1;
-        Ok(escaped)
+        Ok(())
     }
 
     /// Succeeds at the end of the text. One carriage return may stand there: it belongs
@@ -272,7 +223,7 @@ impl<'a> Scanner<'a> {
 
     /// Skips one whole value.
     pub(crate) fn skip(&mut self) -> Result<(), SyntaxError> {
-        let outer = self.open.len();
+        let outer = self.brackets.open();
         loop {
             match self.peek() {
                 b'{' => {
@@ -299,10 +250,10 @@ impl<'a> Scanner<'a> {
             }
             // A value is complete; close what it closes, up to where we began.
             loop {
-                if self.open.len() == outer {
+                if self.brackets.open() == outer {
                     return Ok(());
                 }
-                match (self.peek(), self.open.innermost_is_object()) {
+                match (self.peek(), self.brackets.innermost_is_object()) {
                     (b',', true) => {
                         self.position += 1;
                         self.skip_name()?;
@@ -320,6 +271,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    #[inline(never)]
     fn skip_white_space(&mut self) -> u8 {
         let bytes = self.text.as_bytes();
         while let Some(&byte) = bytes.get(self.position) {
@@ -329,13 +281,6 @@ impl<'a> Scanner<'a> {
             self.position += 1;
         }
         0
-    }
-
-    #[inline(always)]
-    fn name(&mut self) -> Result<Text<'a>, SyntaxError> {
-        let name = self.string()?;
-        self.colon()?;
-        Ok(name)
     }
 
     #[inline(always)]
@@ -359,14 +304,13 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn push(&mut self, is_object: bool) {
         self.position += 1;
-        self.open.push(is_object);
-        self.deepest = self.deepest.max(self.open.len());
+        self.brackets.push(is_object);
     }
 
     #[inline(always)]
     fn pop(&mut self) {
         self.position += 1;
-        self.open.pop();
+        self.brackets.pop();
     }
 
     #[inline(always)]
@@ -426,205 +370,6 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Where the first quote or backslash from `at` on stands; the text's length if none does.
-///
-/// Most strings are shorter than what memchr needs to get going.
-#[inline(always)]
-fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
-    for _ in 0..2 {
-        let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) else { break };
-        let plain = plain_prefix(*eight);
-        at += plain;
-        if plain < 8 {
-            return at;
-        }
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    memchr2(b'"', b'\\', rest).map_or(bytes.len(), |found| at + found)
-}
-
-/// How many bytes come before the first quote or backslash; 8 if there is none.
-///
-/// All eight are looked at together. In each line the top bit of a byte is set if the byte
-/// is what is looked for; a borrow can set it wrongly only in bytes after the first that is,
-/// and the first is all that counts.
-#[inline(always)]
-fn plain_prefix(eight: [u8; 8]) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const TOPS: u64 = u64::from_le_bytes([0x80; 8]);
-    let bytes = u64::from_le_bytes(eight);
-    let is_zero = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes;
-    let quote = is_zero(bytes ^ (ONES * u64::from(b'"')));
-    let backslash = is_zero(bytes ^ (ONES * u64::from(b'\\')));
-    let found = (quote | backslash) & TOPS;
-    (found.trailing_zeros() / 8) as usize
-}
-
-/// A stack of bits: eight words cover [`MAX_DEPTH`] without allocating; deeper texts
-/// spill, so that they too are scanned to their end and answered under their own id.
-#[derive(Default)]
-struct OpenBrackets {
-    shallow: [u64; MAX_DEPTH / 64],
-    deep: Vec<bool>,
-    length: usize,
-}
-
-impl OpenBrackets {
-    fn len(&self) -> usize {
-        self.length
-    }
-
-    fn push(&mut self, is_object: bool) {
-        match self.shallow.get_mut(self.length / 64) {
-            Some(word) => {
-                let bit = 1 << (self.length % 64);
-                *word = if is_object { *word | bit } else { *word & !bit };
-            }
-            None => self.deep.push(is_object),
-        }
-        self.length += 1;
-    }
-
-    fn pop(&mut self) {
-        self.deep.pop();
-        self.length -= 1;
-    }
-
-    fn innermost_is_object(&self) -> bool {
-        let index = self.length - 1;
-        match self.shallow.get(index / 64) {
-            Some(word) => word & (1 << (index % 64)) != 0,
-            None => self.deep.last().copied().unwrap_or(false),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn accepts(text: &str) -> bool {
-        let mut scanner = Scanner::new(text);
-        scanner.value().and_then(|_| scanner.end()).is_ok()
-    }
-
-    fn string(text: &str) -> Option<String> {
-        Scanner::new(text).string().unwrap().decode().map(Cow::into_owned)
-    }
-
-    #[test]
-    fn accepts_what_rfc_8259_allows() {
-        for text in [
-            "0",
-            "-0",
-            "1.5e+3",
-            "1E9",
-            "10000000000000000000000001",
-            "\"\"",
-            "\"\\ud800\"",
-            "\"\u{7f}\"",
-            "true",
-            "null",
-            "[]",
-            "{}",
-            " [ 1 , { \"a\" : [ ] } ] ",
-            "{\"\":{}}",
-            "{\"a\":1,\"a\":2}",
-        ] {
-            assert!(accepts(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn refuses_what_lenient_readers_let_through() {
-        for text in [
-            "",
-            "01",
-            "+1",
-            ".5",
-            "1.",
-            "1e",
-            "-",
-            "0x1",
-            "NaN",
-            "Infinity",
-            "True",
-            "nul",
-            "'a'",
-            "\"\t\"",
-            "\"\\x41\"",
-            "\"\\u12g4\"",
-            "\"",
-            "[1,]",
-            "[,1]",
-            "[1 2]",
-            "{\"a\"}",
-            "{\"a\":1,}",
-            "{a:1}",
-            "{\"a\" 1}",
-            "[1}",
-            "{\"a\":1]",
-            "1 2",
-            "/**/1",
-            "1//",
-            "\u{a0}1",
-            "\u{feff}1",
-            "[",
-            "{",
-            "[[]",
-            "0\0",
-        ] {
-            assert!(!accepts(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn finds_the_end_of_a_string_wherever_it_stands() {
-        let plain = ["a", "é", "😀", "~", "\u{7f}", "!", "#", "[", "]"].concat().repeat(3);
-        for (start, _) in plain.char_indices() {
-            let text = &plain[start..];
-            assert_eq!(Scanner::new(&format!("\"{text}\"")).string().unwrap().raw(), text);
-            for (end, _) in text.char_indices() {
-                let text = &text[..end];
-                let quoted = format!("\"{text}\"{plain}");
-                assert_eq!(Scanner::new(&quoted).string().unwrap().raw(), text);
-                for control in ["\0", "\u{1f}", "\n"] {
-                    assert!(
-                        !accepts(&format!("\"{text}{control}{plain}\"")),
-                        "{text:?} {control:?}"
-                    );
-                }
-                let escaped = format!("\"{text}\\\"{plain}\"");
-                assert_eq!(string(&escaped).unwrap(), format!("{text}\"{plain}"));
-            }
-        }
-    }
-
-    #[test]
-    fn decodes_escapes_and_refuses_lone_surrogates() {
-        assert_eq!(string(r#""a\/\"\\\b\f\n\r\t""#).unwrap(), "a/\"\\\u{8}\u{c}\n\r\t");
-        assert_eq!(string(r#""\u006e\ud83d\ude00é""#).unwrap(), "n😀é");
-        for lone in [r#""\ud83d""#, r#""\ude00""#, r#""\ud83dx\ude00""#, r#""\ud83d\u0041""#] {
-            assert_eq!(string(lone), None, "{lone}");
-        }
-    }
-
-    #[test]
-    fn scans_far_beyond_the_depth_limit() {
-        let text = "[{\"a\":".repeat(5_000) + "1" + &"}]".repeat(5_000);
-        let mut scanner = Scanner::new(&text);
-        assert_eq!(scanner.value().unwrap(), text);
-        assert_eq!(scanner.deepest(), 10_000);
-    }
-
-    proptest! {
-        /// Our grammar is serde_json's; it differs only in depth, and in lone
-        /// surrogates, which serde_json refuses.
-        #[test]
-        fn agrees_with_serde_json(text in r#"[\[\]{}:," \\0-9eE.+-]{0,12}|[\[\]{}:,"tfnu1a ]{0,16}"#) {
-            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
-            prop_assert_eq!(accepts(&text), theirs, "{}", text);
-        }
-    }
-}
+#[path = "scan_tests.rs"]
+mod tests;
