@@ -8,7 +8,6 @@ use super::Fault;
 /// it back, costs a tenth of its use.
 #[derive(Default)]
 pub(super) struct Hot<'a> {
-    pub(super) put: Slot<'a>,
     pub(super) free: Slot<'a>,
     pub(super) end: Slot<'a>,
 }

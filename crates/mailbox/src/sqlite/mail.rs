@@ -8,6 +8,7 @@ use sealwire_names::{AgentId, Refusal, RefusalCode, Timestamp};
 
 use super::books::Heap;
 use super::lanes::Lanes;
+use super::rows::NewRow;
 use super::writer::Work;
 use super::{Fault, dead, replay};
 use crate::clock::after;
@@ -16,10 +17,10 @@ use crate::{Label, Lease, Letter, Round, Taken, TransportError};
 
 pub(super) fn put(
     work: &mut Work<'_>,
-    letter: &Letter,
+    letter: Letter,
 ) -> Result<Result<(), TransportError>, Fault> {
     let size = letter.message.as_bytes().len() as u64;
-    if let Err(refusal) = acceptable(work, letter, size)? {
+    if let Err(refusal) = acceptable(work, &letter, size)? {
         return Ok(Err(refusal.into()));
     }
     // Nothing has been written so far: a refusal leaves no trace in the transaction it shares.
@@ -33,30 +34,19 @@ pub(super) fn put(
         }
     };
     let label = Label::of(&letter.message);
+    let mut bytes = body.is_none().then(|| letter.message.into_bytes());
     for agent in &letter.to {
         let (to, from) = (agent.as_str(), label.from.as_str());
         let number = work.books.put(work.db, to, from, size.cast_signed())?;
-        let row = (
+        let row = NewRow {
             number,
-            agent.as_str(),
-            label.from.as_str(),
-            label.priority,
-            label.issued.unix_millis(),
-            label.expires.unix_millis(),
-            size.cast_signed(),
-            label.key.as_bytes(),
-            label.message_id.as_bytes(),
+            agent: agent.clone(),
+            label: label.clone(),
+            size: size.cast_signed(),
             body,
-            body.is_none().then_some(letter.message.as_bytes()),
-        );
-        work.hot.put.execute(
-            work.db,
-            "INSERT INTO mail_record (id, agent, sender, priority, state, since, takes,
-                 deliveries, claimed, released, issued, expires, size, key, message_id, body,
-                 bytes)
-             VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, 0, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            row,
-        )?;
+            bytes: bytes.take(),
+        };
+        work.rows.add(work.db, row)?;
         if !work.after.rings.contains(agent) {
             work.after.rings.insert(agent.clone());
         }
@@ -89,6 +79,7 @@ fn acceptable(
         // and one message there may always be.
         let (most, most_bytes) = (options.max_messages.div_ceil(2), options.max_bytes.div_ceil(2));
         if !waiting.has_room(size, most, most_bytes) {
+            work.rows.write(work.db)?;
             let share = work.books.share(work.db, agent.as_str(), from)?;
             if share.messages > 0 && !share.has_room(size, most, most_bytes) {
                 let Heap { messages, bytes } = share;

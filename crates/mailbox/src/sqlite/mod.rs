@@ -11,6 +11,7 @@ mod numbers;
 mod open;
 mod options;
 mod replay;
+mod rows;
 mod schema;
 mod turnstile;
 mod upkeep;
@@ -141,7 +142,7 @@ impl SqliteTransport {
 
 impl Transport for SqliteTransport {
     async fn put(&self, letter: Letter) -> Result<(), TransportError> {
-        self.inner.writer.run(Durable::Now, move |work| mail::put(work, &letter)).await?
+        self.inner.writer.put(move |work| mail::put(work, letter)).await?
     }
 
     async fn take(&self, agent: &AgentId, most: usize) -> Result<Round, TransportError> {

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::bells::Ringer;
 use super::books::Books;
 use super::hot::Hot;
+use super::rows::Rows;
 use super::turnstile::Turnstile;
 use super::witness::{Testimony, Witness};
 use super::{Fault, SqliteOptions, files, mail, upkeep};
@@ -39,6 +40,8 @@ pub(super) struct Work<'a> {
     pub(super) now: Timestamp,
     /// This process among those that take mail.
     pub(super) holder: i64,
+    /// What was put, and is not written yet: nothing, for whoever does not put.
+    pub(super) rows: Rows<'a>,
     /// What is used for each job.
     pub(super) hot: Hot<'a>,
     /// What is counted.
@@ -74,6 +77,8 @@ trait Job: Send {
 
 struct Asked<R, F> {
     durable: Durable,
+    /// It puts, and looks at nothing that others put.
+    puts: bool,
     task: Option<F>,
     result: Option<R>,
     told: Option<oneshot::Sender<Result<R, TransportError>>>,
@@ -87,6 +92,9 @@ impl<R: Send, F: FnOnce(&mut Work<'_>) -> Result<R, Fault> + Send> Job for Asked
 
     fn run(&mut self, work: &mut Work<'_>) -> Result<(), Fault> {
         if let Some(task) = self.task.take() {
+            if !self.puts {
+                work.rows.write(work.db)?;
+            }
             self.result = Some(task(work)?);
         }
         Ok(())
@@ -123,11 +131,30 @@ impl Writer {
         durable: Durable,
         task: impl FnOnce(&mut Work<'_>) -> Result<R, Fault> + Send + 'static,
     ) -> Result<R, TransportError> {
+        self.ask(durable, false, task).await
+    }
+
+    /// As [`run`](Self::run), for what only puts: it may find that what others put is not written
+    /// yet.
+    pub(super) async fn put<R: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Work<'_>) -> Result<R, Fault> + Send + 'static,
+    ) -> Result<R, TransportError> {
+        self.ask(Durable::Now, true, task).await
+    }
+
+    async fn ask<R: Send + 'static>(
+        &self,
+        durable: Durable,
+        puts: bool,
+        task: impl FnOnce(&mut Work<'_>) -> Result<R, Fault> + Send + 'static,
+    ) -> Result<R, TransportError> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.map_err(|_closed| TransportError::Closed)?;
         let (tell, told) = oneshot::channel();
         let job = Asked {
             durable,
+            puts,
             task: Some(task),
             result: None,
             told: Some(tell),
@@ -143,7 +170,7 @@ impl Writer {
         task: impl FnOnce(&mut Work<'_>) -> Result<(), Fault> + Send + 'static,
     ) {
         let (durable, task) = (Durable::Later, Some(task));
-        let job = Asked { durable, task, result: None, told: None, _place: None };
+        let job = Asked { durable, puts: false, task, result: None, told: None, _place: None };
         // If the thread is gone, so are the leases, in a while.
         let _closed = self.jobs.send(Box::new(job));
     }
@@ -236,6 +263,7 @@ impl Desk {
             options: &self.options,
             now,
             holder: self.holder,
+            rows: Rows::default(),
             hot: Hot::default(),
             books: &mut books,
             after: &mut batch.after,
@@ -257,6 +285,7 @@ impl Desk {
             batch.jobs.push(job);
             done?;
         }
+        work.rows.write(work.db)?;
         upkeep::if_due(&mut work)?;
         drop(work);
         let claims = books.close(&transaction)?;
