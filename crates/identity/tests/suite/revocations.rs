@@ -1,4 +1,5 @@
 //! What is revoked stays so, however its bytes are written.
+#![allow(clippy::unwrap_used, clippy::panic)] // in helpers, too
 
 use rcgen::date_time_ymd;
 use rustls::pki_types::CertificateDer;
