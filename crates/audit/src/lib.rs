@@ -10,6 +10,10 @@
 #![forbid(unsafe_code)]
 
 mod log;
+pub mod note;
+pub mod path;
+pub mod tiles;
+pub mod tree;
 
 use std::fmt;
 use std::net::SocketAddr;
