@@ -12,6 +12,7 @@ use crate::conversation::{Conversation, Fate, Now, Verdict};
 use crate::endpoint::{Endpoint, EndpointError, Incoming};
 use crate::link::Ending;
 use crate::message::RequestId;
+use crate::vigil::Vigil;
 
 /// Messages handed on at once. The next in line begins with them while we judge those that
 /// follow, so that a long queue is worked on by several processes at a time. Each handing
@@ -59,6 +60,7 @@ pub(crate) struct Bridge<C, S> {
     to_server: Flow,
     to_client: Flow,
     resting: Option<Resting>,
+    vigil: Vigil,
 }
 
 /// A pause that may become a rest.
@@ -90,7 +92,14 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
             to_server: Flow::default(),
             to_client: Flow::default(),
             resting: None,
+            vigil: Vigil::default(),
         }
+    }
+
+    /// The same, awake for so long after something moved, while the client waits for an answer.
+    pub(crate) fn that_stays_awake(mut self, length: Duration) -> Self {
+        self.vigil = Vigil::new(length);
+        self
     }
 
     /// Moves messages until something happens. Dropping the future loses nothing.
@@ -176,9 +185,12 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
             if !progress {
                 if self.conversation.is_idle() {
                     self.poll_rest(cx);
+                } else if self.conversation.is_client_waiting() {
+                    self.vigil.keep(cx);
                 }
                 return Poll::Pending;
             }
+            self.vigil.moved();
         }
     }
 

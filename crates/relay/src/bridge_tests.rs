@@ -21,12 +21,15 @@ struct Acknowledged {
     parts: usize,
     /// How many of them were left when it was first to write.
     left_at_flush: Option<usize>,
+    /// How often it was looked at for something to read.
+    looks: usize,
     /// How often it was told to rest; it has something to give back until then.
     rests: usize,
 }
 
 impl Endpoint for Acknowledged {
     fn poll_fill(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>> {
+        self.looks += 1;
         if let Some(parts) = self.parts.checked_sub(1) {
             self.parts = parts;
             return Poll::Ready(Ok(()));
@@ -174,4 +177,23 @@ async fn memory_is_kept_while_a_request_waits() {
     theirs.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}\n").await.unwrap();
     assert!(timeout(REST * 5, bridge.run(Until::Happened)).await.is_err());
     assert_eq!((bridge.server.sent.len(), bridge.server.rests), (1, 0));
+}
+
+/// Nobody wakes us here: what is seen is seen by looking.
+#[tokio::test]
+async fn an_answer_is_looked_for_while_one_is_waited_for() {
+    let (bridge, mut theirs) = bridge(1024);
+    let mut bridge = bridge.that_stays_awake(Duration::from_secs(3600));
+    bridge.server.room = true;
+    theirs.write_all(b"{\"jsonrpc\":\"2.0\",\"method\":\"n\"}\n").await.unwrap();
+    assert!(timeout(Duration::from_millis(50), bridge.run(Until::Happened)).await.is_err());
+    let looks = bridge.server.looks;
+    assert!(looks < 20, "{looks} looks for nothing");
+    theirs.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\"}\n").await.unwrap();
+    let looked = poll_fn(|cx| match bridge.poll(cx) {
+        Poll::Pending if bridge.server.looks < looks + 1000 => Poll::Pending,
+        _ => Poll::Ready(()),
+    });
+    timeout(Duration::from_secs(60), looked).await.unwrap();
+    assert_eq!(bridge.server.sent.len(), 2);
 }

@@ -1,6 +1,7 @@
 //! The connecting side: a local MCP client on one end, a link on the other.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::bridge::{Bridge, Happened, Until};
 use crate::conversation::{Conversation, Fate};
 use crate::endpoint::{Endpoint, EndpointError};
+use crate::lines::Lines;
 use crate::link::{DialConfig, Dialer, Ending, LinkEndpoint, LinkError, Redial};
 use crate::reopen::{Make, ServingSide, give_up, reopen};
+use crate::stdio::{Input, Output};
 
 /// Unacknowledged bytes that we accept.
 const WINDOW: u32 = crate::link::DEFAULT_WINDOW;
@@ -37,6 +40,9 @@ pub struct ConnectConfig {
     pub idle_timeout: Duration,
     /// How long to wait for answers once one side has ended.
     pub drain_timeout: Duration,
+    /// How long to look again and again for an answer before going to sleep; zero where the
+    /// thread is not ours alone.
+    pub stay_awake: Duration,
     /// Decides about messages on this side.
     pub gate: Arc<dyn Gate>,
     /// Records decisions on this side.
@@ -85,6 +91,19 @@ impl Connection {
         self.link.carrier().conversation().map(|conversation| &conversation.server)
     }
 
+    /// [`Self::relay`] for our own standard input and output. It is not generic, so that what
+    /// messages pass through is compiled with this crate, for speed, and not with its caller.
+    ///
+    /// # Errors
+    /// As of [`Self::relay`].
+    pub async fn relay_stdio(
+        self,
+        client: Lines<Input, Output>,
+        stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Result<(), RelayError> {
+        self.relay(client, stop).await
+    }
+
     /// Relays between `client` and the server until either ends, or `stop` resolves.
     ///
     /// Every request that the client still waits for is answered, if need be with an
@@ -99,7 +118,7 @@ impl Connection {
     ) -> Result<(), RelayError> {
         let ConnectConfig { dial, reconnect_timeout, idle_timeout, drain_timeout, .. } =
             self.config;
-        let ConnectConfig { gate, audit, pins, .. } = self.config;
+        let ConnectConfig { stay_awake, gate, audit, pins, .. } = self.config;
         let server_name = dial.server_name.clone();
         let mut revocations = dial.revocations.clone();
         let conversation =
@@ -108,7 +127,7 @@ impl Connection {
                 .that_can_be_reopened();
         let make = Make { dialer: self.dialer, window: WINDOW, idle_timeout, reconnect_timeout };
         let server = ServingSide::new(self.link, make);
-        let mut bridge = Bridge::new(client, server, conversation);
+        let mut bridge = Bridge::new(client, server, conversation).that_stays_awake(stay_awake);
         let mut until = Until::Happened;
         let mut deadline: Option<Instant> = None;
         let mut held_until: Option<Instant> = None;

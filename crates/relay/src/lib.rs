@@ -55,6 +55,7 @@ mod serve;
 mod stdio;
 mod throttle;
 mod trial;
+mod vigil;
 
 pub use child::ChildConfig;
 pub use connect::{ConnectConfig, Connection, RelayError};
@@ -65,5 +66,5 @@ pub use serve::{
     connections_within, open_files_for,
 };
 #[cfg(unix)]
-pub use stdio::stdio;
+pub use stdio::{Input, Output, stdio};
 pub use trial::{Trial, TrialEnd};

@@ -201,6 +201,7 @@ impl Reach {
             reconnect_timeout: self.reconnect_timeout,
             idle_timeout: self.idle_timeout,
             drain_timeout: self.drain_timeout,
+            stay_awake: Duration::ZERO,
             gate: Arc::clone(&self.gate),
             audit: Arc::new(LogSink),
             pins: None,

@@ -1,13 +1,18 @@
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use sealwire::{AdHoc, Reach};
 use sealwire_names::RefusalCode;
 use sealwire_relay::link::LinkError;
-use sealwire_relay::{Connection, EndpointError, RelayError, stdio};
+use sealwire_relay::{ConnectConfig, Connection, EndpointError, RelayError, stdio};
 
 use super::signals;
 use crate::cli::{Context, Failure};
+
+/// Longer than it takes to wake four processes one after the other, and to answer.
+const STAY_AWAKE: Duration = Duration::from_micros(200);
 
 /// Connect standard input and output to an MCP server
 ///
@@ -64,13 +69,13 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start").because(error))?;
-    let how = reach.connect_config()?;
+    let how = ConnectConfig { stay_awake: stay_awake(), ..reach.connect_config()? };
     let relayed = runtime.block_on(async {
         let stop = signals::stop()?;
         let client = stdio(reach.dial().max_message)
             .map_err(|error| Failure::new("cannot use standard input or output").because(error))?;
         let relayed = tokio::select! {
-            relayed = Connection::new(how).relay(client, stop) => relayed,
+            relayed = Connection::new(how).relay_stdio(client, Box::pin(stop)) => relayed,
             never = reach.follow() => match never {},
         };
         relayed.map_err(|error| {
@@ -95,6 +100,13 @@ impl Arguments {
             expected_cn: self.expected_cn,
         })
     }
+}
+
+/// How long to look for an answer before going to sleep. Where there is one processor alone,
+/// whoever is to answer needs it.
+fn stay_awake() -> Duration {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    if processors > 1 { STAY_AWAKE } else { Duration::ZERO }
 }
 
 /// What a person can do about a connection that does not come about, or breaks off.
