@@ -96,7 +96,7 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
         }
     }
 
-    /// The same, awake for so long after something moved, while the client waits for an answer.
+    /// The same, awake for so long after something moved.
     pub(crate) fn that_stays_awake(mut self, length: Duration) -> Self {
         self.vigil = Vigil::new(length);
         self
@@ -185,9 +185,8 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
             if !progress {
                 if self.conversation.is_idle() {
                     self.poll_rest(cx);
-                } else if self.conversation.is_client_waiting() {
-                    self.vigil.keep(cx);
                 }
+                self.vigil.keep(self.conversation.is_client_waiting(), cx);
                 return Poll::Pending;
             }
             self.vigil.moved();

@@ -40,8 +40,8 @@ pub struct ConnectConfig {
     pub idle_timeout: Duration,
     /// How long to wait for answers once one side has ended.
     pub drain_timeout: Duration,
-    /// How long to look again and again for an answer before going to sleep; zero where the
-    /// thread is not ours alone.
+    /// How long to look again and again for what comes next before going to sleep; zero where
+    /// the thread is not ours alone.
     pub stay_awake: Duration,
     /// Decides about messages on this side.
     pub gate: Arc<dyn Gate>,

@@ -67,9 +67,11 @@ fn long(text: &[u8], at: usize) -> usize {
     let rest = &text[at..];
     let end = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
     // The least byte of all is found many bytes at a time; where it stands is not.
-    let least = rest[..end].iter().copied().fold(u8::MAX, u8::min);
+    let (sixteens, tail) = rest[..end].as_chunks::<16>();
+    let least = sixteens.iter().map(|sixteen| u8x16::new(*sixteen)).fold(u8x16::MAX, u8x16::min);
+    let least = least.to_array().iter().chain(tail).copied().min();
     let plain = match least {
-        ..SPACE => rest.iter().position(|byte| *byte < SPACE).unwrap_or(end),
+        Some(..SPACE) => rest.iter().position(|byte| *byte < SPACE).unwrap_or(end),
         _ => end,
     };
     at + plain

@@ -11,8 +11,8 @@ use sealwire_relay::{ConnectConfig, Connection, EndpointError, RelayError, stdio
 use super::signals;
 use crate::cli::{Context, Failure};
 
-/// Longer than it takes to wake four processes one after the other, and to answer.
-const STAY_AWAKE: Duration = Duration::from_micros(200);
+/// Longer than it takes to wake four processes one after the other, and to answer many calls.
+const STAY_AWAKE: Duration = Duration::from_micros(500);
 
 /// Connect standard input and output to an MCP server
 ///
@@ -102,8 +102,8 @@ impl Arguments {
     }
 }
 
-/// How long to look for an answer before going to sleep. Where there is one processor alone,
-/// whoever is to answer needs it.
+/// How long to look for what comes next before going to sleep. Where there is one processor
+/// alone, whoever is to send it needs it.
 fn stay_awake() -> Duration {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     if processors > 1 { STAY_AWAKE } else { Duration::ZERO }
