@@ -4,7 +4,8 @@
 //! binary itself, [`Serve`] and [`Connect`] start it, wait for what it *says* and never
 //! for time to pass, and end it by its own process id. [`openssl`] is the foreign
 //! implementation that makes certificates with faults, [`ChaosProxy`] the network that
-//! breaks, and [`MockModel`] the language model behind a client. Every wait has [`GUARD`]
+//! breaks, [`MockModel`] the language model behind a client, and [`receivers`] are who gets
+//! alerts. Every wait has [`GUARD`]
 //! as its upper bound, which only a hang reaches. [`fuzz`] states what must hold for any
 //! bytes at all.
 //!
@@ -22,6 +23,7 @@ mod model;
 pub mod openssl;
 mod process;
 mod programs;
+pub mod receivers;
 mod serve;
 
 pub use chaos::{ChaosProxy, Cut};
