@@ -73,6 +73,15 @@ pub enum Event<'a> {
     Pin(&'a PinEvent<'a>),
     /// Refusals have become too many.
     Incident(&'a Incident<'a>),
+    /// Alerts could not be delivered for so long that they are given up.
+    AlertsGivenUp {
+        /// By which way.
+        channel: &'a str,
+        /// How many.
+        alerts: usize,
+        /// Why the last attempt failed.
+        reason: &'a str,
+    },
 }
 
 /// An accepted connection.

@@ -62,6 +62,9 @@ impl AuditSink for LogSink {
                 until = %incident.until,
                 "incident"
             ),
+            Event::AlertsGivenUp { channel, alerts, reason } => {
+                warn!(target: "audit", channel, alerts, reason, "alerts given up");
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! are those of the components `guard`, `incidents` and `revocations`. Several processes may have it open. Who
 //! writes waits for the others, and each change is on the disk before it is told.
 
+mod alerts;
 mod incidents;
 
 use std::io;
@@ -15,6 +16,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sealwire_guard::{Entry, Target, TrustMatrix};
 use sealwire_identity::Revocation;
 use sealwire_names::Timestamp;
+
+pub use alerts::{AlertChange, KeptAlerts};
 
 pub use crate::database::StateError;
 use crate::database::{self, Tables};

@@ -21,8 +21,8 @@ pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
-    agent, cert, completions, config, connect, demo, demo_server, doctor, health, init, key, man,
-    pins, policy, quarantine, reload, serve, status,
+    agent, alerts, cert, completions, config, connect, demo, demo_server, doctor, health, init,
+    key, man, pins, policy, quarantine, reload, serve, status,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -83,6 +83,7 @@ enum Command {
     Config(config::Arguments),
     Policy(policy::Arguments),
     Quarantine(quarantine::Arguments),
+    Alerts(alerts::Arguments),
     Status(status::Arguments),
     Reload(reload::Arguments),
     Pins(pins::Arguments),
@@ -133,6 +134,7 @@ impl Command {
             Self::Config(arguments) => config::run(&arguments, context),
             Self::Policy(arguments) => policy::run(&arguments, context),
             Self::Quarantine(arguments) => quarantine::run(&arguments, context),
+            Self::Alerts(arguments) => alerts::run(&arguments, context),
             Self::Status(arguments) => status::run(&arguments, context),
             Self::Reload(arguments) => reload::run(&arguments, context),
             Self::Pins(arguments) => pins::run(&arguments, context),

@@ -1,7 +1,8 @@
 use clap::{Args, Subcommand};
-use sealwire::config::{CheckedFiles, ConfigError, SecureMcpConfig, ServerRole};
+use sealwire::config::{CheckedFiles, ConfigError, Problem, Secret, SecureMcpConfig, ServerRole};
 use serde_json::json;
 
+use crate::alerts::Setup;
 use crate::cli::{Context, Failure, print, print_json};
 
 /// Check the configuration
@@ -34,7 +35,8 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let Command::Check { json } = arguments.command;
     let checked = SecureMcpConfig::load_file(context.home.root(), &context.config_file)
         .map(|config| context.with_credentials(config))
-        .and_then(|config| config.check_files().map(|files| (config, files)));
+        .and_then(|config| config.check_files().map(|files| (config, files)))
+        .and_then(|(config, files)| check_alerts(&config).map(|()| (config, files)));
     if json {
         print_json(&match &checked {
             Ok((config, files)) => good(config, files, context),
@@ -44,6 +46,24 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     }
     let (config, files) = checked?;
     print(&text(&config, &files, context))
+}
+
+/// What `serve` will make of `[audit.alerts]`, as far as its secrets are here.
+fn check_alerts(config: &SecureMcpConfig) -> Result<(), ConfigError> {
+    let is_set = |secret: &Secret| matches!(secret, Secret::File(_)) || secret.read().is_ok();
+    if !config.alerts.secrets().into_iter().all(|(_, secret)| is_set(secret)) {
+        return Ok(());
+    }
+    let wrong = |failure: Failure| {
+        ConfigError::from(Problem {
+            file: config.file.clone(),
+            line: None,
+            key: String::new(),
+            what: failure.one_line(),
+            remedy: "correct it as docs/alerts.md says".to_owned(),
+        })
+    };
+    Setup::load(config).map(drop).map_err(wrong)
 }
 
 fn text(config: &SecureMcpConfig, files: &CheckedFiles, context: &Context) -> String {

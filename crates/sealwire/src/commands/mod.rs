@@ -1,6 +1,7 @@
 //! One file for each subcommand: its arguments, and what it does.
 
 pub(crate) mod agent;
+pub(crate) mod alerts;
 mod bundle;
 mod bundle_file;
 pub(crate) mod cert;

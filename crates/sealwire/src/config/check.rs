@@ -11,7 +11,7 @@ use super::error::Problems;
 use super::typed::{self, Typed};
 use super::{
     DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole, admin, agents,
-    incidents, limits, log, mailbox, policy, server,
+    alerts, incidents, limits, log, mailbox, policy, server,
 };
 use crate::home::Home;
 
@@ -75,6 +75,7 @@ pub(crate) fn check(
         policy,
         rate_limits,
         incidents: incidents::check(typed, problems),
+        alerts: alerts::check(home, &typed.alerts, typed.zero_trust(), problems),
     })
 }
 

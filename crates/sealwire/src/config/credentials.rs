@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{SecureMcpConfig, ServerRole};
 
 impl SecureMcpConfig {
-    /// Takes certificates and keys of the home from `directory` where it has them: a file
+    /// Takes certificates, keys and secrets of the home from `directory` where it has them: a file
     /// is called there as in the home, with `_` for each `/`
     /// (`certs_mcp-servers_time-key.pem`). So does systemd name what `LoadCredential=`
     /// finds in directories, and the home itself can be closed to the service.
@@ -28,6 +28,7 @@ impl SecureMcpConfig {
             take(tls_cert);
             take(tls_key);
         }
+        self.alerts.files_mut().into_iter().for_each(take);
         self
     }
 }

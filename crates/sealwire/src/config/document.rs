@@ -240,6 +240,11 @@ impl<'a> Section<'a> {
         names.filter_map(|name| number(name, problems)).collect()
     }
 
+    /// Whether there is a table under `key`, where something else could be.
+    pub(crate) fn is_table(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|(_, value)| value.get_ref().is_table())
+    }
+
     /// `true` or `false`.
     pub(crate) fn boolean(&self, key: &str, problems: &mut Problems) -> Option<Located<bool>> {
         let (at, value) = self.find(key)?;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use sealwire_identity::{Credential, Error, PeerVerifier, Revocations, Role, TrustAnchors};
 use sealwire_names::{AgentId, Fingerprint, Kind, PeerId, RefusalCode, Timestamp};
 
-use super::{ConfigError, Problem, SecureMcpConfig, ServerEntry, ServerRole};
+use super::{ConfigError, Problem, Secret, SecureMcpConfig, ServerEntry, ServerRole};
 use crate::agents::KeyStore;
 use crate::config::error::Problems;
 use crate::revocations::revoked;
@@ -65,6 +65,7 @@ impl SecureMcpConfig {
             }
         }
         let servers = check.all();
+        check.alerts();
         let warnings = check.warnings;
         check.problems.into_result(Some(CheckedFiles { servers, warnings }))
     }
@@ -119,6 +120,24 @@ impl Check<'_> {
             self.program(entry);
         }
         servers
+    }
+
+    /// The secrets of alerts. A variable may be set where `serve` is started, and only there.
+    fn alerts(&mut self) {
+        if !self.config.alerts.enabled {
+            return;
+        }
+        for (key, secret) in self.config.alerts.secrets() {
+            let Err((what, remedy)) = secret.read() else { continue };
+            match secret {
+                Secret::File(file) => {
+                    self.problems.push(Problem::with_file(file, format!("{key}: {what}"), remedy));
+                }
+                Secret::Variable(_) => {
+                    self.warnings.push(format!("{key}: {what}; `serve` must find it in its own"));
+                }
+            }
+        }
     }
 
     fn anchors(&mut self, file: &Path) -> Option<Arc<TrustAnchors>> {

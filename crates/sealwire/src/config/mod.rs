@@ -10,6 +10,7 @@
 
 mod admin;
 mod agents;
+mod alerts;
 mod check;
 mod credentials;
 mod document;
@@ -23,6 +24,7 @@ mod log;
 mod mailbox;
 mod policy;
 mod schema;
+mod secret;
 mod server;
 mod sources;
 mod typed;
@@ -40,11 +42,13 @@ use sealwire_names::TrustDomain;
 
 pub use admin::AdminConfig;
 pub use agents::{AgentSecurityConfig, Recipients, TrustConfig};
+pub use alerts::{AlertsConfig, EmailConfig, SmtpSecurity, WebhookConfig, WebhookUrl};
 pub use error::{ConfigError, Problem};
 pub use examine::Examined;
 pub use files::{CheckedFiles, CheckedServer};
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use mailbox::{GroupConfig, MailboxConfig};
+pub use secret::Secret;
 pub use server::is_endpoint;
 pub use value::duration as parse_duration;
 
@@ -99,6 +103,8 @@ pub struct SecureMcpConfig {
     pub rate_limits: Option<RateLimits>,
     /// When refusals are too many, and what follows.
     pub incidents: IncidentRules,
+    /// Who is told of what.
+    pub alerts: AlertsConfig,
 }
 
 /// Where to listen, and how much anybody may take.

@@ -27,6 +27,7 @@ pub(crate) const TOP: Table = Table {
         "log",
         "policy",
         "incidents",
+        "audit",
     ],
 };
 
@@ -221,8 +222,36 @@ pub(crate) const INCIDENT: Table = Table {
     tables: &[],
 };
 
+pub(crate) const AUDIT: Table = Table { title: "[audit]", keys: &[], tables: &["alerts"] };
+
+pub(crate) const ALERTS: Table = Table {
+    title: "[audit.alerts]",
+    keys: &[
+        "enabled",
+        "alert_on_security_events",
+        "alert_slack_webhook",
+        "alert_webhook",
+        "alert_webhook_secret",
+        "alert_email",
+        "allow_private",
+        "ca_cert",
+        "repeat_after",
+        "give_up_after",
+    ],
+    tables: &["smtp"],
+};
+
+pub(crate) const SMTP: Table = Table {
+    title: "[audit.alerts.smtp]",
+    keys: &["host", "port", "security", "from", "username", "password"],
+    tables: &[],
+};
+
+/// A value that is elsewhere.
+pub(crate) const SECRET: Table = Table { title: "a secret", keys: &["file"], tables: &[] };
+
 /// Every table of the main file.
-pub(crate) const TABLES: [&Table; 28] = [
+pub(crate) const TABLES: [&Table; 31] = [
     &TOP,
     &SECURITY,
     &CERTIFICATES,
@@ -251,6 +280,9 @@ pub(crate) const TABLES: [&Table; 28] = [
     &RATE,
     &INCIDENTS,
     &INCIDENT,
+    &AUDIT,
+    &ALERTS,
+    &SMTP,
 ];
 
 /// What to say about a key that `table` does not know.

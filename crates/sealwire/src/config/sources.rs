@@ -21,7 +21,7 @@ impl SecureMcpConfig {
         self.include.iter().filter_map(|name| include::directory(&home, name)).collect()
     }
 
-    /// Every certificate, key and file of trust anchors that it names, those of its
+    /// Every certificate, key, secret and file of trust anchors that it names, those of its
     /// agents included.
     pub fn identity_files(&self) -> Vec<PathBuf> {
         let mut files =
@@ -35,6 +35,7 @@ impl SecureMcpConfig {
             | ServerRole::Connect { tls_cert, tls_key, .. }) = &entry.role;
             files.extend([entry.trusted_ca.clone(), tls_cert.clone(), tls_key.clone()]);
         }
+        files.extend(self.alerts.files());
         files.sort();
         files.dedup();
         files

@@ -526,7 +526,54 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
          max_requests_per_sec = 1\n",
         "burst_size = 1",
     ),
+    ("[audit.alerts]", "enabled", TOLD, "enabled = false"),
+    ("[audit.alerts]", "alert_on_security_events", TOLD, "alert_on_security_events = false"),
+    ("[audit.alerts]", "alert_slack_webhook", TOLD, "alert_slack_webhook = \"${S}\""),
+    (
+        "[audit.alerts]",
+        "alert_webhook",
+        "[audit.alerts]\nalert_webhook_secret = \"${A}\"\nalert_webhook = \"https://a/\"",
+        "b\"",
+    ),
+    (
+        "[audit.alerts]",
+        "alert_webhook_secret",
+        "[audit.alerts]\nalert_webhook = \"https://a/\"\nalert_webhook_secret.file = \"a\"",
+        "b\"",
+    ),
+    (
+        "[audit.alerts]",
+        "alert_email",
+        "[audit.alerts.smtp]\nhost = \"m\"\nfrom = \"c@b\"\n[audit.alerts]\nalert_email = \"a@b\"",
+        "c\"",
+    ),
+    ("[audit.alerts]", "allow_private", TOLD, "allow_private = true"),
+    ("[audit.alerts]", "ca_cert", TOLD, "ca_cert = \"ca.pem\""),
+    ("[audit.alerts]", "repeat_after", TOLD, "repeat_after = \"1s\""),
+    ("[audit.alerts]", "give_up_after", TOLD, "give_up_after = \"1s\""),
+    (
+        "[audit.alerts.smtp]",
+        "host",
+        "[audit.alerts]\nalert_email = \"a@b\"\n[audit.alerts.smtp]\nfrom = \"c@b\"\nhost = \"m\"",
+        "n\"",
+    ),
+    ("[audit.alerts.smtp]", "port", MAILED, "port = 1"),
+    ("[audit.alerts.smtp]", "security", MAILED, "security = \"tls\""),
+    (
+        "[audit.alerts.smtp]",
+        "from",
+        "[audit.alerts]\nalert_email = \"a@b\"\n[audit.alerts.smtp]\nhost = \"m\"\nfrom = \"c@b\"",
+        "c\"",
+    ),
+    ("[audit.alerts.smtp]", "username", MAILED, "password.file = \"p\"\nusername = \"u\""),
+    ("[audit.alerts.smtp]", "password", MAILED, "username = \"u\"\npassword.file = \"p\""),
 ];
+
+/// Somebody is told.
+const TOLD: &str =
+    "[audit.alerts]\nalert_webhook = \"https://a/\"\nalert_webhook_secret = \"${A}\"\n";
+const MAILED: &str = "[audit.alerts]\nalert_email = \"a@b\"\n\
+                      [audit.alerts.smtp]\nhost = \"m\"\nfrom = \"c@b\"\n";
 
 #[test]
 fn each_key_acts() {

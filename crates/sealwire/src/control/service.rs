@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::protocol::{Answer, Request};
 use super::shown::{as_json, incident_as_json, revocation_as_json};
 use crate::admin::Readiness;
+use crate::alerts::{Alert, AlertSink, Alerts, Kind};
 
 /// How often it is looked whether another process has changed the quarantine.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) const SHOWN: u32 = 20;
 
 /// Records what happens, and counts what is refused.
-pub(crate) type Counting = IncidentSink<LogSink>;
+pub(crate) type Counting = IncidentSink<AlertSink<LogSink>>;
 
 /// A request to read all files again, and where to tell how that ended.
 pub(crate) type Reload = oneshot::Sender<Answer>;
@@ -41,6 +42,7 @@ pub(super) struct Inner {
     state: Mutex<State>,
     pub(super) incidents: Arc<Counting>,
     pub(super) readiness: Arc<Readiness>,
+    alerts: Alerts,
     reloads: mpsc::Sender<Reload>,
     pub(super) serving: Mutex<Serving>,
     since: Timestamp,
@@ -69,7 +71,7 @@ impl Service {
         relay: Control,
         state: State,
         trust_domain: TrustDomain,
-        (incidents, readiness): (Arc<Counting>, Arc<Readiness>),
+        (incidents, readiness, alerts): (Arc<Counting>, Arc<Readiness>, Alerts),
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, StateError> {
         let serving = Serving {
@@ -86,6 +88,7 @@ impl Service {
             state: Mutex::new(state),
             incidents,
             readiness,
+            alerts,
             reloads,
             serving: Mutex::new(serving),
             since: SystemTime::now().into(),
@@ -167,6 +170,11 @@ impl Service {
             return None;
         }
         raised.tell(&LogSink, kept.as_ref().ok().copied().flatten(), now);
+        if kept.is_err() {
+            let (subject, name) = (raised.subject.kind(), raised.subject.name());
+            let alert = Alert::new(Kind::IncidentLost).about(subject, &name);
+            self.0.alerts.raise(alert.with("what", raised.kind));
+        }
         let kept = kept.and_then(|_| self.enforce(&state));
         if kept.is_err()
             && let Some(entry) = raised.entry(&home, now)
@@ -302,6 +310,7 @@ impl Service {
             "quarantine": self.entries(),
             "revoked": self.revoked(),
             "incidents": self.incidents(),
+            "alerts": self.0.alerts.status(),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Each area is a file. None stops at its first finding, and none changes anything.
 
 mod agents;
+mod alerts;
 mod authorities;
 mod certificates;
 mod endpoints;
@@ -115,6 +116,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     certificates::examine(&case, &mut report);
     agents::examine(&case, &mut report);
     settings::examine(&case, &mut report);
+    alerts::examine(&case, &mut report);
     servers::examine(&case, &mut report);
     if !arguments.offline {
         online(&case, &mut report)?;
@@ -208,6 +210,7 @@ fn online(case: &Case<'_>, report: &mut Report) -> Result<(), Failure> {
         servers::start_all(case, report, &mut checks);
         listeners::check_all(case, report, &mut checks);
         endpoints::reach_all(case, report, &mut checks);
+        alerts::reach_all(case, &mut checks);
         tokio::select! {
             found = checks.run() => Ok(found),
             () = stop => Err(Failure::new("stopped before all was looked at")),

@@ -2,7 +2,7 @@
 //! replaced, so everything that `serve` goes by must be.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sealwire::config::{
     CheckedServer, ListenConfig, LogConfig, SecureMcpConfig, ServerEntry, ServerRole,
@@ -18,6 +18,10 @@ pub(super) fn changes(old: &Loaded, new: &Loaded, names: &[String]) -> Vec<Strin
     let (before, after) = (&old.config, &new.config);
     let mut changes = listen(before, after);
     let touched = new.identity.changed_since(&old.identity);
+    let has_touched = |file: &PathBuf| touched.contains(&file.as_path());
+    if before.alerts != after.alerts || after.alerts.files().iter().any(has_touched) {
+        changes.push("alerts".to_owned());
+    }
     let all: BTreeSet<&String> = before.servers.keys().chain(after.servers.keys()).collect();
     for name in all.into_iter().filter(|name| names.is_empty() || names.contains(name)) {
         match (served(before, name), served(after, name)) {

@@ -20,6 +20,7 @@ use super::certificates::leaf;
 use super::signals;
 use super::watch::FileWatch;
 use crate::admin::{Admin, Readiness};
+use crate::alerts::{Alert, AlertSink, Alerts, Kind};
 use crate::cli::{Context, Failure};
 use crate::control::{Answer, Counting, Reload, Service, Socket};
 use crate::notify;
@@ -48,14 +49,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let Start { loaded, mut serving, seen } = load(context, &arguments.names)?;
+    let Start { mut loaded, mut serving, seen } = load(context, &arguments.names)?;
     for warning in &loaded.checked.warnings {
         tracing::warn!("{warning}");
     }
     let home = loaded.config.layout();
     let state = state(&home)?;
     let claim = Socket::claim(&home)?;
-    let (incidents, mut raised) = counting(&loaded.config);
+    let alerts = Alerts::start(&home, loaded.alerts.take(), Arc::new(LogSink))?;
+    let (incidents, mut raised) = counting(&loaded.config, &alerts);
     serving.audit = Arc::clone(&incidents) as _;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -77,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let (reloads, mut asked) = mpsc::channel(1);
         let trust_domain = loaded.config.trust_domain.clone();
         // Before anybody is let in.
-        let counting = (Arc::clone(&incidents), Arc::clone(&readiness));
+        let counting = (Arc::clone(&incidents), Arc::clone(&readiness), alerts.clone());
         let service = Service::new(server.control(), state, trust_domain, counting, reloads);
         let service = service.map_err(|error| unreadable(&error))?;
         service.follow();
@@ -95,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         // Before anybody is told that it serves: who is told may send commands.
         let socket = claim.listen(service.clone());
         log_addresses(&server);
-        let mut running = Running { server, admin, readiness, incidents };
+        let mut running = Running { server, admin, readiness, incidents, alerts };
         notify::ready("Serving");
         notify::keep_watchdog_fed();
         tokio::select! {
@@ -108,6 +110,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         running.readiness.draining();
         notify::stopping(running.server.drain_timeout());
         running.server.drain().await;
+        running.alerts.stop();
         tracing::info!("stopped");
         Ok(())
     })
@@ -147,6 +150,7 @@ async fn reload_for_ever(
             }
             Outcome::Unchanged => tracing::debug!("nothing has changed that matters here"),
             Outcome::Refused(reason) if is_news => {
+                running.alerts.raise(Alert::new(Kind::ReloadRefused));
                 tracing::error!(reason, "reload refused, the old configuration stays");
             }
             Outcome::Refused(_) => tracing::debug!("the files are as bad as before"),
@@ -196,7 +200,7 @@ fn told(outcome: &Outcome) -> Answer {
 }
 
 /// What counts refusals, and where it tells that they are too many.
-fn counting(config: &SecureMcpConfig) -> (Arc<Counting>, mpsc::Receiver<Raised>) {
+fn counting(config: &SecureMcpConfig, alerts: &Alerts) -> (Arc<Counting>, mpsc::Receiver<Raised>) {
     let (tell, told) = mpsc::channel(MOST_RAISED);
     let raise = move |raised: Raised| {
         // What strangers can bring about leaves room for what shuts somebody out.
@@ -206,7 +210,8 @@ fn counting(config: &SecureMcpConfig) -> (Arc<Counting>, mpsc::Receiver<Raised>)
             tracing::error!("more incidents at once than can be acted upon: one was not");
         }
     };
-    (Arc::new(IncidentSink::new(LogSink, config.incidents.clone(), raise)), told)
+    let sink = AlertSink::new(LogSink, alerts.clone());
+    (Arc::new(IncidentSink::new(sink, config.incidents.clone(), raise)), told)
 }
 
 /// The state of the home. What cannot be kept cannot be enforced after a restart.
@@ -239,12 +244,20 @@ mod tests {
 
     use super::*;
 
+    /// Alerts that go nowhere.
+    pub(super) fn nobody_told() -> (tempfile::TempDir, Alerts) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path()).unwrap();
+        (dir, Alerts::start(&home, None, Arc::new(LogSink)).unwrap())
+    }
+
     #[test]
     fn strangers_in_any_number_leave_room_for_a_peer_to_be_shut_out() {
         let rules = "[incidents.failed_handshakes]\ntrigger = 1\n\
                      [incidents.denied_requests]\ntrigger = 1\naction = \"quarantine\"";
         let config = SecureMcpConfig::parse(Path::new("/h"), rules).unwrap();
-        let (counting, mut raised) = counting(&config);
+        let (_home, alerts) = nobody_told();
+        let (counting, mut raised) = counting(&config, &alerts);
         let refusal = Refusal::new(RefusalCode::TlsHandshake, "");
         for number in 0..1_000_u16 {
             let [high, low] = number.to_be_bytes();

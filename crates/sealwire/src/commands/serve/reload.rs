@@ -17,6 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeou
 
 use super::changes::{changes, later};
 use crate::admin::{Admin, Readiness};
+use crate::alerts::{Alerts, Setup};
 use crate::cli::{Context, Failure};
 use crate::commands::watch::{FileWatch, SLOW};
 use crate::control::Counting;
@@ -34,6 +35,8 @@ pub(super) struct Loaded {
     pub(super) checked: CheckedFiles,
     /// Certificates, keys and trust anchors, no younger than what was checked.
     pub(super) identity: Snapshot,
+    /// How alerts are sent, until that is taken up; `None` if they are not.
+    pub(super) alerts: Option<Setup>,
 }
 
 /// What runs by it.
@@ -44,6 +47,8 @@ pub(super) struct Running {
     pub(super) readiness: Arc<Readiness>,
     /// What counts refusals.
     pub(super) incidents: Arc<Counting>,
+    /// What tells operators.
+    pub(super) alerts: Alerts,
 }
 
 /// Why the configuration is to be read again.
@@ -122,7 +127,8 @@ fn prepare(
                  args = [\"demo-server\"], default_level = 1",
             ));
     }
-    Ok((Loaded { config, checked, identity }, serving))
+    let alerts = Setup::load(&config)?;
+    Ok((Loaded { config, checked, identity, alerts }, serving))
 }
 
 impl<'a> Reloader<'a> {
@@ -234,7 +240,7 @@ impl<'a> Reloader<'a> {
                 .at(config_file.display())
                 .fix("move what is in it, and restart `serve`"));
         }
-        let (loaded, mut serving) = prepare(config, self.context, self.names)?;
+        let (mut loaded, mut serving) = prepare(config, self.context, self.names)?;
         serving.audit = Arc::clone(&running.incidents) as _;
         let changes = changes(&self.active, &loaded, self.names);
         if !changes.is_empty() {
@@ -245,6 +251,7 @@ impl<'a> Reloader<'a> {
                 }
                 _ => None,
             };
+            running.alerts.replace(loaded.alerts.take())?;
             running.server.replace(serving).await.map_err(|error| {
                 Failure::new(error.to_string()).fix("choose another address, or restart `serve`")
             })?;
@@ -328,8 +335,10 @@ mod tests {
         fs::write(&context.config_file, text("")).unwrap();
         let Start { loaded, serving, seen } = load(&context, &[]).unwrap();
         let server = Server::bind(serving).await.unwrap();
-        let (incidents, _) = super::super::counting(&loaded.config);
-        let mut running = Running { server, admin: None, readiness: Arc::default(), incidents };
+        let (_home, alerts) = super::super::tests::nobody_told();
+        let (incidents, _) = super::super::counting(&loaded.config, &alerts);
+        let readiness = Arc::default();
+        let mut running = Running { server, admin: None, readiness, incidents, alerts };
         let hangup = crate::commands::signals::hangup().unwrap();
         let mut reloader = Reloader::new(&context, &[], hangup, FileWatch::blind(), (loaded, seen));
         let unheard = timeout(SLOW * 3, reloader.wanted()).await;

@@ -130,6 +130,34 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
     for incident in incidents.iter().take(MOST_INCIDENTS) {
         text.push_str(&quarantine::incident_text(incident));
     }
+    text.push_str(&alerts(&status["alerts"]));
+    text
+}
+
+/// What waits to be told to an operator, and what could not be.
+fn alerts(alerts: &Value) -> String {
+    if alerts["enabled"] != true {
+        return String::new();
+    }
+    let mut text = String::new();
+    for (name, channel) in alerts["channels"].as_object().into_iter().flatten() {
+        let [delivered, waiting, given_up, failures] =
+            ["delivered", "waiting", "given_up", "failures"].map(|key| number(&channel[key]));
+        text.push_str(&format!("alerts by {name}: {delivered} delivered, {waiting} wait"));
+        if given_up > 0 {
+            text.push_str(&format!(", {given_up} given up"));
+        }
+        if let Some(why) = channel["last_failure"].as_str() {
+            text.push_str(&format!("; {failures} attempts failed: {}", printable(why)));
+        }
+        text.push('\n');
+    }
+    if number(&alerts["lost"]) > 0 {
+        text.push_str(&format!("alerts lost for want of room: {}\n", number(&alerts["lost"])));
+    }
+    if let Some(why) = alerts["unkept"].as_str() {
+        text.push_str(&format!("alerts that wait are not on the disk: {}\n", printable(why)));
+    }
     text
 }
 
@@ -192,6 +220,12 @@ mod tests {
                 "id": 7, "kind": "replays", "subject_kind": "mailbox", "subject": "A\u{1b}[2J",
                 "events": 10, "window_ms": 60_000, "action": "notify", "at": "then", "until": "later",
             }],
+            "alerts": {"enabled": true, "lost": 3, "unkept": null, "channels": {
+                "email": {"waiting": 2, "delivered": 0, "given_up": 1, "failures": 4,
+                          "last_failure": "no\u{1b}[2J"},
+                "slack": {"waiting": 0, "delivered": 5, "given_up": 0, "failures": 0,
+                          "last_failure": null},
+            }},
         })
     }
 
@@ -209,6 +243,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("revoked name spiffe://x/core/c at then: a"), "{text}");
+        let alerts = "alerts by email: 0 delivered, 2 wait, 1 given up; 4 attempts failed: no";
+        assert!(text.contains(alerts) && text.contains("lost for want of room: 3"), "{text}");
+        assert!(text.contains("alerts by slack: 5 delivered, 0 wait\n"), "{text}");
         assert!(!text.contains('\u{1b}'), "what a peer says moves no cursor: {text}");
         view.next(first);
         let text = view.next(Sample { status: status(30), at: start + Duration::from_secs(2) });

@@ -1,0 +1,137 @@
+//! What fails, and what becomes of it.
+
+use std::net::SocketAddr;
+
+use sealwire_testkit::openssl::Leaf;
+use sealwire_testkit::receivers::{MailServer, Webhook};
+use sealwire_testkit::{Home, Serve, wait_until};
+use sealwire_tests::free_address;
+
+use crate::{all_ways, authority, configured, let_in, one_webhook, shut_out, status};
+
+fn webhook_at(address: SocketAddr) -> Webhook {
+    Webhook::start_at(address, None)
+}
+
+#[test]
+fn what_waits_outlives_both_sides() {
+    let home = Home::initialized();
+    let address = free_address();
+    configured(&home, &one_webhook(&home, &format!("http://{address}/")));
+    let serve = Serve::start(&home);
+    shut_out(&home, "Intern");
+    wait_until("an attempt has failed", || {
+        let channel = status(&home)["channels"]["webhook"].clone();
+        channel["failures"].as_u64() > Some(0) && channel["waiting"] == 1
+    });
+    let shown = home.run(&["status"]).ok().stdout;
+    assert!(shown.contains("alerts by webhook: 0 delivered, 1 wait; "), "{shown}");
+    serve.log().wait_for(&["alerts could not be delivered", "channel=webhook"]);
+    // Killed, not stopped.
+    drop(serve);
+
+    let serve = Serve::start(&home);
+    assert_eq!(status(&home)["channels"]["webhook"]["waiting"], 1);
+    let hook = webhook_at(address);
+    let first = hook.wait_for("Intern");
+    wait_until("it is known to be delivered", || {
+        status(&home)["channels"]["webhook"]["waiting"] == 0
+    });
+
+    // The receiver is restarted: what it refuses meanwhile comes again, and is known again.
+    hook.answer("503 Service Unavailable");
+    shut_out(&home, "Coder");
+    let refused = hook.wait_for("Coder");
+    drop(hook);
+    let hook = webhook_at(address);
+    let again = hook.wait_for("Coder");
+    assert_eq!(refused.header("webhook-id"), again.header("webhook-id"));
+    assert_ne!(first.header("webhook-id"), again.header("webhook-id"));
+    assert_eq!(refused.body, again.body);
+    wait_until("it is known to be delivered", || {
+        status(&home)["channels"]["webhook"]["waiting"] == 0
+    });
+    drop(serve);
+
+    // What was told is not told again by the next one; what happened meanwhile is.
+    let_in(&home, "Coder");
+    let_in(&home, "Intern");
+    home.run(&["quarantine", "add", "server", "echo"]).ok();
+    let before = hook.posted().len();
+    let _serve = Serve::start(&home);
+    let news = hook.wait_for("\"kind\":\"server\"");
+    assert_eq!(news.json()["alerts"].as_array().unwrap().len(), 1, "{}", news.body);
+    assert_eq!(hook.posted().len(), before + 1);
+}
+
+#[test]
+fn one_way_that_fails_holds_up_no_other() {
+    let home = Home::initialized();
+    let (authority, pair) = authority(&home);
+    let (hook, slack) = (Webhook::start(Some(&pair)), Webhook::start(Some(&pair)));
+    let address = free_address();
+    let mut by_address = Leaf::server("spiffe://receivers/mcp-server/mail");
+    by_address.san.push(format!("IP:{}", address.ip()));
+    let pair = authority.issue(&by_address);
+    let mail = MailServer::start_at(address, Some(&pair));
+    let alerts = all_ways(&home, &hook, &slack, &mail);
+    let there = format!("host = \"{}\"", address.ip());
+    configured(&home, &alerts.replace("host = \"localhost\"", &there));
+    drop(mail);
+    hook.answer("500 Internal Server Error");
+    let _serve = Serve::start(&home);
+    shut_out(&home, "Intern");
+    slack.wait_for("Intern");
+    hook.wait_for("Intern");
+    wait_until("two are in trouble", || {
+        let channels = status(&home)["channels"].clone();
+        let failed = |name: &str| channels[name]["failures"].as_u64() > Some(0);
+        failed("webhook") && failed("email") && channels["slack"]["delivered"] == 1
+    });
+    hook.answer("202 Accepted");
+    let mail = MailServer::start_at(address, Some(&pair));
+    mail.wait_for("the mail", |mail| mail.is_protected);
+    wait_until("nothing waits", || {
+        let channels = status(&home)["channels"].clone();
+        ["webhook", "email", "slack"].iter().all(|name| channels[name]["waiting"] == 0)
+    });
+}
+
+#[test]
+fn what_nobody_takes_is_given_up_and_that_is_recorded() {
+    let home = Home::initialized();
+    let address = free_address();
+    let alerts = one_webhook(&home, &format!("http://{address}/"));
+    configured(&home, &format!("give_up_after = \"1s\"\n{alerts}"));
+    let serve = Serve::start(&home);
+    shut_out(&home, "Intern");
+    let line = serve.log().wait_for(&["audit: alerts given up", "channel=webhook", "alerts=1"]);
+    assert!(line.contains("WARN"), "{line}");
+    wait_until("it is counted", || status(&home)["channels"]["webhook"]["given_up"] == 1);
+    assert_eq!(status(&home)["channels"]["webhook"]["waiting"], 0);
+}
+
+/// What is wrong with the settings is put right while it runs, and what waits arrives.
+#[test]
+fn a_reload_takes_up_another_receiver_and_refuses_one_that_cannot_be() {
+    let home = Home::initialized();
+    let nowhere = free_address();
+    configured(&home, &one_webhook(&home, &format!("http://{nowhere}/")));
+    let serve = Serve::start(&home);
+    shut_out(&home, "Intern");
+    wait_until("it waits", || status(&home)["channels"]["webhook"]["waiting"] == 1);
+    let hook = Webhook::start(None);
+    // A key that others may read is refused, and all stays.
+    let alerts = one_webhook(&home, &hook.url("/"));
+    home.chmod("hook-key", 0o644);
+    home.configure(&crate::configuration(&alerts));
+    let refused = home.run(&["reload"]);
+    assert_eq!(refused.code, Some(1), "{refused}");
+    assert!(refused.stderr.contains("hook-key"), "{refused}");
+    home.chmod("hook-key", 0o600);
+    let taken = home.run(&["reload"]).ok().stdout;
+    // The files may have been noticed before.
+    assert!(taken.contains("alerts") || taken.contains("nothing has changed"), "{taken}");
+    hook.wait_for("Intern");
+    drop(serve);
+}
