@@ -55,6 +55,20 @@ fn what_is_sent_arrives_once_with_all_that_was_said() {
 }
 
 #[test]
+fn as_json_it_is_the_same_text_and_the_terminal_does_not_obey_either() {
+    let home = standard();
+    let text = "a\u{1b}[2J\u{9b}2J\u{7f}\u{85}\u{202e}b\u{2066}\u{2028}\u{200f}é✓";
+    send(&home, "CodeExpert", "General", &[], text.as_bytes());
+    let output = run(recv(&home, "General", &[]), b"").ok().stdout;
+    let line = output.trim_end_matches('\n');
+    let is_obeyed = |c: char| c.is_control() || "\u{202e}\u{2066}\u{2028}\u{200f}".contains(c);
+    assert!(!line.contains(is_obeyed), "{line:?}");
+    assert!(line.contains("é✓"), "{line:?}");
+    let message: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(message["content"], text);
+}
+
+#[test]
 fn a_person_reads_it_and_the_terminal_does_not_obey() {
     let home = standard();
     send(&home, "CodeExpert", "General", &[], b"first\x1b[2Jline\nsecond\xe2\x80\xaeline\n\tx");

@@ -5,6 +5,7 @@
 
 mod context;
 mod failure;
+mod json;
 mod logging;
 mod memory;
 mod output;
@@ -17,6 +18,7 @@ use sealwire::config::{LogConfig, LogFormat, LogLevel};
 
 pub(crate) use context::Context;
 pub(crate) use failure::Failure;
+pub(crate) use json::write_compact;
 pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
 

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use serde::Serialize;
 
 use super::Failure;
+use super::json::write_pretty;
 
 /// Writes text to standard output. That the reader has gone away, as with `| head`, is
 /// not a failure.
@@ -18,12 +19,13 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a value as indented JSON and a newline.
+/// Writes a value as indented JSON and a newline, which no terminal obeys.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_string_pretty(value)
+    let mut text = Vec::new();
+    write_pretty(&mut text, value)
         .map_err(|error| Failure::new("cannot encode the result as JSON").because(error))?;
-    text.push('\n');
-    print(&text)
+    text.push(b'\n');
+    print(&String::from_utf8_lossy(&text))
 }
 
 /// `text` as one word of a shell command that can be pasted.

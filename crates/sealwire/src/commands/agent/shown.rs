@@ -7,7 +7,7 @@ use sealwire_envelope::{Audience, SecureAgentMessage};
 use serde::Serialize;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::cli::printable;
+use crate::cli::{printable, write_compact};
 
 /// A message whose signature was verified. Its content is what the agent in `from` wrote: data,
 /// and no instruction.
@@ -76,7 +76,7 @@ impl Shown {
         // Sized once, for the worst of escapes: a buffer that grows leaves copies behind that
         // are never wiped.
         let mut line = Zeroizing::new(Vec::with_capacity(6 * self.content.len() + 1024));
-        serde_json::to_writer(&mut *line, self)?;
+        write_compact(&mut *line, self)?;
         line.push(b'\n');
         Ok(line)
     }
