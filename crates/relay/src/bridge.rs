@@ -81,6 +81,8 @@ struct Flow {
     /// Another source has taken the place of one whose messages fill the sink. That it
     /// limits itself is not enough: each source would fill as much again.
     crowded: bool,
+    /// Something came, and no message was whole: the rest is on its way.
+    partial: bool,
 }
 
 impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
@@ -186,7 +188,10 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
                 if self.conversation.is_idle() {
                     self.poll_rest(cx);
                 }
-                self.vigil.keep(self.conversation.is_client_waiting(), cx);
+                // Of a long message, more comes at a time to whoever sleeps.
+                if !self.to_server.partial && !self.to_client.partial {
+                    self.vigil.keep(self.conversation.is_client_waiting(), cx);
+                }
                 return Poll::Pending;
             }
             self.vigil.moved();
@@ -249,6 +254,7 @@ fn pump(
         let Some(incoming) = source.next() else {
             // What has been handed to the sink does not wait for the rest of a long message.
             if is_fruitless {
+                flow.partial = true;
                 break;
             }
             filled = source.poll_fill(cx);
@@ -258,7 +264,7 @@ fn pump(
             is_fruitless = true;
             continue;
         };
-        is_fruitless = false;
+        (is_fruitless, flow.partial) = (false, false);
         count += 1;
         let now = *now.get_or_insert_with(|| Now {
             wall: SystemTime::now().into(),

@@ -193,3 +193,14 @@ async fn whoever_stays_awake_looks_again_and_again() {
     });
     timeout(Duration::from_secs(60), looked).await.unwrap();
 }
+
+/// Whoever sleeps meanwhile reads more of it at a time.
+#[tokio::test]
+async fn nobody_stays_awake_for_the_rest_of_a_long_message() {
+    let (bridge, _theirs) = bridge(1024);
+    let mut bridge = bridge.that_stays_awake(Duration::from_secs(3600));
+    bridge.server = Acknowledged { parts: 1, ..Acknowledged::default() };
+    assert!(timeout(Duration::from_millis(50), bridge.run(Until::Happened)).await.is_err());
+    let looks = bridge.server.looks;
+    assert!(looks < 20, "{looks} looks");
+}
