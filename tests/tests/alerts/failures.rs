@@ -1,10 +1,11 @@
 //! What fails, and what becomes of it.
 
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 use sealwire_testkit::openssl::Leaf;
 use sealwire_testkit::receivers::{MailServer, Webhook};
-use sealwire_testkit::{Home, Serve, wait_until};
+use sealwire_testkit::{Home, Process, Serve, wait_until};
 use sealwire_tests::free_address;
 
 use crate::{all_ways, authority, configured, let_in, one_webhook, shut_out, status};
@@ -109,6 +110,31 @@ fn what_nobody_takes_is_given_up_and_that_is_recorded() {
     assert!(line.contains("WARN"), "{line}");
     wait_until("it is counted", || status(&home)["channels"]["webhook"]["given_up"] == 1);
     assert_eq!(status(&home)["channels"]["webhook"]["waiting"], 0);
+}
+
+/// What cannot be kept is told all the same: that a disk is full must not need the disk.
+#[test]
+fn what_cannot_be_kept_is_delivered_all_the_same() {
+    let home = Home::initialized();
+    let hook = Webhook::start(None);
+    configured(&home, &one_webhook(&home, &hook.url("/")));
+    let serve = Serve::start(&home);
+    let script = "import sqlite3, sys\n\
+                  db = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+                  db.execute('BEGIN IMMEDIATE')\n\
+                  print('held', file=sys.stderr, flush=True)\n\
+                  sys.stdin.read()\n";
+    let mut command = Command::new("python3");
+    command.args(["-c", script]).arg(home.file("state.db")).stdin(Stdio::piped());
+    let holder = Process::spawn(command);
+    holder.log().wait_for(&["held"]);
+    home.write("sealwire.toml", "[securty]\n");
+    hook.wait_for("reload_refused");
+    serve.log().wait_for(&["alerts cannot be kept"]);
+    drop(holder);
+    wait_until("it is in order again", || status(&home)["unkept"].is_null());
+    wait_until("it is told once", || status(&home)["channels"]["webhook"]["waiting"] == 0);
+    assert_eq!(hook.posted().len(), 1);
 }
 
 /// What is wrong with the settings is put right while it runs, and what waits arrives.

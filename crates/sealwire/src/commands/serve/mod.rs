@@ -210,7 +210,8 @@ fn counting(config: &SecureMcpConfig, alerts: &Alerts) -> (Arc<Counting>, mpsc::
             tracing::error!("more incidents at once than can be acted upon: one was not");
         }
     };
-    let sink = AlertSink::new(LogSink, alerts.clone());
+    let alerts = alerts.clone();
+    let sink = AlertSink::new(LogSink, move |alert| alerts.raise(alert));
     (Arc::new(IncidentSink::new(sink, config.incidents.clone(), raise)), told)
 }
 
