@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
 
+use crate::Level;
+
 /// Decides about messages. Called once for each request and each notification.
 ///
 /// Responses are not asked about: one passes only if the request it answers did.
@@ -14,6 +16,12 @@ pub trait Gate: Send + Sync {
     /// Whether policy lets such a request pass at all. Nothing is used up, so that a list
     /// of what may be called can be made by asking about each.
     fn allows(&self, request: &Request<'_>) -> bool;
+
+    /// The level of what is asked for, whoever asks; `None` where levels do not count.
+    fn level(&self, request: &Request<'_>) -> Option<Level> {
+        let _ = request;
+        None
+    }
 }
 
 /// What a gate is asked about.

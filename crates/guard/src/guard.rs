@@ -2,7 +2,7 @@
 
 use sealwire_names::Timestamp;
 
-use crate::{Decision, Gate, Limited, Limiter, Request, Table};
+use crate::{Decision, Gate, Level, Limited, Limiter, Request, Table};
 
 /// Decides by a policy and by limits: first the peer's own limit, so that what policy denies
 /// counts as well; then policy; then the other limits, which what is denied does not use up.
@@ -34,6 +34,10 @@ impl Gate for Guard {
     fn allows(&self, request: &Request<'_>) -> bool {
         self.table.allows(request)
     }
+
+    fn level(&self, request: &Request<'_>) -> Option<Level> {
+        self.table.level(request)
+    }
 }
 
 fn refused(limited: Limited) -> Decision {
@@ -48,7 +52,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Direction, Level, Policy, Principal, Rate, RateLimits, ServerPolicy};
+    use crate::{Direction, Policy, Principal, Rate, RateLimits, ServerPolicy};
 
     #[test]
     fn what_policy_denies_counts_for_its_peer_and_for_nothing_else() {

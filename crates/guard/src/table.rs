@@ -128,6 +128,11 @@ impl Gate for Table {
     fn allows(&self, request: &Request<'_>) -> bool {
         self.judge(request).passes()
     }
+
+    fn level(&self, request: &Request<'_>) -> Option<Level> {
+        let server = self.servers.get(request.server)?;
+        server.needed(needs(request.direction, request.method), request).map(|(level, _)| level)
+    }
 }
 
 impl Table {
@@ -206,18 +211,12 @@ impl Table {
                 rules.look(space, name, true, &self.peers, &peer, ruled);
             }
         }
-        let level = match needs {
-            Needs::Nothing => return judged,
-            Needs::Rule => {
+        let Some(level) = server.needed(needs, request) else {
+            if needs == Needs::Rule {
                 judged.grant = ruled.allow;
                 judged.lacks.rule = ruled.allow.is_none();
-                return judged;
             }
-            Needs::Fixed(level) => (level, LevelSource::Method),
-            Needs::Named(space) => match named {
-                Some((_, name)) => server.level(space, name),
-                None => server.unlisted(),
-            },
+            return judged;
         };
         let ceiling = self.ceiling(server, request.peer, &peer);
         judged.level = Some(level);
@@ -316,6 +315,17 @@ impl ServerTable {
             levels: server.levels.clone(),
             ceilings,
             rules,
+        }
+    }
+
+    /// The level of what needs one.
+    #[inline]
+    fn needed(&self, needs: Needs, request: &Request<'_>) -> Option<(Level, LevelSource)> {
+        match needs {
+            Needs::Nothing | Needs::Rule => None,
+            Needs::Fixed(level) => Some((level, LevelSource::Method)),
+            Needs::Named(Space::Method | Space::ClientMethod) => Some(self.unlisted()),
+            Needs::Named(space) => Some(self.level(space, request.subject.unwrap_or_default())),
         }
     }
 

@@ -347,6 +347,7 @@ proptest! {
             prop_assert_eq!(table.allows(&request), decision == Decision::Allow);
             let explained = table.explain(&request);
             prop_assert_eq!(&explained.decision, &decision);
+            prop_assert_eq!(table.level(&request), explained.level);
             let told = explained.rule.is_some_and(|(effect, _)| effect == Effect::Deny)
                 || !explained.missing.is_empty();
             prop_assert_eq!(told, decision != Decision::Allow, "a denial is explained");
