@@ -130,7 +130,7 @@ fn nobody_is_misled() {
         format!("{host}\n{host}"),
         "X-Forwarded-Host: localhost".to_owned(),
     ] {
-        for path in ["/healthz", "/readyz", "/"] {
+        for path in ["/healthz", "/readyz", "/metrics", "/"] {
             let status = status(&format!("GET {path} HTTP/1.1\n{bad}"));
             assert!(matches!(status, 421 | 400), "{bad}: {status}");
         }
@@ -151,7 +151,7 @@ fn nobody_is_misled() {
         assert_eq!(status, 403, "{page}");
         assert!(!head.contains("access-control") && !body.contains("status"), "{head}\n{body}");
     }
-    for path in ["/", "/healthz/", "/HEALTHZ", "//healthz", "/metrics", "/../readyz", "*"] {
+    for path in ["/", "/healthz/", "/HEALTHZ", "//healthz", "/metrics/", "/../readyz", "*"] {
         assert_eq!(status(&format!("GET {path} HTTP/1.1\n{host}")), 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"] {

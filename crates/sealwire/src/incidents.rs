@@ -69,6 +69,11 @@ impl<S: AuditSink> IncidentSink<S> {
         Self { inner, counted, start: Instant::now(), raise: Box::new(raise) }
     }
 
+    /// Where events are handed on to; what goes there directly is not counted.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
     /// From now on, goes by other rules. What has been counted, counts.
     pub fn replace(&self, rules: IncidentRules) {
         self.counted().replace(rules);

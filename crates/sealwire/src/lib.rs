@@ -41,6 +41,7 @@ pub mod home;
 #[cfg(unix)]
 pub mod incidents;
 mod manager;
+pub mod metrics;
 pub mod pins;
 mod private;
 mod reach;
@@ -57,6 +58,7 @@ pub use error::{Error, Result};
 #[cfg(unix)]
 pub use incidents::SecurityIncident;
 pub use manager::{McpStream, SecureMcpConnectionManager};
+pub use metrics::SecurityMetrics;
 pub use reach::{AdHoc, Reach};
 pub use sealwire_names as names;
 pub use snapshot::Snapshot;

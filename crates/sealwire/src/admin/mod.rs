@@ -1,5 +1,5 @@
-//! `[admin]`: is the process alive, and can it be used? Told over plain HTTP/1.1, to this
-//! machine alone.
+//! `[admin]`: is the process alive, can it be used, and what has it counted? Told over plain
+//! HTTP/1.1, to this machine alone.
 //!
 //! Nobody authenticates here, so little is told and nothing can be done. A web page in a
 //! browser on this machine can make requests too: what comes from one is refused, by the
@@ -40,16 +40,20 @@ const MAX_HEAD: usize = 8 * 1024;
 /// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is told.
+pub(crate) struct Answers {
+    pub(crate) readiness: Arc<Readiness>,
+    /// The metrics of this moment.
+    pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
 /// The listener; given up, with its connections, on drop.
 #[derive(Debug)]
 pub(crate) struct Admin(JoinHandle<()>);
 
 impl Admin {
     /// Binds `address` and answers from then on.
-    pub(crate) async fn start(
-        address: SocketAddr,
-        readiness: Arc<Readiness>,
-    ) -> Result<Self, Failure> {
+    pub(crate) async fn start(address: SocketAddr, answers: Arc<Answers>) -> Result<Self, Failure> {
         let cannot = |error: io::Error| {
             Failure::new(format!("cannot listen on {address}, the address of [admin]"))
                 .because(error)
@@ -58,7 +62,7 @@ impl Admin {
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         tracing::info!(%address, "answering health checks");
-        Ok(Self(tokio::spawn(accept_all(listener, address, readiness))))
+        Ok(Self(tokio::spawn(accept_all(listener, address, answers))))
     }
 }
 
@@ -90,12 +94,12 @@ impl Drop for Open {
     }
 }
 
-async fn accept_all(listener: TcpListener, local: SocketAddr, readiness: Arc<Readiness>) {
+async fn accept_all(listener: TcpListener, local: SocketAddr, answers: Arc<Answers>) {
     let mut open = Open::default();
     loop {
         match listener.accept().await {
             Ok((tcp, _)) => {
-                let serving = tokio::spawn(serve(tcp, local, Arc::clone(&readiness)));
+                let serving = tokio::spawn(serve(tcp, local, Arc::clone(&answers)));
                 open.add(serving.abort_handle());
             }
             Err(error) => {
@@ -106,9 +110,9 @@ async fn accept_all(listener: TcpListener, local: SocketAddr, readiness: Arc<Rea
     }
 }
 
-async fn serve(tcp: TcpStream, local: SocketAddr, readiness: Arc<Readiness>) {
+async fn serve(tcp: TcpStream, local: SocketAddr, answers: Arc<Answers>) {
     let answer = service_fn(move |request| {
-        let response = request::answer(&request, local, &readiness);
+        let response = request::answer(&request, local, &answers);
         async move { Ok::<_, std::convert::Infallible>(response) }
     });
     let connection = http1::Builder::new()

@@ -33,6 +33,8 @@ enum Phase {
 #[derive(Debug)]
 struct Served {
     server: String,
+    /// On the wire.
+    server_name: String,
     valid_until: Timestamp,
 }
 
@@ -52,14 +54,16 @@ impl Readiness {
         checked: &CheckedFiles,
         names: &[String],
     ) {
-        let is_served = |name: &String| {
-            let role = config.servers.get(name).map(|entry| &entry.role);
-            matches!(role, Some(ServerRole::Serve { .. }))
-                && (names.is_empty() || names.contains(name))
-        };
-        let served = checked.servers.iter().filter(|server| is_served(&server.name));
-        let served = served
-            .map(|server| Served { server: server.name.clone(), valid_until: server.valid_until });
+        let served = checked.servers.iter().filter_map(|server| {
+            let entry = config.servers.get(&server.name)?;
+            let is_served = matches!(entry.role, ServerRole::Serve { .. })
+                && (names.is_empty() || names.contains(&server.name));
+            is_served.then(|| Served {
+                server: server.name.clone(),
+                server_name: entry.server_name.clone(),
+                valid_until: server.valid_until,
+            })
+        });
         let mut state = self.lock();
         state.served = served.collect();
         state.refused = None;
@@ -84,6 +88,17 @@ impl Readiness {
         self.lock().phase = Phase::Draining;
     }
 
+    pub(crate) fn is_ready(&self) -> bool {
+        self.report().is_ready
+    }
+
+    /// Until when the certificate of each server, by its name on the wire, and all that vouches
+    /// for it, is valid.
+    pub(crate) fn certificates(&self) -> Vec<(String, Timestamp)> {
+        let of = |served: &Served| (served.server_name.clone(), served.valid_until);
+        self.lock().served.iter().map(of).collect()
+    }
+
     pub(super) fn report(&self) -> Report {
         self.report_at(SystemTime::now().into())
     }
@@ -100,7 +115,7 @@ impl Readiness {
             }
             Phase::Serving => {}
         }
-        for Served { server, valid_until } in &state.served {
+        for Served { server, valid_until, .. } in &state.served {
             if now > *valid_until {
                 problems.push(json!({
                     "code": "certificate_expired",
@@ -149,7 +164,9 @@ mod tests {
         let code = |now| readiness.report_at(at(now)).body["problems"][0]["code"].clone();
         assert_eq!(code(0), "starting");
         readiness.lock().phase = Phase::Serving;
-        readiness.lock().served = vec![Served { server: "a".to_owned(), valid_until: at(10) }];
+        let (server, server_name) = ("a".to_owned(), "b".to_owned());
+        readiness.lock().served = vec![Served { server, server_name, valid_until: at(10) }];
+        assert_eq!(readiness.certificates(), [("b".to_owned(), at(10))]);
         assert!(readiness.report_at(at(10)).is_ready);
         assert_eq!(code(11), "certificate_expired");
         assert!(!readiness.report_at(at(11)).is_ready);

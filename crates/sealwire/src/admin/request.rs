@@ -10,21 +10,34 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::readiness::Readiness;
+use super::{Answers, Readiness};
 use crate::cli::lost_log_lines;
+
+/// What is answered.
+struct Told {
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Told {
+    fn json(status: StatusCode, body: &Value) -> Self {
+        Self { status, content_type: "application/json", body: format!("{body}\n") }
+    }
+}
 
 /// Answers. The request's body is never read.
 pub(super) fn answer(
     request: &Request<Incoming>,
     local: SocketAddr,
-    readiness: &Readiness,
+    answers: &Answers,
 ) -> Response<Full<Bytes>> {
-    let (status, body) = decide(request, local, readiness);
+    let Told { status, content_type, body } = decide(request, local, answers);
     // A HEAD has the head of the GET; hyper leaves the body out.
-    let mut response = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -33,12 +46,8 @@ pub(super) fn answer(
     response
 }
 
-fn decide<B>(
-    request: &Request<B>,
-    local: SocketAddr,
-    readiness: &Readiness,
-) -> (StatusCode, Value) {
-    let refused = |status, reason: &str| (status, json!({ "error": reason }));
+fn decide<B>(request: &Request<B>, local: SocketAddr, answers: &Answers) -> Told {
+    let refused = |status, reason: &str| Told::json(status, &json!({ "error": reason }));
     if !is_for_us(request, local) {
         return refused(
             StatusCode::MISDIRECTED_REQUEST,
@@ -48,28 +57,40 @@ fn decide<B>(
     if is_of_a_page(request.headers()) {
         return refused(StatusCode::FORBIDDEN, "web pages have no business here");
     }
-    let report = match request.uri().path() {
-        "/healthz" => None,
-        "/readyz" => Some(readiness.report()),
-        _ => return refused(StatusCode::NOT_FOUND, "there is /healthz and /readyz"),
+    let told: fn(&Answers) -> Told = match request.uri().path() {
+        "/healthz" => |_| health(),
+        "/readyz" => |answers| readiness(&answers.readiness),
+        "/metrics" => |answers| Told {
+            status: StatusCode::OK,
+            content_type: sealwire::metrics::CONTENT_TYPE,
+            body: (answers.metrics)(),
+        },
+        _ => return refused(StatusCode::NOT_FOUND, "there is /healthz, /readyz and /metrics"),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return refused(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD");
     }
-    match report {
-        None => {
-            let lost = lost_log_lines();
-            let body = json!({
-                "status": "alive",
-                "version": env!("CARGO_PKG_VERSION"),
-                "log_lines_lost": lost.lines,
-                "audit_lines_lost": lost.audit,
-            });
-            (StatusCode::OK, body)
-        }
-        Some(report) if report.is_ready => (StatusCode::OK, report.body),
-        Some(report) => (StatusCode::SERVICE_UNAVAILABLE, report.body),
-    }
+    told(answers)
+}
+
+fn health() -> Told {
+    let lost = lost_log_lines();
+    let body = json!({
+        "status": "alive",
+        "version": env!("CARGO_PKG_VERSION"),
+        "log_lines_lost": lost.lines,
+        "audit_lines_lost": lost.audit,
+    });
+    Told::json(StatusCode::OK, &body)
+}
+
+fn readiness(readiness: &Readiness) -> Told {
+    let report = readiness.report();
+    let status = match report.is_ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Told::json(status, &report.body)
 }
 
 /// Whether the request names this listener. A page whose own name was made to lead to

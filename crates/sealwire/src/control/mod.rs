@@ -19,5 +19,5 @@ pub(crate) use client::find;
 pub(crate) use listener::Socket;
 pub(crate) use protocol::{Answer, Request};
 pub(crate) use revoking::UNKNOWN_CERTIFICATE;
-pub(crate) use service::{Counting, Reload, Service};
+pub(crate) use service::{Counting, Recorder, Reload, Service};
 pub(crate) use shown::{as_json, incident_as_json, revocation_as_json};

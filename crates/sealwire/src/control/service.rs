@@ -1,10 +1,12 @@
 //! What a running `serve` does for a command.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
+use sealwire::metrics::{Levels, MetricsSink};
 use sealwire::state::{State, StateError};
 use sealwire_audit::LogSink;
 use sealwire_guard::{Entry, Quarantine, Target};
@@ -20,6 +22,7 @@ use super::protocol::{Answer, Request};
 use super::shown::{as_json, incident_as_json, revocation_as_json};
 use crate::admin::Readiness;
 use crate::alerts::{Alert, AlertSink, Alerts, Kind};
+use crate::cli::lost_log_lines;
 
 /// How often it is looked whether another process has changed the quarantine.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,8 +30,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Incidents that are shown.
 pub(super) const SHOWN: u32 = 20;
 
-/// Records what happens, and counts what is refused.
-pub(crate) type Counting = IncidentSink<AlertSink<LogSink>>;
+/// Records what happens, and counts it.
+pub(crate) type Recorder = MetricsSink<LogSink>;
+
+/// The same, telling of what cannot be recorded, and counting refusals.
+pub(crate) type Counting = IncidentSink<AlertSink<Recorder>>;
 
 /// A request to read all files again, and where to tell how that ended.
 pub(crate) type Reload = oneshot::Sender<Answer>;
@@ -169,7 +175,7 @@ impl Service {
         if let Ok(None) = kept {
             return None;
         }
-        raised.tell(&LogSink, kept.as_ref().ok().copied().flatten(), now);
+        raised.tell(self.0.incidents.inner(), kept.as_ref().ok().copied().flatten(), now);
         if kept.is_err() {
             let (subject, name) = (raised.subject.kind(), raised.subject.name());
             let alert = Alert::new(Kind::IncidentLost).about(subject, &name);
@@ -275,6 +281,25 @@ impl Service {
 
     fn incidents(&self) -> Vec<Value> {
         lock(&self.0.serving).incidents.iter().map(incident_as_json).collect()
+    }
+
+    /// What is not counted, but is so at the moment.
+    pub(crate) fn levels(&self) -> Levels {
+        let mut conversations = HashMap::new();
+        for conversation in self.0.relay.report().conversations {
+            *conversations.entry(conversation.server.to_string()).or_default() += 1;
+        }
+        let now = SystemTime::now().into();
+        let serving = lock(&self.0.serving);
+        let held = serving.entries.iter().filter(|entry| entry.holds(now));
+        Levels {
+            conversations,
+            quarantined: held.map(|entry| entry.target.clone()).collect(),
+            certificates: self.0.readiness.certificates(),
+            is_ready: self.0.readiness.is_ready(),
+            log: None,
+            log_lines_lost: lost_log_lines().lines,
+        }
     }
 
     fn status(&self) -> Value {

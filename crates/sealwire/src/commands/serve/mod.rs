@@ -1,17 +1,18 @@
 mod changes;
 mod reload;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::Args;
 use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole};
 use sealwire::home::Home;
 use sealwire::incidents::{IncidentSink, Raised};
+use sealwire::metrics::{MetricsSink, SecurityMetrics};
 use sealwire::state::State;
 use sealwire_audit::LogSink;
 use sealwire_guard::IncidentAction;
 use sealwire_identity::CertificateSummary;
-use sealwire_relay::Server;
+use sealwire_relay::{ServeConfig, Server};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -19,10 +20,10 @@ use self::reload::{Cause, Loaded, Outcome, Reloader, Running, Start, load};
 use super::certificates::leaf;
 use super::signals;
 use super::watch::FileWatch;
-use crate::admin::{Admin, Readiness};
+use crate::admin::{Admin, Answers, Readiness};
 use crate::alerts::{Alert, AlertSink, Alerts, Kind};
 use crate::cli::{Context, Failure};
-use crate::control::{Answer, Counting, Reload, Service, Socket};
+use crate::control::{Answer, Counting, Recorder, Reload, Service, Socket};
 use crate::notify;
 
 /// Incidents that wait to be acted upon.
@@ -57,7 +58,10 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let state = state(&home)?;
     let claim = Socket::claim(&home)?;
     let alerts = Alerts::start(&home, loaded.alerts.take(), Arc::new(LogSink))?;
-    let (incidents, mut raised) = counting(&loaded.config, &alerts);
+    let metrics = Arc::new(SecurityMetrics::new());
+    count_served(&metrics, &serving);
+    let recorder = MetricsSink::new(LogSink, Arc::clone(&metrics));
+    let (incidents, mut raised) = counting(&loaded.config, recorder, &alerts);
     serving.audit = Arc::clone(&incidents) as _;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -68,8 +72,9 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let terminal_lost = signals::terminal_lost()?;
         let hangup = signals::hangup()?;
         let readiness = Arc::new(Readiness::default());
+        let (answers, measured) = answers(&readiness, &metrics);
         let admin = match loaded.config.admin.address {
-            Some(address) => Some(Admin::start(address, Arc::clone(&readiness)).await?),
+            Some(address) => Some(Admin::start(address, Arc::clone(&answers)).await?),
             None => None,
         };
         let mut server = Server::bind(serving)
@@ -82,6 +87,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let counting = (Arc::clone(&incidents), Arc::clone(&readiness), alerts.clone());
         let service = Service::new(server.control(), state, trust_domain, counting, reloads);
         let service = service.map_err(|error| unreadable(&error))?;
+        let _first = measured.set(service.clone());
         service.follow();
         let acting = service.clone();
         tokio::spawn(async move {
@@ -97,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         // Before anybody is told that it serves: who is told may send commands.
         let socket = claim.listen(service.clone());
         log_addresses(&server);
-        let mut running = Running { server, admin, readiness, incidents, alerts };
+        let mut running = Running { server, admin, answers, metrics, incidents, alerts };
         notify::ready("Serving");
         notify::keep_watchdog_fed();
         tokio::select! {
@@ -107,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         }
         // Another one may take our place while we drain. We follow the quarantine all the same.
         drop((socket, asked));
-        running.readiness.draining();
+        running.answers.readiness.draining();
         notify::stopping(running.server.drain_timeout());
         running.server.drain().await;
         running.alerts.stop();
@@ -160,12 +166,12 @@ async fn reload_for_ever(
         }
         match outcome {
             Outcome::Refused(reason) => {
-                running.readiness.reload_refused(reason);
+                running.answers.readiness.reload_refused(reason);
                 notify::ready("Serving; the last reload was refused");
             }
             Outcome::Replaced(_) | Outcome::Unchanged => {
                 let Loaded { config, checked, .. } = reloader.active();
-                running.readiness.serving(config, checked, names);
+                running.answers.readiness.serving(config, checked, names);
                 let addresses = running.server.addresses();
                 service.serving(&config.trust_domain, addresses, presented(config, names));
                 notify::ready("Serving");
@@ -199,8 +205,34 @@ fn told(outcome: &Outcome) -> Answer {
     }
 }
 
+/// What is told at the address of `[admin]`, and where to find what is measured for it, which is
+/// not there from the beginning.
+fn answers(
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<SecurityMetrics>,
+) -> (Arc<Answers>, Arc<OnceLock<Service>>) {
+    let measured = Arc::new(OnceLock::<Service>::new());
+    let (service, metrics) = (Arc::clone(&measured), Arc::clone(metrics));
+    let metrics = Box::new(move || {
+        let levels = service.get().map(Service::levels).unwrap_or_default();
+        metrics.text(&levels)
+    });
+    (Arc::new(Answers { readiness: Arc::clone(readiness), metrics }), measured)
+}
+
+/// The servers that events may be about from now on.
+fn count_served(metrics: &SecurityMetrics, serving: &ServeConfig) {
+    let services = serving.listeners.iter().flat_map(|listener| &listener.services);
+    let names = services.map(|service| service.server_name.as_str());
+    metrics.serving(Arc::clone(&serving.gate), names);
+}
+
 /// What counts refusals, and where it tells that they are too many.
-fn counting(config: &SecureMcpConfig, alerts: &Alerts) -> (Arc<Counting>, mpsc::Receiver<Raised>) {
+fn counting(
+    config: &SecureMcpConfig,
+    recorder: Recorder,
+    alerts: &Alerts,
+) -> (Arc<Counting>, mpsc::Receiver<Raised>) {
     let (tell, told) = mpsc::channel(MOST_RAISED);
     let raise = move |raised: Raised| {
         // What strangers can bring about leaves room for what shuts somebody out.
@@ -211,7 +243,7 @@ fn counting(config: &SecureMcpConfig, alerts: &Alerts) -> (Arc<Counting>, mpsc::
         }
     };
     let alerts = alerts.clone();
-    let sink = AlertSink::new(LogSink, move |alert| alerts.raise(alert));
+    let sink = AlertSink::new(recorder, move |alert| alerts.raise(alert));
     (Arc::new(IncidentSink::new(sink, config.incidents.clone(), raise)), told)
 }
 
@@ -252,13 +284,18 @@ mod tests {
         (dir, Alerts::start(&home, None, Arc::new(LogSink)).unwrap())
     }
 
+    /// A recorder whose metrics nobody reads.
+    pub(super) fn nobody_counts() -> Recorder {
+        MetricsSink::new(LogSink, Arc::default())
+    }
+
     #[test]
     fn strangers_in_any_number_leave_room_for_a_peer_to_be_shut_out() {
         let rules = "[incidents.failed_handshakes]\ntrigger = 1\n\
                      [incidents.denied_requests]\ntrigger = 1\naction = \"quarantine\"";
         let config = SecureMcpConfig::parse(Path::new("/h"), rules).unwrap();
         let (_home, alerts) = nobody_told();
-        let (counting, mut raised) = counting(&config, &alerts);
+        let (counting, mut raised) = counting(&config, nobody_counts(), &alerts);
         let refusal = Refusal::new(RefusalCode::TlsHandshake, "");
         for number in 0..1_000_u16 {
             let [high, low] = number.to_be_bytes();

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use sealwire::Snapshot;
 use sealwire::config::{CheckedFiles, LogConfig, SecureMcpConfig};
+use sealwire::metrics::SecurityMetrics;
 use sealwire::serving::serve_config;
 use sealwire_relay::{ServeConfig, Server};
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use super::changes::{changes, later};
-use crate::admin::{Admin, Readiness};
+use crate::admin::{Admin, Answers};
 use crate::alerts::{Alerts, Setup};
 use crate::cli::{Context, Failure};
 use crate::commands::watch::{FileWatch, SLOW};
@@ -42,9 +43,10 @@ pub(super) struct Loaded {
 /// What runs by it.
 pub(super) struct Running {
     pub(super) server: Server,
-    /// For health checks, if they are to be answered.
+    /// For health checks and metrics, if they are to be told.
     pub(super) admin: Option<Admin>,
-    pub(super) readiness: Arc<Readiness>,
+    pub(super) answers: Arc<Answers>,
+    pub(super) metrics: Arc<SecurityMetrics>,
     /// What counts refusals.
     pub(super) incidents: Arc<Counting>,
     /// What tells operators.
@@ -247,11 +249,13 @@ impl<'a> Reloader<'a> {
             let address = loaded.config.admin.address;
             let admin = match address {
                 Some(address) if self.active.config.admin.address != Some(address) => {
-                    Some(Admin::start(address, Arc::clone(&running.readiness)).await?)
+                    Some(Admin::start(address, Arc::clone(&running.answers)).await?)
                 }
                 _ => None,
             };
             running.alerts.replace(loaded.alerts.take())?;
+            // Before it is served: nothing of a new server goes uncounted.
+            super::count_served(&running.metrics, &serving);
             running.server.replace(serving).await.map_err(|error| {
                 Failure::new(error.to_string()).fix("choose another address, or restart `serve`")
             })?;
@@ -336,9 +340,11 @@ mod tests {
         let Start { loaded, serving, seen } = load(&context, &[]).unwrap();
         let server = Server::bind(serving).await.unwrap();
         let (_home, alerts) = super::super::tests::nobody_told();
-        let (incidents, _) = super::super::counting(&loaded.config, &alerts);
-        let readiness = Arc::default();
-        let mut running = Running { server, admin: None, readiness, incidents, alerts };
+        let metrics = Arc::new(SecurityMetrics::new());
+        let recorder = super::super::tests::nobody_counts();
+        let (incidents, _) = super::super::counting(&loaded.config, recorder, &alerts);
+        let (answers, _) = super::super::answers(&Arc::default(), &metrics);
+        let mut running = Running { server, admin: None, answers, metrics, incidents, alerts };
         let hangup = crate::commands::signals::hangup().unwrap();
         let mut reloader = Reloader::new(&context, &[], hangup, FileWatch::blind(), (loaded, seen));
         let unheard = timeout(SLOW * 3, reloader.wanted()).await;
