@@ -9,19 +9,63 @@
 //! recorded must not happen.
 #![forbid(unsafe_code)]
 
+mod argument_keys;
+mod day;
+mod day_files;
+mod edge;
+mod entry;
+mod files;
+mod gathering;
+mod journal;
+mod lines;
 mod log;
 pub mod note;
 pub mod path;
+mod prune;
+mod recovery;
+mod refusals;
+mod text;
 pub mod tiles;
 pub mod tree;
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sealwire_names::{AgentId, Fingerprint, PeerId, Refusal, Timestamp};
 
+pub use day::{Day, NoDay};
+pub use journal::{Durability, Journal, Rules, Settings, Status};
 pub use log::LogSink;
+pub use recovery::OpenError;
+pub use text::{LineHead, NotCanonical, is_unsafe, parse_body, parse_line};
+
+/// Longest line of a log, in bytes, without its line feed.
+pub const MAX_LINE: usize = 65_535;
+
+/// Entries recorded so far; zero where none are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(u64);
+
+impl Position {
+    /// After so many entries.
+    pub const fn after(entries: u64) -> Self {
+        Self(entries)
+    }
+
+    /// How many entries there are.
+    pub const fn entries(self) -> u64 {
+        self.0
+    }
+
+    /// The number of the last of them.
+    pub fn last_entry(self) -> Option<u64> {
+        self.0.checked_sub(1)
+    }
+}
 
 /// Takes events, in the order in which they happened on each connection.
 pub trait AuditSink: Send + Sync {
@@ -29,7 +73,47 @@ pub trait AuditSink: Send + Sync {
     ///
     /// # Errors
     /// When the event could not be recorded; the caller then denies what it was about.
-    fn record(&self, event: &Event<'_>) -> std::io::Result<()>;
+    fn record(&self, event: &Event<'_>) -> io::Result<Position>;
+
+    /// Ready once everything up to `position` is as durable as configured.
+    ///
+    /// # Errors
+    /// When that cannot be reached.
+    fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = (position, cx);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
+    fn record(&self, event: &Event<'_>) -> io::Result<Position> {
+        (**self).record(event)
+    }
+
+    fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_durable(position, cx)
+    }
+}
+
+/// Records in the first, which decides whether that is done, and then tells the second.
+impl<A: AuditSink, B: AuditSink> AuditSink for (A, B) {
+    fn record(&self, event: &Event<'_>) -> io::Result<Position> {
+        let position = self.0.record(event)?;
+        self.1.record(event)?;
+        Ok(position)
+    }
+
+    fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_durable(position, cx)
+    }
+}
+
+/// What an entry about this event says after its time, as [`Journal::append`] takes it. Without
+/// the arguments of a call, whose hash only the journal can make.
+pub fn body_of(event: &Event<'_>) -> Vec<u8> {
+    let mut body = Vec::new();
+    entry::write(&mut body, event, None);
+    body
 }
 
 /// Something that happened and that an operator may have to prove later.
@@ -62,6 +146,8 @@ pub enum Event<'a> {
     Outcome {
         /// The request.
         message: &'a Message<'a>,
+        /// The entry of its decision.
+        decision: Position,
         /// How it ended.
         result: CallResult,
         /// From the decision to the answer.
@@ -82,6 +168,8 @@ pub enum Event<'a> {
         /// Why the last attempt failed.
         reason: &'a str,
     },
+    /// An operator, or what he has set up, changed what holds.
+    Change(&'a Change<'a>),
 }
 
 /// An accepted connection.
@@ -113,6 +201,12 @@ pub struct Message<'a> {
     /// The request id as JSON; `None` for a notification. Shown only when it is recorded,
     /// so that a sink that keeps nothing costs nothing.
     pub id: Option<&'a dyn fmt::Display>,
+    /// The peer's certificate.
+    pub certificate: Option<&'a Fingerprint>,
+    /// `params.arguments` as they came.
+    pub arguments: Option<&'a [u8]>,
+    /// The policy by which it was decided.
+    pub policy: Option<&'a Fingerprint>,
 }
 
 /// A message between agents.
@@ -150,6 +244,57 @@ pub struct Incident<'a> {
     pub action: &'a str,
     /// Until when.
     pub until: Timestamp,
+}
+
+/// A change of what holds.
+#[derive(Clone, Copy)]
+pub struct Change<'a> {
+    /// Of what.
+    pub kind: ChangeKind,
+    /// Whom or what it is about.
+    pub subject: Option<&'a dyn fmt::Display>,
+    /// What it is, or why; never a secret.
+    pub detail: &'a str,
+    /// Until when it holds, if it ends by itself.
+    pub until: Option<Timestamp>,
+}
+
+/// What was changed. Shown as the type of the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// The configuration that is served.
+    ConfigChanged,
+    /// A configuration was not taken, and the old one stays.
+    ConfigRefused,
+    /// A key was made, or took another's place.
+    KeyChanged,
+    /// A certificate was issued.
+    CertificateIssued,
+    /// Somebody is shut out.
+    QuarantineAdded,
+    /// Somebody is let in again.
+    QuarantineLifted,
+    /// A certificate was revoked.
+    Revocation,
+    /// Definitions of a server were approved by an operator.
+    PinApproved,
+}
+
+impl ChangeKind {
+    /// Its word in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigChanged => "config.changed",
+            Self::ConfigRefused => "config.refused",
+            Self::KeyChanged => "key.changed",
+            Self::CertificateIssued => "certificate.issued",
+            Self::QuarantineAdded => "quarantine.added",
+            Self::QuarantineLifted => "quarantine.lifted",
+            Self::Revocation => "revocation",
+            Self::PinApproved => "pin.approved",
+        }
+    }
 }
 
 /// What happened to a message between agents.

@@ -1,6 +1,8 @@
 use tracing::{debug, info, warn};
 
-use crate::{AgentMessage, AgentStep, AuditSink, Connection, Event, Message, PinEvent, PinStep};
+use crate::{
+    AgentMessage, AgentStep, AuditSink, Connection, Event, Message, PinEvent, PinStep, Position,
+};
 
 /// Writes events to the program's log, under the target `audit`.
 ///
@@ -10,7 +12,7 @@ use crate::{AgentMessage, AgentStep, AuditSink, Connection, Event, Message, PinE
 pub struct LogSink;
 
 impl AuditSink for LogSink {
-    fn record(&self, event: &Event<'_>) -> std::io::Result<()> {
+    fn record(&self, event: &Event<'_>) -> std::io::Result<Position> {
         match *event {
             Event::ConnectionAccepted(connection) => log_connection("accepted", connection),
             Event::ConnectionResumed(connection) => log_connection("resumed", connection),
@@ -36,7 +38,7 @@ impl AuditSink for LogSink {
                 reason = refusal.reason,
                 "message refused"
             ),
-            Event::Outcome { message, result, duration } => debug!(
+            Event::Outcome { message, result, duration, .. } => debug!(
                 target: "audit",
                 peer = message.peer.map(tracing::field::display),
                 server = message.server,
@@ -65,8 +67,16 @@ impl AuditSink for LogSink {
             Event::AlertsGivenUp { channel, alerts, reason } => {
                 warn!(target: "audit", channel, alerts, reason, "alerts given up");
             }
+            // Whoever changes something says so himself.
+            Event::Change(change) => debug!(
+                target: "audit",
+                subject = change.subject.map(tracing::field::display),
+                detail = change.detail,
+                "{}",
+                change.kind.as_str()
+            ),
         }
-        Ok(())
+        Ok(Position::default())
     }
 }
 

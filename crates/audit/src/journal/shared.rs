@@ -1,0 +1,427 @@
+//! What the recording threads and those of the journal share, and each step of writing.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::task::{Context, Poll, Waker};
+use std::thread::Thread;
+use std::time::SystemTime;
+
+use sealwire_names::Timestamp;
+
+use super::{Durability, Rules, Status, load, own_body};
+use crate::Position;
+use crate::argument_keys::ArgumentKeys;
+use crate::day::Day;
+use crate::day_files::DayFiles;
+use crate::edge::Edge;
+use crate::entry::{Body, Class};
+use crate::gathering::{Batch, Gathering};
+use crate::recovery::Opened;
+use crate::refusals::Refusals;
+
+/// Bytes that wait to be hashed, from which on the thread that does it is woken.
+const HASH_SOON: u64 = 256 * 1024;
+/// Bytes that wait to be hashed, from which on whoever writes more does it.
+const HASH_NOW: u64 = 64 * 1024 * 1024;
+/// Bytes that wait to be written, from which on whoever records more writes them.
+const WRITE_NOW: usize = 4 * 1024 * 1024;
+/// Buffers that are kept for later, and the largest of them.
+const SPARES: usize = 4;
+const LARGEST_SPARE: usize = 1024 * 1024;
+
+pub(super) struct Shared {
+    pub(super) directory: PathBuf,
+    pub(super) durability: Durability,
+    pub(super) rules: RwLock<Rules>,
+    pub(super) keys: ArgumentKeys,
+    pub(super) gathering: Mutex<Gathering>,
+    pub(super) files: Mutex<Files>,
+    pub(super) edge: Mutex<Edge>,
+    pub(super) refusals: Mutex<Refusals>,
+    /// Entries that were recorded; that are in files; that are on the disk.
+    pub(super) recorded: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    /// The first entry that is kept.
+    pub(super) first: AtomicU64,
+    /// Of the lines in files.
+    pub(super) bytes: AtomicU64,
+    pub(super) signed_at: AtomicI64,
+    /// What is written and not hashed yet, in order.
+    unhashed: Mutex<Vec<Vec<u8>>>,
+    unhashed_bytes: AtomicU64,
+    spares: Mutex<Vec<Vec<u8>>>,
+    /// Whether nothing can be written; why, then.
+    is_in_trouble: AtomicBool,
+    trouble: Mutex<Option<Trouble>>,
+    waiting: Mutex<Vec<Waiting>>,
+    pub(super) committer: OnceLock<Thread>,
+    pub(super) keeper: OnceLock<Thread>,
+    pub(super) is_running: AtomicBool,
+    pub(super) is_stopping: AtomicBool,
+    pub(super) is_closed: AtomicBool,
+    _lock: File,
+}
+
+pub(super) struct Files {
+    pub(super) days: DayFiles,
+    /// Taken, and not all written.
+    backlog: Option<Batch>,
+}
+
+struct Trouble {
+    since: Timestamp,
+    kind: io::ErrorKind,
+    text: String,
+    /// Events that were not recorded.
+    unrecorded: u64,
+}
+
+/// Somebody who waits until so many entries are durable.
+struct Waiting {
+    position: u64,
+    waker: Waker,
+}
+
+impl Shared {
+    pub(super) fn new(
+        directory: PathBuf,
+        opened: Opened,
+        durability: Durability,
+        rules: Rules,
+    ) -> Self {
+        let Opened { lock, days, edge, first, .. } = opened;
+        let entries = edge.size();
+        let day = days.day().unwrap_or(Day::of(Timestamp::from_unix_millis(0)));
+        Self {
+            keys: ArgumentKeys::at(&directory),
+            directory,
+            durability,
+            rules: RwLock::new(rules),
+            gathering: Mutex::new(Gathering::new(entries, day)),
+            bytes: AtomicU64::new(days.bytes()),
+            files: Mutex::new(Files { days, backlog: None }),
+            edge: Mutex::new(edge),
+            refusals: Mutex::default(),
+            recorded: AtomicU64::new(entries),
+            written: AtomicU64::new(entries),
+            durable: AtomicU64::new(entries),
+            first: AtomicU64::new(first),
+            signed_at: AtomicI64::new(i64::MIN),
+            unhashed: Mutex::default(),
+            unhashed_bytes: AtomicU64::new(0),
+            spares: Mutex::default(),
+            is_in_trouble: AtomicBool::new(false),
+            trouble: Mutex::new(None),
+            waiting: Mutex::default(),
+            committer: OnceLock::new(),
+            keeper: OnceLock::new(),
+            is_running: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            _lock: lock,
+        }
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        *self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn includes(&self, class: Class) -> bool {
+        let rules = self.rules();
+        match class {
+            Class::Call => rules.calls,
+            Class::Message => rules.messages,
+            Class::Security => rules.security,
+        }
+    }
+
+    /// Whether an event may be recorded now.
+    pub(super) fn may_record(&self) -> io::Result<()> {
+        if self.is_closed.load(Acquire) {
+            return Err(io::Error::other("the audit log is closed"));
+        }
+        if self.is_in_trouble.load(Acquire)
+            && let Some(trouble) = &mut *lock(&self.trouble)
+        {
+            trouble.unrecorded += 1;
+            return Err(trouble.error());
+        }
+        if let Some(most) = self.rules().max_total_size
+            && load(&self.bytes) >= most
+        {
+            let error = io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("it has reached max_total_size, {most} bytes"),
+            );
+            self.failed(&error);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Appends an entry.
+    pub(super) fn push(&self, body: &[u8]) -> Position {
+        let mut gathering = lock(&self.gathering);
+        let position = gathering.push(SystemTime::now().into(), body);
+        self.recorded.store(position, Release);
+        self.relieve(gathering);
+        Position::after(position)
+    }
+
+    /// Appends an entry of the log about itself.
+    pub(super) fn own(&self, kind: &str, members: impl FnOnce(&mut Body<'_>)) {
+        self.push(&own_body(kind, members));
+    }
+
+    /// Bytes that wait are too many: whoever records writes them, and so is slowed down.
+    pub(super) fn relieve(&self, gathering: MutexGuard<'_, Gathering>) {
+        let waits = gathering.len();
+        drop(gathering);
+        if waits > WRITE_NOW {
+            let written = self.write();
+            let _told = self.settle(written);
+        }
+    }
+
+    /// Writes what has gathered.
+    pub(super) fn write(&self) -> io::Result<()> {
+        let mut files = lock(&self.files);
+        // What was left by a failure, and then what there is now.
+        for _ in 0..2 {
+            let Files { days, backlog } = &mut *files;
+            if backlog.is_none() {
+                let spare = lock(&self.spares).pop().unwrap_or_default();
+                *backlog = lock(&self.gathering).take(spare);
+            }
+            let Some(batch) = backlog else { break };
+            batch.write(|day, lines| days.append(day, lines))?;
+            self.bytes.store(days.bytes(), Release);
+            self.written.store(batch.end, Release);
+            if let Some(Batch { bytes, .. }) = backlog.take() {
+                self.unhashed_bytes.fetch_add(bytes.len() as u64, AcqRel);
+                lock(&self.unhashed).push(bytes);
+            }
+        }
+        drop(files);
+        match load(&self.unhashed_bytes) {
+            HASH_NOW.. => self.hash(&mut lock(&self.edge)),
+            HASH_SOON.. => self.wake_keeper(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Syncs what is written, and tells who waits for it.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let mut files = lock(&self.files);
+        let written = load(&self.written);
+        if let Some(unsynced) = files.days.unsynced()? {
+            // Others write meanwhile.
+            drop(files);
+            let done = unsynced.sync();
+            lock(&self.files).days.synced(&unsynced, done)?;
+        }
+        self.durable.fetch_max(written, AcqRel);
+        Ok(())
+    }
+
+    /// Writes and syncs what has gathered, and tells who waits for it.
+    pub(super) fn commit(&self) -> io::Result<()> {
+        let done = self.write().and_then(|()| self.sync());
+        let done = self.settle(done);
+        self.wake_waiting();
+        done
+    }
+
+    /// Hashes what is written.
+    pub(super) fn hash(&self, edge: &mut Edge) {
+        let chunks = std::mem::take(&mut *lock(&self.unhashed));
+        for mut chunk in chunks {
+            edge.append(&chunk);
+            self.unhashed_bytes.fetch_sub(chunk.len() as u64, AcqRel);
+            let mut spares = lock(&self.spares);
+            if spares.len() < SPARES && chunk.capacity() <= LARGEST_SPARE {
+                chunk.clear();
+                spares.push(chunk);
+            }
+        }
+    }
+
+    /// Signs what is written.
+    pub(super) fn sign(&self) -> io::Result<()> {
+        let mut edge = lock(&self.edge);
+        self.hash(&mut edge);
+        // All that is hashed is written, and now durable: no checkpoint is ahead of its lines.
+        self.sync()?;
+        if edge.sign()? {
+            let now: Timestamp = SystemTime::now().into();
+            self.signed_at.store(now.unix_millis(), Release);
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.commit()?;
+        self.sign()
+    }
+
+    /// Notes whether writing works.
+    pub(super) fn settle(&self, done: io::Result<()>) -> io::Result<()> {
+        match &done {
+            Err(error) => self.failed(error),
+            Ok(()) if self.is_in_trouble() => self.recovered(),
+            Ok(()) => {}
+        }
+        done
+    }
+
+    pub(super) fn is_in_trouble(&self) -> bool {
+        self.is_in_trouble.load(Acquire)
+    }
+
+    fn failed(&self, error: &io::Error) {
+        let mut trouble = lock(&self.trouble);
+        if trouble.is_none() {
+            tracing::error!(
+                %error,
+                directory = %self.directory.display(),
+                "the audit log cannot be written: until it can, nothing is allowed"
+            );
+            *trouble = Some(Trouble {
+                since: SystemTime::now().into(),
+                kind: error.kind(),
+                text: error.to_string(),
+                unrecorded: 0,
+            });
+            self.is_in_trouble.store(true, Release);
+        }
+    }
+
+    fn recovered(&self) {
+        // It is written, but there may be more of it than there should be.
+        if self.rules().max_total_size.is_some_and(|most| load(&self.bytes) >= most) {
+            return;
+        }
+        let Some(Trouble { since, text, unrecorded, .. }) = lock(&self.trouble).take() else {
+            return;
+        };
+        tracing::info!(unrecorded, "the audit log can be written again");
+        self.own("log.recovered", |body| {
+            body.time("since", since).number("unrecorded", unrecorded).text("detail", &text);
+        });
+        self.is_in_trouble.store(false, Release);
+    }
+
+    pub(super) fn poll_durable(&self, position: u64, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.reached() >= position {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.is_running.load(Acquire) {
+            return Poll::Ready(self.commit());
+        }
+        if self.durability == Durability::Interval {
+            return Poll::Ready(self.written_by_now(position));
+        }
+        {
+            let mut waiting = lock(&self.waiting);
+            // Looked at again under the lock that whoever wakes us takes after it.
+            if self.reached() >= position {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(error) = self.error() {
+                return Poll::Ready(Err(error));
+            }
+            match waiting.iter_mut().find(|waiting| waiting.waker.will_wake(cx.waker())) {
+                Some(waiting) => waiting.position = waiting.position.max(position),
+                None => waiting.push(Waiting { position, waker: cx.waker().clone() }),
+            }
+        }
+        self.wake_committer();
+        Poll::Pending
+    }
+
+    fn written_by_now(&self, position: u64) -> io::Result<()> {
+        if let Some(error) = self.error() {
+            return Err(error);
+        }
+        let done = self.write();
+        if done.is_err() {
+            return self.settle(done);
+        }
+        debug_assert!(load(&self.written) >= position);
+        Ok(())
+    }
+
+    /// Entries that are as durable as they should be.
+    fn reached(&self) -> u64 {
+        match self.durability {
+            Durability::Fsync => load(&self.durable),
+            Durability::Interval => load(&self.written),
+        }
+    }
+
+    fn wake_waiting(&self) {
+        let reached = self.reached();
+        let is_failing = self.is_in_trouble();
+        let mut ready = Vec::new();
+        lock(&self.waiting).retain(|Waiting { position, waker }| {
+            let is_over = is_failing || *position <= reached;
+            if is_over {
+                ready.push(waker.clone());
+            }
+            !is_over
+        });
+        ready.into_iter().for_each(Waker::wake);
+    }
+
+    fn error(&self) -> Option<io::Error> {
+        lock(&self.trouble).as_ref().map(Trouble::error)
+    }
+
+    /// Whether there is anything to write.
+    pub(super) fn has_gathered(&self) -> bool {
+        load(&self.recorded) > load(&self.written)
+    }
+
+    pub(super) fn wake_committer(&self) {
+        self.committer.get().inspect(|thread| thread.unpark());
+    }
+
+    pub(super) fn wake_keeper(&self) {
+        self.keeper.get().inspect(|thread| thread.unpark());
+    }
+
+    pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Release);
+        self.wake_committer();
+        self.wake_keeper();
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let signed_at = self.signed_at.load(Acquire);
+        Status {
+            entries: load(&self.recorded),
+            first: load(&self.first),
+            bytes: load(&self.bytes),
+            checkpoint: lock(&self.edge).signed(),
+            signed: (signed_at > i64::MIN).then(|| Timestamp::from_unix_millis(signed_at)),
+            trouble: self.error().map(|error| error.to_string()),
+        }
+    }
+}
+
+impl Trouble {
+    fn error(&self) -> io::Error {
+        io::Error::new(self.kind, self.text.clone())
+    }
+}
+
+/// What happens under the locks cannot leave anything half done.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,84 @@
+//! The journal's own threads.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::Durability;
+use super::shared::{Shared, lock};
+
+/// How often what is new is synced and signed.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How often writing is tried again after it failed.
+const RETRY: Duration = Duration::from_millis(250);
+
+pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Vec<JoinHandle<()>>> {
+    let mut threads = Vec::new();
+    if shared.durability == Durability::Fsync {
+        let committing = Arc::clone(shared);
+        let thread = thread::Builder::new().name("audit-commit".to_owned());
+        let thread = thread.spawn(move || commit_for_ever(&committing))?;
+        let _first = shared.committer.set(thread.thread().clone());
+        threads.push(thread);
+    }
+    let keeping = Arc::clone(shared);
+    let thread = thread::Builder::new().name("audit-keep".to_owned());
+    let thread = thread.spawn(move || keep_for_ever(&keeping))?;
+    let _first = shared.keeper.set(thread.thread().clone());
+    threads.push(thread);
+    Ok(threads)
+}
+
+/// Commits whatever has gathered, again and again.
+fn commit_for_ever(shared: &Shared) {
+    while !shared.is_stopping.load(Acquire) {
+        if shared.is_in_trouble() {
+            thread::park_timeout(RETRY);
+        } else if !shared.has_gathered() {
+            // Whoever waits wakes us; what nobody waits for has a second.
+            thread::park_timeout(INTERVAL);
+        }
+        if shared.has_gathered() || shared.is_in_trouble() {
+            let _told = shared.commit();
+        }
+    }
+    let _told = shared.commit();
+}
+
+/// Hashes, signs, and does what is to be done from time to time.
+fn keep_for_ever(shared: &Shared) {
+    let mut upkeep = super::upkeep::Upkeep::new();
+    let mut next = Instant::now() + INTERVAL;
+    let mut told = false;
+    while !shared.is_stopping.load(Acquire) {
+        let is_interval = shared.durability == Durability::Interval;
+        let wait = next.saturating_duration_since(Instant::now());
+        thread::park_timeout(if is_interval && shared.is_in_trouble() {
+            wait.min(RETRY)
+        } else {
+            wait
+        });
+        if is_interval && shared.is_in_trouble() {
+            let _told = shared.commit();
+        }
+        shared.hash(&mut lock(&shared.edge));
+        if Instant::now() < next {
+            continue;
+        }
+        next = Instant::now() + INTERVAL;
+        upkeep.tick(shared);
+        if is_interval && !shared.is_in_trouble() {
+            let _told = shared.commit();
+        }
+        match shared.sign() {
+            Ok(()) => told = false,
+            Err(error) if !told && !shared.is_in_trouble() => {
+                told = true;
+                tracing::error!(%error, "the audit log cannot be signed; it is tried again");
+            }
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Opening a log: whose turn it is, what is whole of it, and the tree over that.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+
+use crate::day::Day;
+use crate::day_files::{self, DayFiles};
+use crate::edge::{CHECKPOINT, Edge};
+use crate::files;
+use crate::lines;
+use crate::note::{Checkpoint, Signer};
+use crate::prune::{self, PRUNED};
+use crate::text::parse_line;
+use crate::tiles::Tiles;
+use crate::tree::{TILE_WIDTH, Tree};
+
+const WIDTH: u64 = TILE_WIDTH as u64;
+
+/// Why a log cannot be opened. Nothing of it was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process writes it.
+    #[error("{}: another process writes this log", .0.display())]
+    InUse(PathBuf),
+    /// A file or directory cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+    /// It is not what was signed of it.
+    #[error("{}: {what}", directory.display())]
+    Damaged {
+        /// The log.
+        directory: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// A log that is ours.
+pub(crate) struct Opened {
+    /// Held for as long as we write.
+    pub(crate) lock: File,
+    pub(crate) days: DayFiles,
+    pub(crate) edge: Edge,
+    /// What was cut off at its end.
+    pub(crate) torn: Option<Torn>,
+    /// The first entry that is there, or would be.
+    pub(crate) first: u64,
+}
+
+/// Bytes at the end that were no entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Torn {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: [u8; 32],
+}
+
+/// The files with lines, by day, up to the last whole one.
+struct Found {
+    files: Vec<(Day, PathBuf)>,
+    /// Up to where the last of them is whole.
+    length: u64,
+    next: u64,
+    torn: Vec<(PathBuf, u64)>,
+}
+
+/// Opens the log in `directory`, or begins it.
+pub(crate) fn open(directory: &Path, signer: Signer) -> Result<Opened, OpenError> {
+    let unusable = |path: &Path| {
+        let path = path.to_owned();
+        move |reason| OpenError::Unusable { path, reason }
+    };
+    files::make_directory(directory).map_err(unusable(directory))?;
+    let metadata = fs::metadata(directory).map_err(unusable(directory))?;
+    if !files::is_private(&metadata) {
+        let reason = io::Error::other("it can be used by others; chmod go-rwx it");
+        return Err(unusable(directory)(reason));
+    }
+    let lock = take_lock(directory)?;
+    let damaged = |what| OpenError::Damaged { directory: directory.to_owned(), what };
+    let note = |name, read: &dyn Fn(&str) -> Result<Checkpoint, crate::note::NoteError>| {
+        let path = directory.join(name);
+        match fs::read_to_string(&path) {
+            Ok(note) => read(&note).map(Some).map_err(|error| damaged(format!("{name}: {error}"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unusable(&path)(error)),
+        }
+    };
+    let signed = note(CHECKPOINT, &|text| signer.verifier().checkpoint(text))?;
+    let pruned = note(PRUNED, &|text| signer.verifier().pruned(text))?;
+    let first = pruned.map_or(0, |pruned| pruned.size);
+    prune::finish(directory, first).map_err(unusable(directory))?;
+    let found = look(directory, first).map_err(unusable(directory))?;
+    if let Some(Checkpoint { size, .. }) = signed
+        && found.next < size
+    {
+        return Err(damaged(format!(
+            "it has {} entries, and {size} were signed: what is missing was removed, or lost by \
+             the disk. `sealwire audit verify` tells more. Keep this directory, put back what is \
+             missing, or name another log_dir for a new log",
+            found.next
+        )));
+    }
+    let edge = build(directory, &found, signer, signed).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => damaged(error.to_string()),
+        _ => unusable(directory)(error),
+    })?;
+    // Only now is anything cut off.
+    let torn = cut(&found.torn).map_err(unusable(directory))?;
+    let day = found.files.last().map(|(day, _)| *day);
+    let days = DayFiles::resume(directory, day).map_err(unusable(directory))?;
+    Ok(Opened { lock, days, edge, torn, first })
+}
+
+fn take_lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join("lock");
+    let unusable = |reason| OpenError::Unusable { path: path.clone(), reason };
+    let lock = files::open(&path).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(reason)) => Err(OpenError::Unusable { path, reason }),
+    }
+}
+
+/// Finds the end of what is whole.
+fn look(directory: &Path, first: u64) -> io::Result<Found> {
+    let mut files = files::days(directory, day_files::SUFFIX)?;
+    let mut torn = Vec::new();
+    while let Some((_, path)) = files.last() {
+        let file = File::open(path)?;
+        let whole = lines::last_whole(&file)?;
+        if file.metadata()?.len() > whole.length {
+            torn.push((path.clone(), whole.length));
+        }
+        if let Some(next) = whole.next {
+            return Ok(Found { files, length: whole.length, next, torn });
+        }
+        files.pop();
+    }
+    Ok(Found { files, length: 0, next: first, torn })
+}
+
+/// The tree over all lines: from the tiles of what is signed, and the lines after it.
+fn build(
+    directory: &Path,
+    found: &Found,
+    signer: Signer,
+    signed: Option<Checkpoint>,
+) -> io::Result<Edge> {
+    let full = signed.map_or(0, |signed| signed.size / WIDTH);
+    let tree = Tree::restore(full, &Tiles::at(directory)).map_err(|error| {
+        let why = format!("{error}; without it the tree cannot go on");
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })?;
+    let mut edge = Edge::new(directory, tree, signer);
+    let check = |edge: &Edge| match signed {
+        Some(signed) if signed.size == edge.size() && signed != edge.now() => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its entries are not those that were signed; `sealwire audit verify` tells which. \
+                 Keep this directory, and name another log_dir for a new log",
+        )),
+        _ => Ok(()),
+    };
+    check(&edge)?;
+    // From the last file that begins at or before the first line that is wanted.
+    let mut start = found.files.len();
+    while start > 0 {
+        start -= 1;
+        let first = lines::first_entry(&File::open(&found.files[start].1)?)?;
+        if first.is_some_and(|first| first <= edge.size()) {
+            break;
+        }
+    }
+    for (at, (_, path)) in found.files.iter().enumerate().skip(start) {
+        let file = File::open(path)?;
+        let is_last = at + 1 == found.files.len();
+        let length = if is_last { found.length } else { file.metadata()?.len() };
+        let begin = lines::find(&file, length, edge.size())?;
+        lines::each(&file, (begin, length), |line| {
+            let entry = parse_line(line).map(|head| head.entry);
+            if entry != Ok(edge.size()) {
+                let why = format!(
+                    "entry {} is not where it should be, in {}",
+                    edge.size(),
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            edge.append_line(line);
+            check(&edge)
+        })?;
+    }
+    if let Some(signed) = signed {
+        edge.was_signed(signed);
+    }
+    Ok(edge)
+}
+
+/// Cuts off what is torn.
+fn cut(torn: &[(PathBuf, u64)]) -> io::Result<Option<Torn>> {
+    let mut bytes = 0;
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for (path, length) in torn {
+        let mut file = files::open(path)?;
+        file.seek(SeekFrom::Start(*length))?;
+        let mut block = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut block)? {
+                0 => break,
+                read => {
+                    hash.update(&block[..read]);
+                    bytes += read as u64;
+                }
+            }
+        }
+        file.set_len(*length)?;
+        file.sync_all()?;
+    }
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(hash.finish().as_ref());
+    Ok((bytes > 0).then_some(Torn { bytes, sha256 }))
+}
