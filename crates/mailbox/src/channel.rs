@@ -116,7 +116,7 @@ impl<T: Transport> SecureAgentChannel<T> {
             let (to, message_id) = (Some(&audience as _), Some(&id as _));
             let message_type = Some(draft.message_type.as_str());
             let event = AgentMessage { step, agent: &me, from: &me, to, message_id, message_type };
-            self.audit.record(&Event::AgentMessage(&event))
+            self.audit.record(&Event::AgentMessage(&event)).map(drop)
         };
         record(AgentStep::Sending).map_err(ChannelError::Audit)?;
         let (recorded, sent) = match self.transport.put(Letter { message, to: route.members }).await
@@ -300,7 +300,7 @@ impl<T: Transport> SecureAgentChannel<T> {
         let from = &taken.label.from;
         let event =
             AgentMessage { step, agent: me, from, to: None, message_id: None, message_type: None };
-        self.audit.record(&Event::AgentMessage(&event)).map_err(ChannelError::Audit)
+        self.audit.record(&Event::AgentMessage(&event)).map(drop).map_err(ChannelError::Audit)
     }
 }
 
@@ -399,5 +399,5 @@ pub(crate) fn record(
         message_id: Some(&message.metadata.message_id),
         message_type: Some(message.metadata.message_type.as_str()),
     };
-    audit.record(&Event::AgentMessage(&event)).map_err(ChannelError::Audit)
+    audit.record(&Event::AgentMessage(&event)).map(drop).map_err(ChannelError::Audit)
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Time, agent, keys, open, settings};
-use sealwire_audit::{AgentStep, AuditSink, Event};
+use sealwire_audit::{AgentStep, AuditSink, Event, Position};
 use sealwire_envelope::{Draft, Group, MessageType};
 use sealwire_guard::{Partners, TrustMatrix};
 use sealwire_mailbox::{
@@ -36,7 +36,7 @@ impl Notes {
 }
 
 impl AuditSink for Notes {
-    fn record(&self, event: &Event<'_>) -> std::io::Result<()> {
+    fn record(&self, event: &Event<'_>) -> std::io::Result<Position> {
         if self.full.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(std::io::Error::other("the disk is full"));
         }
@@ -52,7 +52,7 @@ impl AuditSink for Notes {
             AgentStep::NotSent(refusal) | AgentStep::Refused(refusal) => refusal.code.to_string(),
         };
         self.steps.lock().unwrap().push(format!("{}: {step}", message.agent));
-        Ok(())
+        Ok(Position::default())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Joins two endpoints: the loop that every message passes through.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,6 +23,9 @@ const BURST: usize = 32;
 /// How long nothing has to move until the memory of large messages is given back.
 const REST: Duration = Duration::from_millis(500);
 
+const TO_SERVER: Direction = Direction::ToServer;
+const TO_CLIENT: Direction = Direction::ToClient;
+
 /// Something that the relay's owner has to decide about.
 #[derive(Debug)]
 pub(crate) enum Happened {
@@ -35,6 +39,8 @@ pub(crate) enum Happened {
     ClientFailed(EndpointError),
     /// The endpoint towards the server failed.
     ServerFailed(EndpointError),
+    /// What has been let through cannot be recorded, and so must not leave.
+    Unrecorded(io::Error),
     /// What [`Until`] asked for holds.
     Reached,
 }
@@ -141,29 +147,44 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
 
     /// Moves messages until whatever has been sent to the client is on its way.
     pub(crate) async fn flush_client(&mut self) -> Result<(), EndpointError> {
+        let recorded = |cx: &mut Context<'_>| self.conversation.poll_recorded(TO_CLIENT, cx);
+        poll_fn(recorded).await.map_err(unrecorded)?;
         poll_fn(|cx| self.client.poll_flush(cx)).await
     }
 
     /// Tells the server's side that all it sent has been handed on.
     pub(crate) async fn acknowledge_server(&mut self) -> Result<(), EndpointError> {
+        let recorded = |cx: &mut Context<'_>| self.conversation.poll_recorded(TO_SERVER, cx);
+        poll_fn(recorded).await.map_err(unrecorded)?;
         self.server.consumed(self.server.position());
         poll_fn(|cx| self.server.poll_flush(cx)).await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+        // Nothing is added to what waits for the log, or it might wait for ever.
+        let full = [TO_SERVER, TO_CLIENT]
+            .map(|direction| self.conversation.poll_recorded(direction, cx).is_pending());
         loop {
             let mut progress = false;
             let had_room = (self.client.has_room(), self.server.has_room());
 
             let Self { client, server, conversation, to_server, to_client, .. } = self;
-            match pump(cx, Direction::ToServer, to_server, client, server, conversation) {
+            let pumped = match full[TO_SERVER as usize] {
+                false => pump(cx, TO_SERVER, to_server, client, server, conversation),
+                true => Poll::Pending,
+            };
+            match pumped {
                 Poll::Ready(Ok(None)) => progress = true,
                 Poll::Ready(Ok(Some(End::Of(_)))) => return Poll::Ready(Happened::ClientEnded),
                 Poll::Ready(Ok(Some(End::Drain))) => return Poll::Ready(Happened::Drain),
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::ClientFailed(error)),
                 Poll::Pending => {}
             }
-            match pump(cx, Direction::ToClient, to_client, server, client, conversation) {
+            let pumped = match full[TO_CLIENT as usize] {
+                false => pump(cx, TO_CLIENT, to_client, server, client, conversation),
+                true => Poll::Pending,
+            };
+            match pumped {
                 Poll::Ready(Ok(None)) => progress = true,
                 Poll::Ready(Ok(Some(End::Of(ending)))) => {
                     return Poll::Ready(Happened::ServerEnded(ending));
@@ -172,11 +193,23 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::ServerFailed(error)),
                 Poll::Pending => {}
             }
-            if let Poll::Ready(Err(error)) = self.server.poll_flush(cx) {
-                return Poll::Ready(Happened::ServerFailed(error));
+            match self.conversation.poll_recorded(TO_SERVER, cx) {
+                Poll::Ready(Ok(())) => {
+                    if let Poll::Ready(Err(error)) = self.server.poll_flush(cx) {
+                        return Poll::Ready(Happened::ServerFailed(error));
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Happened::Unrecorded(error)),
+                Poll::Pending => {}
             }
-            if let Poll::Ready(Err(error)) = self.client.poll_flush(cx) {
-                return Poll::Ready(Happened::ClientFailed(error));
+            match self.conversation.poll_recorded(TO_CLIENT, cx) {
+                Poll::Ready(Ok(())) => {
+                    if let Poll::Ready(Err(error)) = self.client.poll_flush(cx) {
+                        return Poll::Ready(Happened::ClientFailed(error));
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Happened::Unrecorded(error)),
+                Poll::Pending => {}
             }
             // Room that writing or an acknowledgement has just made is of use to messages that
             // have been looked at before.
@@ -217,6 +250,11 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
             }
         }
     }
+}
+
+/// As the failure of an endpoint.
+pub(crate) fn unrecorded(source: io::Error) -> EndpointError {
+    EndpointError::Io { what: "the audit log", source }
 }
 
 enum End {

@@ -1,8 +1,10 @@
 use super::*;
 use crate::lines::Lines;
-use sealwire_audit::LogSink;
+use sealwire_audit::{AuditSink, Event, LogSink, Position};
 use sealwire_guard::AllowAuthenticated;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::io::{duplex, split};
@@ -203,4 +205,77 @@ async fn nobody_stays_awake_for_the_rest_of_a_long_message() {
     assert!(timeout(Duration::from_millis(50), bridge.run(Until::Happened)).await.is_err());
     let looks = bridge.server.looks;
     assert!(looks < 20, "{looks} looks");
+}
+
+/// A log on a disk that takes its time.
+#[derive(Default)]
+struct Slow {
+    recorded: AtomicU64,
+    durable: AtomicU64,
+    broken: AtomicBool,
+}
+
+impl AuditSink for Slow {
+    fn record(&self, _event: &Event<'_>) -> io::Result<Position> {
+        Ok(Position::after(self.recorded.fetch_add(1, Relaxed) + 1))
+    }
+
+    fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.durable.load(Relaxed) >= position.entries() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.broken.load(Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// A bridge with that log, and calls that its client has made.
+async fn waiting_for_the_log(calls: u64) -> (Bridge<Local, Acknowledged>, DuplexStream, Arc<Slow>) {
+    let (mut bridge, mut theirs) = bridge(1 << 16);
+    let slow = Arc::new(Slow::default());
+    let audit = Arc::clone(&slow);
+    bridge.conversation = Conversation::new(None, "s".into(), Arc::new(AllowAuthenticated), audit);
+    (bridge.server.read, bridge.server.room) = (true, true);
+    call(&mut theirs, 0..calls).await;
+    (bridge, theirs, slow)
+}
+
+async fn call(theirs: &mut DuplexStream, ids: std::ops::Range<u64>) {
+    for id in ids {
+        let call = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"m\"}}\n");
+        theirs.write_all(call.as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_leaves_before_it_is_recorded_and_nothing_is_added_meanwhile() {
+    let (mut bridge, mut theirs, slow) = waiting_for_the_log(3).await;
+    let mut poll = async |bridge: &mut Bridge<_, _>| {
+        poll_fn(|cx| Poll::Ready(bridge.poll(cx).is_pending())).await
+    };
+    assert!(poll(&mut bridge).await);
+    assert_eq!((bridge.server.sent.len(), bridge.server.left_at_flush), (3, None));
+    // A steady stream must not make the first wait for the last.
+    call(&mut theirs, 3..5).await;
+    slow.durable.store(2, Relaxed);
+    assert!(poll(&mut bridge).await);
+    assert_eq!((bridge.server.sent.len(), bridge.server.left_at_flush), (3, None));
+    slow.durable.store(5, Relaxed);
+    assert!(poll(&mut bridge).await);
+    assert_eq!((bridge.server.sent.len(), bridge.server.left_at_flush), (5, Some(0)));
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_never_leaves() {
+    let (mut bridge, _theirs, slow) = waiting_for_the_log(1).await;
+    slow.broken.store(true, Relaxed);
+    let happened = bridge.run(Until::Happened).await;
+    assert!(matches!(happened, Happened::Unrecorded(_)), "{happened:?}");
+    assert_eq!(bridge.server.left_at_flush, None);
+    let answers = bridge.abandon(|_| true, Fate::server_ended("x"));
+    assert_eq!(answers, 1);
+    bridge.flush_client().await.expect_err("the answer must not leave either");
 }

@@ -10,7 +10,7 @@ use sealwire_guard::{Gate, Pins};
 use sealwire_identity::VerifiedPeer;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::bridge::{Bridge, Happened, Until};
+use crate::bridge::{Bridge, Happened, Until, unrecorded};
 use crate::conversation::{Conversation, Fate};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::lines::Lines;
@@ -211,6 +211,7 @@ impl Connection {
                     let _late = timeout(LAST_WORDS, bridge.run(Until::ServerSettled)).await;
                     return Ok(());
                 }
+                Happened::Unrecorded(error) => return Err(unrecorded(error).into()),
                 Happened::Reached => Ok(()),
                 Happened::ServerEnded(ending) => {
                     give_up(&mut bridge, ENDED);

@@ -1,12 +1,17 @@
 //! What a conversation knows about its messages: whether each may pass, and which
 //! requests wait for an answer.
 
+use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use sealwire_audit::{AuditSink, CallResult, Event, Message, PinEvent, PinStep};
+use sealwire_audit::{AuditSink, CallResult, Event, Message, PinEvent, PinStep, Position};
 use sealwire_guard::{Decision, Direction, Gate, Pins, Principal, Request};
+use sealwire_identity::VerifiedPeer;
 use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
+
+use tokio::sync::watch;
 
 use crate::in_flight::{Call, InFlight, Target};
 use crate::message::{
@@ -93,6 +98,11 @@ pub(crate) struct Conversation {
     parser: Parser,
     to_server: InFlight,
     to_client: InFlight,
+    /// Up to where the log has to be durable before what goes to the server, or to the client,
+    /// leaves.
+    recorded: [Position; 2],
+    /// By which certificate the peer is here.
+    presented: Option<watch::Receiver<Arc<VerifiedPeer>>>,
     /// What the latest request called.
     latest: Arc<Target>,
     draining: bool,
@@ -110,6 +120,8 @@ struct Use<'a> {
     subject: Option<&'a str>,
     /// The method by which the subject would be used, where this one completes its arguments.
     completes: Option<&'static str>,
+    /// As they stand in the message.
+    arguments: Option<&'a str>,
 }
 
 impl Conversation {
@@ -130,6 +142,8 @@ impl Conversation {
             parser: Parser::default(),
             to_server: InFlight::default(),
             to_client: InFlight::default(),
+            recorded: [Position::default(); 2],
+            presented: None,
             latest: Arc::default(),
             draining: false,
             throttle: Throttle::new(REFUSALS_LOGGED),
@@ -142,6 +156,22 @@ impl Conversation {
     pub(crate) fn that_can_be_reopened(mut self) -> Self {
         self.opening = Some(Opening::default());
         self
+    }
+
+    /// The same, with the certificate by which its peer is here, at any time.
+    pub(crate) fn with_presented(mut self, peer: watch::Receiver<Arc<VerifiedPeer>>) -> Self {
+        self.presented = Some(peer);
+        self
+    }
+
+    /// Ready once everything about what goes in that direction is recorded as durably as it
+    /// should be: until then, none of it may leave.
+    pub(crate) fn poll_recorded(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.audit.poll_durable(self.recorded[direction as usize], cx)
     }
 
     /// The same, with the pins of its server, if there are any.
@@ -171,7 +201,8 @@ impl Conversation {
             Ok(Head::Request { id, method, params }) => {
                 let subject = params.subject.as_deref();
                 let page = self.pinning.page(&method, params.page);
-                let used = Use { method: &method, subject, completes: params.completes };
+                let (completes, arguments) = (params.completes, params.arguments);
+                let used = Use { method: &method, subject, completes, arguments };
                 match self.judge_request(direction, (&id, page), used, now) {
                     Ok(()) => {
                         if direction == Direction::ToServer && method == INITIALIZE {
@@ -190,13 +221,14 @@ impl Conversation {
             }
             Ok(Head::Notification { method, params }) => {
                 let subject = params.subject.as_deref();
-                let used = Use { method: &method, subject, completes: params.completes };
+                let (completes, arguments) = (params.completes, params.arguments);
+                let used = Use { method: &method, subject, completes, arguments };
                 let judged = self
                     .decide(direction, used, now.wall)
                     .map_err(|denied| denied.refusal)
-                    .and_then(|()| self.record_allowed(direction, None, &method, subject));
+                    .and_then(|()| self.record_allowed(direction, None, used));
                 match judged {
-                    Ok(()) => {
+                    Ok(_) => {
                         if let Some(id) = params.cancelled.filter(|_| method == CANCELLED) {
                             self.in_flight(direction).cancel(&id);
                         }
@@ -270,17 +302,17 @@ impl Conversation {
     ///
     /// # Errors
     /// Why none can.
-    pub(crate) fn replay(&self) -> Result<Option<Replay>, &'static str> {
+    pub(crate) fn replay(&mut self) -> Result<Option<Replay>, &'static str> {
         let Some(opening) = &self.opening else {
             return Err("nothing is known of how the conversation began");
         };
         let replay = opening.replay(|id| self.to_server.contains(id))?;
         if let Some(Replay { id, .. }) = &replay {
             let direction = Direction::ToServer;
-            let used = Use { method: INITIALIZE, subject: None, completes: None };
+            let used = Use { method: INITIALIZE, subject: None, completes: None, arguments: None };
             self.decide(direction, used, SystemTime::now().into())
                 .map_err(|denied| denied.refusal)
-                .and_then(|()| self.record_allowed(direction, Some(id), INITIALIZE, None))
+                .and_then(|()| self.record_allowed(direction, Some(id), used))
                 .map_err(|refusal| {
                     self.log_refusal(direction, Some(id), INITIALIZE, None, &refusal);
                     "the client's initialize is not allowed any more"
@@ -318,14 +350,20 @@ impl Conversation {
         let Use { method, subject, .. } = used;
         let call = Call::new(self.target(method, subject), now.monotonic).of(page);
         self.in_flight(direction).enter(id.clone(), call)?;
-        self.record_allowed(direction, Some(id), method, subject).map_err(|refusal| {
-            self.in_flight(direction).answered(id);
-            refusal.into()
-        })
+        match self.record_allowed(direction, Some(id), used) {
+            Ok(decision) => {
+                self.in_flight(direction).decided(id, decision);
+                Ok(())
+            }
+            Err(refusal) => {
+                self.in_flight(direction).answered(id);
+                Err(refusal.into())
+            }
+        }
     }
 
     fn decide(&self, direction: Direction, used: Use<'_>, now: Timestamp) -> Result<(), Denied> {
-        let Use { method, subject, completes } = used;
+        let Use { method, subject, completes, .. } = used;
         let request =
             Request { peer: self.principal(), server: &self.server, direction, method, subject };
         match self.gate.decide(&request, now) {
@@ -351,16 +389,24 @@ impl Conversation {
     }
 
     fn record_allowed(
-        &self,
+        &mut self,
         direction: Direction,
         id: Option<&RequestId>,
-        method: &str,
-        subject: Option<&str>,
-    ) -> Result<(), Refusal> {
-        let message = self.message(direction, id, method, subject);
-        self.audit.record(&Event::Decision { message: &message, denied: None }).map_err(|error| {
+        used: Use<'_>,
+    ) -> Result<Position, Refusal> {
+        let Use { method, subject, arguments, .. } = used;
+        let presented = self.presented.as_ref().map(|peer| peer.borrow().fingerprint);
+        let message = Message {
+            certificate: presented.as_ref(),
+            arguments: arguments.map(str::as_bytes),
+            ..self.message(direction, id, method, subject)
+        };
+        let recorded = self.audit.record(&Event::Decision { message: &message, denied: None });
+        let position = recorded.map_err(|error| {
             Refusal::new(RefusalCode::NotAuthorized, format!("the audit log failed: {error}"))
-        })
+        })?;
+        self.holds(direction, position);
+        Ok(position)
     }
 
     /// A response passes only to a request that waits for it: an answer nobody asked
@@ -461,7 +507,7 @@ impl Conversation {
     }
 
     fn log_refusal(
-        &self,
+        &mut self,
         direction: Direction,
         id: Option<&RequestId>,
         method: &str,
@@ -470,7 +516,15 @@ impl Conversation {
     ) {
         let message = self.message(direction, id, method, subject.map(shortened));
         let event = Event::Decision { message: &message, denied: Some(refusal) };
-        self.recorded(&event);
+        let position = self.recorded(&event);
+        // Whoever sent it is told.
+        self.holds(opposite(direction), position);
+    }
+
+    /// What goes in that direction does not leave before the log is durable up to there.
+    fn holds(&mut self, direction: Direction, position: Position) {
+        let held = &mut self.recorded[direction as usize];
+        *held = position.max(*held);
     }
 
     /// Logs the refusal of a message for its form, as long as it is not one of too many.
@@ -495,7 +549,7 @@ impl Conversation {
     }
 
     fn record_outcome(
-        &self,
+        &mut self,
         direction: Direction,
         id: &RequestId,
         call: &Call,
@@ -505,7 +559,10 @@ impl Conversation {
         let message =
             self.message(direction, Some(id), &call.target.method, call.target.subject.as_deref());
         let duration = now.saturating_duration_since(call.since);
-        self.recorded(&Event::Outcome { message: &message, result, duration });
+        let decision = call.decision;
+        let event = Event::Outcome { message: &message, decision, result, duration };
+        let position = self.recorded(&event);
+        self.holds(opposite(direction), position);
     }
 
     /// What is new of the server's definitions.
@@ -548,15 +605,19 @@ impl Conversation {
             method,
             subject,
             id: id.map(|id| id as &dyn std::fmt::Display),
+            certificate: None,
+            arguments: None,
+            policy: None,
         }
     }
 
     /// Records what has already been decided. There is nothing left to deny, so a
     /// failure can only be told.
-    fn recorded(&self, event: &Event<'_>) {
-        if let Err(error) = self.audit.record(event) {
+    fn recorded(&self, event: &Event<'_>) -> Position {
+        self.audit.record(event).unwrap_or_else(|error| {
             tracing::error!(%error, "the audit log failed");
-        }
+            Position::default()
+        })
     }
 }
 

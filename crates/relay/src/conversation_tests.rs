@@ -10,7 +10,7 @@ use Direction::{ToClient, ToServer};
 struct Recorder(Mutex<Vec<String>>);
 
 impl AuditSink for Recorder {
-    fn record(&self, event: &Event<'_>) -> std::io::Result<()> {
+    fn record(&self, event: &Event<'_>) -> std::io::Result<Position> {
         let line = match event {
             Event::Decision { message, denied: None } => format!("allow {}", message.method),
             Event::Decision { denied: Some(refusal), .. } => format!("deny {}", refusal.code),
@@ -18,14 +18,14 @@ impl AuditSink for Recorder {
             _ => unreachable!("a conversation records calls only"),
         };
         self.0.lock().unwrap().push(line);
-        Ok(())
+        Ok(Position::default())
     }
 }
 
 struct Broken;
 
 impl AuditSink for Broken {
-    fn record(&self, _event: &Event<'_>) -> std::io::Result<()> {
+    fn record(&self, _event: &Event<'_>) -> std::io::Result<Position> {
         Err(std::io::ErrorKind::StorageFull.into())
     }
 }

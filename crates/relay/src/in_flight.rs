@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
+use sealwire_audit::Position;
 use sealwire_names::{Refusal, RefusalCode};
 
 use crate::message::{Asked, RequestId};
@@ -29,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) since: Instant,
     /// Which page of a list it asks for.
     pub(crate) page: Asked<'static>,
+    /// The entry of its decision.
+    pub(crate) decision: Position,
     /// Whoever asked no longer waits, but the answer may be on its way (MCP 2025-11-25,
     /// Cancellation): it passes if it comes, and nobody is told if it does not.
     cancelled: bool,
@@ -38,7 +41,14 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(target: Arc<Target>, since: Instant) -> Self {
-        Self { target, since, page: Asked::First, cancelled: false, orphaned: false }
+        Self {
+            target,
+            since,
+            page: Asked::First,
+            decision: Position::default(),
+            cancelled: false,
+            orphaned: false,
+        }
     }
 
     /// The same, for a page of a list.
@@ -99,6 +109,13 @@ impl InFlight {
             self.cancelled += 1;
         }
         self.forget_cancelled();
+    }
+
+    /// The entry of the decision about a request that is noted.
+    pub(crate) fn decided(&mut self, id: &RequestId, decision: Position) {
+        if let Some(call) = self.calls.get_mut(id) {
+            call.decision = decision;
+        }
     }
 
     /// Whether a request with this id is noted.

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use sealwire_audit::{AuditSink, Event, PinStep};
+use sealwire_audit::{AuditSink, Event, PinStep, Position};
 use sealwire_guard::{AllowAuthenticated, Book, Direction, PinMode, Standing};
 
 use super::*;
@@ -57,8 +57,8 @@ impl Pins for Kept {
 }
 
 impl AuditSink for Kept {
-    fn record(&self, event: &Event<'_>) -> std::io::Result<()> {
-        let Event::Pin(event) = event else { return Ok(()) };
+    fn record(&self, event: &Event<'_>) -> std::io::Result<Position> {
+        let Event::Pin(event) = event else { return Ok(Position::default()) };
         let line = match event.step {
             PinStep::Pinned { definitions } => format!("pinned {definitions} {}", event.kind),
             PinStep::Blocked { name, refusal } => {
@@ -67,7 +67,7 @@ impl AuditSink for Kept {
             PinStep::Restored { name } => format!("restored {} {name}", event.kind),
         };
         self.told.lock().unwrap().push(line);
-        Ok(())
+        Ok(Position::default())
     }
 }
 

@@ -104,6 +104,8 @@ pub struct Params<'a> {
     pub page: Asked<'a>,
     /// Where the subject is what `params.ref` names: the method by which that is used.
     pub completes: Option<&'static str>,
+    /// `arguments`, as they stand in the message.
+    pub arguments: Option<&'a str>,
 }
 
 /// Which page of a list a request asks for (MCP 2025-11-25, Pagination).
@@ -219,6 +221,7 @@ struct ParamsDraft<'a> {
     is_malformed: bool,
     name: Option<Member<'a>>,
     uri: Option<Member<'a>>,
+    arguments: Option<&'a str>,
     cancelled: Option<&'a str>,
     page: Asked<'a>,
     reference: Reference<'a>,
@@ -303,6 +306,10 @@ impl<'a> Draft<'a> {
             let member = match index {
                 NAME => &mut self.params.name,
                 URI => &mut self.params.uri,
+                ARGUMENTS => {
+                    self.params.arguments = Some(scanner.value()?);
+                    continue;
+                }
                 _ => {
                     scanner.skip()?;
                     continue;
@@ -438,7 +445,8 @@ impl<'a> ParamsDraft<'a> {
             let (completes, subject) = self.reference.read()?;
             let (cancelled, page) = (None, Asked::First);
             let completes = Some(completes);
-            return Ok(Params { subject: Some(subject), cancelled, page, completes });
+            let (subject, arguments) = (Some(subject), self.arguments);
+            return Ok(Params { subject, cancelled, page, completes, arguments });
         }
         let member = match method {
             "tools/call" | "prompts/get" => self.name,
@@ -451,7 +459,8 @@ impl<'a> ParamsDraft<'a> {
             None => None,
         };
         let cancelled = self.cancelled.and_then(RequestId::parse);
-        Ok(Params { subject, cancelled, page: self.page.clone(), completes: None })
+        let (page, arguments) = (self.page.clone(), self.arguments);
+        Ok(Params { subject, cancelled, page, completes: None, arguments })
     }
 }
 

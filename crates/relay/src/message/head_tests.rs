@@ -25,6 +25,7 @@ fn tells_the_three_kinds_apart() {
                 cancelled: None,
                 page: Asked::First,
                 completes: None,
+                arguments: Some(r#"{"name":"x"}"#),
             },
         }
     );
@@ -295,9 +296,10 @@ proptest! {
     ) {
         let message = serde_json::json!({
             "jsonrpc": "2.0", "id": id, "method": method,
-            "params": {"name": name, "arguments": {extra: name}},
+            "params": {"name": name, "arguments": {&extra: name}},
         })
         .to_string();
+        let arguments = format!("{{{extra:?}:{}}}", serde_json::json!(name));
         let head = parse(&message).unwrap();
         let expected = Head::Request {
             id: RequestId::Integer(id),
@@ -307,6 +309,7 @@ proptest! {
                 cancelled: None,
                 page: Asked::First,
                 completes: None,
+                arguments: Some(&arguments),
             },
         };
         prop_assert_eq!(head, expected);

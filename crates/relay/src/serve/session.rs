@@ -113,6 +113,7 @@ impl Session {
         let audit = Arc::clone(&self.audit);
         let conversation =
             Conversation::new(Some(peer.clone()), Arc::clone(&server_name), self.gate, self.audit)
+                .with_presented(cut.presented.clone())
                 .with_pins(self.pins);
         let mut bridge = Bridge::new(link, endpoint, conversation);
         let mut until = Until::Happened;
@@ -220,6 +221,10 @@ impl Session {
                 Happened::ClientFailed(error) => {
                     tracing::info!(%error, %peer, server = %server_name, "conversation ended");
                     record_violation(&*audit, &peer, &server_name, &error);
+                    break;
+                }
+                Happened::Unrecorded(error) => {
+                    tracing::error!(%error, %peer, server = %server_name, "conversation cut: the audit log failed");
                     break;
                 }
                 Happened::Reached => break,
