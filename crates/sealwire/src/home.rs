@@ -157,6 +157,26 @@ impl Home {
         self.state.join("run")
     }
 
+    /// The log of what happened, unless the configuration names another directory.
+    pub fn audit_dir(&self) -> PathBuf {
+        self.state.join("audit")
+    }
+
+    /// The key that signs it: made by the first who writes it, like the log itself.
+    pub fn audit_key(&self) -> PathBuf {
+        self.state.join("keys").join("audit-signing")
+    }
+
+    /// Its public half, with the name of the log: a signed note's verifier key.
+    pub fn audit_public_key(&self) -> PathBuf {
+        self.state.join("keys").join("audit-signing.pub")
+    }
+
+    /// Where a running `serve` takes entries of other processes.
+    pub fn audit_socket(&self) -> PathBuf {
+        self.run_dir().join("audit.sock")
+    }
+
     /// Where it takes commands.
     pub fn control_socket(&self) -> PathBuf {
         self.run_dir().join("control.sock")

@@ -4,11 +4,13 @@
 //! of event; only refusals are counted. Who is to blame, and when it is an incident, `guard` says.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use sealwire_audit::{AgentStep, AuditSink, Event, Incident, PinStep};
+use sealwire_audit::{AgentStep, AuditSink, Event, Incident, PinStep, Position};
 use sealwire_guard::{
     Direction, Entry, Evidence, IncidentAction, IncidentKind, IncidentRule, IncidentRules,
     Incidents, Subject, Target,
@@ -99,13 +101,17 @@ impl<S: AuditSink> IncidentSink<S> {
 }
 
 impl<S: AuditSink> AuditSink for IncidentSink<S> {
-    fn record(&self, event: &Event<'_>) -> std::io::Result<()> {
+    fn record(&self, event: &Event<'_>) -> io::Result<Position> {
         // What cannot be recorded is refused for that reason, and not for its own.
-        self.inner.record(event)?;
+        let position = self.inner.record(event)?;
         if let Some(evidence) = evidence(event) {
             self.count(&evidence);
         }
-        Ok(())
+        Ok(position)
+    }
+
+    fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.poll_durable(position, cx)
     }
 }
 
@@ -185,7 +191,6 @@ fn evidence<'a>(event: &Event<'a>) -> Option<Evidence<'a>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::Arc;
 
     use sealwire_audit::AgentMessage;
@@ -196,7 +201,7 @@ mod tests {
     struct Broken;
 
     impl AuditSink for Broken {
-        fn record(&self, _event: &Event<'_>) -> io::Result<()> {
+        fn record(&self, _event: &Event<'_>) -> io::Result<Position> {
             Err(io::ErrorKind::StorageFull.into())
         }
     }
@@ -204,8 +209,8 @@ mod tests {
     struct Fine;
 
     impl AuditSink for Fine {
-        fn record(&self, _event: &Event<'_>) -> io::Result<()> {
-            Ok(())
+        fn record(&self, _event: &Event<'_>) -> io::Result<Position> {
+            Ok(Position::default())
         }
     }
 

@@ -37,6 +37,8 @@ pub mod agents;
 pub mod config;
 mod database;
 mod error;
+#[cfg(unix)]
+pub mod evidence;
 pub mod home;
 #[cfg(unix)]
 pub mod incidents;

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use sealwire_audit::{AuditSink, Event, PinStep};
+use sealwire_audit::{AuditSink, Event, PinStep, Position};
 
 use super::{Alert, Kind};
 
@@ -37,7 +38,7 @@ impl<S> AlertSink<S> {
 }
 
 impl<S: AuditSink> AuditSink for AlertSink<S> {
-    fn record(&self, event: &Event<'_>) -> io::Result<()> {
+    fn record(&self, event: &Event<'_>) -> io::Result<Position> {
         let recorded = self.inner.record(event);
         if recorded.is_err() {
             self.failed();
@@ -50,6 +51,10 @@ impl<S: AuditSink> AuditSink for AlertSink<S> {
             (self.raise)(alert.with("definition", definition).with("code", refusal.code));
         }
         recorded
+    }
+
+    fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.poll_durable(position, cx)
     }
 }
 
@@ -66,8 +71,8 @@ mod tests {
     struct Sink(bool);
 
     impl AuditSink for Sink {
-        fn record(&self, _event: &Event<'_>) -> io::Result<()> {
-            if self.0 { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        fn record(&self, _event: &Event<'_>) -> io::Result<Position> {
+            if self.0 { Ok(Position::default()) } else { Err(io::ErrorKind::StorageFull.into()) }
         }
     }
 

@@ -3,12 +3,14 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use sealwire::config::SecureMcpConfig;
+use sealwire_audit::ChangeKind;
 use sealwire_names::{Kind, Timestamp};
 use serde::Serialize;
 
 use super::issuing::{DEFAULT_DAYS, HomeLock, Presence, Target, Terms, open_authority};
 use super::{bundle, certificates, revoke};
 use crate::cli::{Context, Failure, print, print_json};
+use crate::control::note;
 
 /// Issue, bundle, revoke and look at certificates
 #[derive(Debug, Args)]
@@ -160,5 +162,7 @@ fn issue_one(
         Presence::Complete => target.replace(&authority, terms)?,
         Presence::Absent => target.issue(&authority, terms)?,
     };
+    let detail = format!("until {}", leaf.not_after);
+    note(config, ChangeKind::CertificateIssued, &target.id, &detail);
     Ok(outcome(leaf.not_after, true))
 }

@@ -5,12 +5,14 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand};
 use sealwire::SecureMcpConfig;
 use sealwire::agents::{Generation, KeyError, KeyStore};
+use sealwire_audit::ChangeKind;
 use sealwire_envelope::Bundle;
 use sealwire_identity::{SigningKey, files};
 use sealwire_names::{AgentId, Timestamp};
 use serde::Serialize;
 
 use crate::cli::{Context, Failure, print, print_json};
+use crate::control::note;
 
 /// Make, replace and exchange the keys that agents sign and read messages with
 ///
@@ -398,6 +400,10 @@ impl Keys {
             self.row(&generation, is_own(bundle))
         };
         let rows: Vec<Row> = bundles.iter().map(row).collect();
+        for Row { agent, fingerprint, .. } in &rows {
+            let detail = format!("{done}, fingerprint {fingerprint}");
+            note(&self.config, ChangeKind::KeyChanged, agent, &detail);
+        }
         if json {
             return print_json(&rows);
         }

@@ -3,12 +3,13 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand, ValueEnum};
 use sealwire::config::{SecureMcpConfig, parse_duration};
 use sealwire::state::State;
+use sealwire_audit::ChangeKind;
 use sealwire_guard::{Entry, Target};
 use sealwire_names::{PeerId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cli::{Context, Failure, print, print_json, printable};
-use crate::control::{Request, as_json, find, incident_as_json};
+use crate::control::{Request, as_json, find, incident_as_json, note};
 
 /// Shut out peers, agents and servers, at once and until further notice
 ///
@@ -212,6 +213,7 @@ fn add(arguments: &Add, context: &Context) -> Result<(), Failure> {
         None => {
             let mut state = State::open(&home)?;
             state.quarantine(&entry)?;
+            note(&config, ChangeKind::QuarantineAdded, &entry.target, &entry.reason);
             None
         }
     };
@@ -244,7 +246,13 @@ fn lift(arguments: &Lift, context: &Context) -> Result<(), Failure> {
             answer["lifted"].as_bool().unwrap_or_default()
         }
         None => match State::open_existing(&home)? {
-            Some(mut state) => state.lift(&target)?,
+            Some(mut state) => {
+                let lifted = state.lift(&target)?;
+                if lifted {
+                    note(&config, ChangeKind::QuarantineLifted, &target, "by an operator");
+                }
+                lifted
+            }
             None => false,
         },
     };

@@ -9,6 +9,7 @@ use clap::Args;
 use sealwire::config::{SecureMcpConfig, ServerRole};
 use sealwire::revocations::revoked;
 use sealwire::state::State;
+use sealwire_audit::ChangeKind;
 use sealwire_identity::{CertificateSummary, Revocation, Revoked, describe, files};
 use sealwire_names::{Fingerprint, Kind, PeerId};
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use super::certificates::certificate_files;
 use super::quarantine::{conversations_ended, reason};
 use crate::cli::{Context, Failure, print, print_json, printable};
-use crate::control::{Request, UNKNOWN_CERTIFICATE, find, revocation_as_json};
+use crate::control::{Request, UNKNOWN_CERTIFICATE, find, note, revocation_as_json};
 
 /// Most names that are listed to choose from.
 const MOST_NAMES: usize = 20;
@@ -78,6 +79,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         (None, Wanted::This(what)) => {
             let revocation = Revocation { what: what.clone(), at, reason };
             let is_new = State::open(&home)?.revoke(&revocation)?;
+            if is_new {
+                let Revocation { what, reason, .. } = &revocation;
+                note(&config, ChangeKind::Revocation, what, reason);
+            }
             json!({"revoked": revocation_as_json(&revocation), "new": is_new})
         }
         (None, Wanted::Presented(fingerprint)) => {

@@ -11,7 +11,7 @@ use super::error::Problems;
 use super::typed::{self, Typed};
 use super::{
     DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole, admin, agents,
-    alerts, incidents, limits, log, mailbox, policy, server,
+    alerts, audit, incidents, limits, log, mailbox, policy, server,
 };
 use crate::home::Home;
 
@@ -76,6 +76,7 @@ pub(crate) fn check(
         rate_limits,
         incidents: incidents::check(typed, problems),
         alerts: alerts::check(home, &typed.alerts, typed.zero_trust(), problems),
+        audit: audit::check(home, typed, problems),
     })
 }
 

@@ -11,6 +11,7 @@
 mod admin;
 mod agents;
 mod alerts;
+mod audit;
 mod check;
 mod credentials;
 mod document;
@@ -43,6 +44,7 @@ use sealwire_names::TrustDomain;
 pub use admin::AdminConfig;
 pub use agents::{AgentSecurityConfig, Recipients, TrustConfig};
 pub use alerts::{AlertsConfig, EmailConfig, SmtpSecurity, WebhookConfig, WebhookUrl};
+pub use audit::AuditConfig;
 pub use error::{ConfigError, Problem};
 pub use examine::Examined;
 pub use files::{CheckedFiles, CheckedServer};
@@ -105,6 +107,8 @@ pub struct SecureMcpConfig {
     pub incidents: IncidentRules,
     /// Who is told of what.
     pub alerts: AlertsConfig,
+    /// What is recorded as evidence, and where.
+    pub audit: AuditConfig,
 }
 
 /// Where to listen, and how much anybody may take.

@@ -222,7 +222,22 @@ pub(crate) const INCIDENT: Table = Table {
     tables: &[],
 };
 
-pub(crate) const AUDIT: Table = Table { title: "[audit]", keys: &[], tables: &["alerts"] };
+pub(crate) const AUDIT: Table = Table {
+    title: "[audit]",
+    keys: &[
+        "enabled",
+        "log_dir",
+        "include_mcp_calls",
+        "include_agent_messages",
+        "include_security_events",
+        "format",
+        "rotation",
+        "retention_days",
+        "durability",
+        "max_total_size",
+    ],
+    tables: &["alerts"],
+};
 
 pub(crate) const ALERTS: Table = Table {
     title: "[audit.alerts]",

@@ -70,7 +70,6 @@ fn keys_of_later_releases_are_unknown() {
         "[security.signing]\nsigning_key = \"x\"",
         "[security.replay_protection]\nredis_url = \"redis://localhost\"",
         "[agent_security.rate_limiting]\nenabled = true",
-        "[audit]\nenabled = true",
         "[mcp_servers.a]\ncommand = \"x\"\ntransport = \"link\"",
         "[mcp_servers.a]\ncommand = \"x\"\nmessage_security = \"seal\"",
     ] {
@@ -185,6 +184,24 @@ fn each_rule_refuses_with_its_reason() {
         (
             "[security]\nzero_trust_mode = true\n[incidents.replays]\naction = \"off\"",
             "zero_trust_mode counts every kind",
+        ),
+        ("[audit]\nformat = \"cef\"", "is not offered"),
+        ("[audit]\nrotation = \"hourly\"", "is not offered"),
+        ("[audit]\ndurability = \"none\"", "not one of them"),
+        ("[audit]\nretention_days = 0", "out of range"),
+        ("[audit]\nmax_total_size = \"1KiB\"", "out of range"),
+        ("[audit]\nlog_dir = \"\"", "is empty"),
+        (
+            "[security]\nzero_trust_mode = true\n[audit]\nenabled = false",
+            "zero_trust_mode records everything",
+        ),
+        (
+            "[security]\nzero_trust_mode = true\n[audit]\ninclude_mcp_calls = false",
+            "zero_trust_mode records everything",
+        ),
+        (
+            "[security]\nzero_trust_mode = true\n[audit]\ndurability = \"interval\"",
+            "not on the disk",
         ),
         ("[agent_security]\nagents = [\"a b\"]", "name must be"),
         ("[agent_security]\nagents = [\"a\", \"A\"]", "twice"),
@@ -453,6 +470,14 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ),
     ("[admin]", "address", "[admin]\n", "address = \"127.0.0.1:9\""),
     ("[log]", "level", "[log]\n", "level = \"debug\""),
+    ("[audit]", "enabled", "[audit]\n", "enabled = false"),
+    ("[audit]", "log_dir", "[audit]\n", "log_dir = \"/var/log/x\""),
+    ("[audit]", "include_mcp_calls", "[audit]\n", "include_mcp_calls = false"),
+    ("[audit]", "include_agent_messages", "[audit]\n", "include_agent_messages = false"),
+    ("[audit]", "include_security_events", "[audit]\n", "include_security_events = false"),
+    ("[audit]", "retention_days", "[audit]\n", "retention_days = 9"),
+    ("[audit]", "durability", "[audit]\n", "durability = \"interval\""),
+    ("[audit]", "max_total_size", "[audit]\n", "max_total_size = \"1GiB\""),
     ("[log]", "format", "[log]\n", "format = \"json\""),
     ("[log]", "file", "[log]\n", "file = \"serve.log\""),
     ("[security]", "zero_trust_mode", "[security]\n", "zero_trust_mode = true"),
@@ -600,6 +625,8 @@ fn each_key_acts() {
         ("[agent_security.encryption]", "algorithm"),
         ("[agent_security.encryption]", "key_exchange"),
         ("[agent_security.signing]", "algorithm"),
+        ("[audit]", "format"),
+        ("[audit]", "rotation"),
         ("top level", "include"),
     ];
     for table in schema::TABLES {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::alerts::TypedAlerts;
+use super::audit::TypedAudit;
 use super::document::{Located, Section, Source, line_of};
 use super::error::{Problem, Problems};
 use super::incidents::TypedIncident;
@@ -47,6 +48,7 @@ pub(crate) struct Typed {
     pub(crate) policy: TypedPolicy,
     pub(crate) incidents: Vec<TypedIncident>,
     pub(crate) alerts: TypedAlerts,
+    pub(crate) audit: TypedAudit,
 }
 
 /// A setting that can be written, so that a reviewer finds it stated, and has one value.
@@ -199,11 +201,7 @@ impl Typed {
         if let Some(section) = top.section("incidents", &schema::INCIDENTS, problems) {
             typed.incidents = TypedIncident::read_all(&section, problems);
         }
-        if let Some(section) = top.section("audit", &schema::AUDIT, problems)
-            && let Some(section) = section.section("alerts", &schema::ALERTS, problems)
-        {
-            typed.alerts = TypedAlerts::read(&section, problems);
-        }
+        typed.read_audit(&top, problems);
         Some(typed)
     }
 

@@ -1,10 +1,13 @@
 //! From what the state says to what is in force.
 
+use std::fmt::Display;
 use std::time::SystemTime;
 
 use sealwire::state::{State, StateError};
+use sealwire_audit::{AuditSink, Change, ChangeKind, Event};
 use sealwire_guard::{Entry, Quarantine};
 use sealwire_identity::{Revocation, Revocations};
+use sealwire_names::Timestamp;
 
 use super::service::{SHOWN, Service, Serving, lock};
 
@@ -20,7 +23,26 @@ impl Service {
         serving.incidents = incidents;
         self.enforce_revoked(&mut serving, revoked);
         self.enforce_quarantine(&mut serving, entries);
+        serving.is_begun = true;
         Ok(())
+    }
+
+    /// Records what is new. What held before we began was recorded then.
+    fn record_change(
+        &self,
+        serving: &Serving,
+        kind: ChangeKind,
+        subject: &dyn Display,
+        detail: &str,
+        until: Option<Timestamp>,
+    ) {
+        if !serving.is_begun {
+            return;
+        }
+        let change = Change { kind, subject: Some(subject), detail, until };
+        if let Err(error) = self.0.incidents.record(&Event::Change(&change)) {
+            tracing::error!(%error, "the audit log failed");
+        }
     }
 
     fn enforce_revoked(&self, serving: &mut Serving, revoked: Vec<Revocation>) {
@@ -31,6 +53,7 @@ impl Service {
         {
             let Revocation { what, at, reason } = revocation;
             tracing::warn!(%what, reason, %at, "revoked");
+            self.record_change(serving, ChangeKind::Revocation, what, reason, None);
         }
         self.0.relay.revoke(Revocations::new(revoked.iter().cloned()));
         serving.revoked = revoked;
@@ -64,6 +87,13 @@ impl Service {
         let now = SystemTime::now().into();
         for entry in entries.iter().filter(|entry| !serving.entries.contains(entry)) {
             tracing::warn!(who = %entry.target, reason = entry.reason, until = entry.until.map(tracing::field::display), "quarantined");
+            self.record_change(
+                serving,
+                ChangeKind::QuarantineAdded,
+                &entry.target,
+                &entry.reason,
+                entry.until,
+            );
         }
         for entry in &serving.entries {
             if entries.iter().any(|other| other.target == entry.target) {
@@ -73,6 +103,8 @@ impl Service {
             self.0.incidents.forget(&entry.target, &serving.trust_domain);
             if entry.holds(now) {
                 tracing::info!(who = %entry.target, "quarantine lifted");
+                let (kind, target) = (ChangeKind::QuarantineLifted, &entry.target);
+                self.record_change(serving, kind, target, &entry.reason, None);
             }
         }
         self.0.relay.quarantine(Quarantine::new(&serving.trust_domain, entries.clone()));

@@ -20,7 +20,7 @@ use super::service::Service;
 use crate::cli::Failure;
 
 /// Longest request, in bytes.
-const MAX_REQUEST: u64 = 64 * 1024;
+const MAX_REQUEST: u64 = 256 * 1024;
 /// Most connections at a time.
 const MAX_CONNECTIONS: usize = 16;
 /// Longest wait for a request, and for an answer to be taken.

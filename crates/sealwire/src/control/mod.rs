@@ -8,6 +8,7 @@
 //! [`Service::carry_out`](service::Service).
 
 mod client;
+mod courier;
 mod enforcing;
 mod listener;
 mod protocol;
@@ -16,6 +17,7 @@ mod service;
 mod shown;
 
 pub(crate) use client::find;
+pub(crate) use courier::{note, recorder};
 pub(crate) use listener::Socket;
 pub(crate) use protocol::{Answer, Request};
 pub(crate) use revoking::UNKNOWN_CERTIFICATE;

@@ -31,6 +31,11 @@ pub(crate) enum Request {
     },
     /// Who is shut out.
     QuarantineList {},
+    /// Record what a command does, in the log that only `serve` writes while it runs.
+    Record {
+        /// What follows the time in an entry.
+        entry: String,
+    },
     /// Revoke certificates.
     Revoke {
         /// `certificate` or `name`.

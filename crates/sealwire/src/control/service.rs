@@ -1,6 +1,7 @@
 //! What a running `serve` does for a command.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -8,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
 use sealwire::metrics::{Levels, MetricsSink};
 use sealwire::state::{State, StateError};
-use sealwire_audit::LogSink;
+use sealwire_audit::{AuditSink, Journal};
 use sealwire_guard::{Entry, Quarantine, Target};
 use sealwire_identity::{CertificateSummary, Revocation};
 use sealwire_names::{Timestamp, TrustDomain};
@@ -31,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) const SHOWN: u32 = 20;
 
 /// Records what happens, and counts it.
-pub(crate) type Recorder = MetricsSink<LogSink>;
+pub(crate) type Recorder = MetricsSink<Arc<dyn AuditSink>>;
 
 /// The same, telling of what cannot be recorded, and counting refusals.
 pub(crate) type Counting = IncidentSink<AlertSink<Recorder>>;
@@ -47,6 +48,8 @@ pub(super) struct Inner {
     pub(super) relay: Control,
     state: Mutex<State>,
     pub(super) incidents: Arc<Counting>,
+    /// The log, if one is kept.
+    journal: Option<Arc<Journal>>,
     pub(super) readiness: Arc<Readiness>,
     alerts: Alerts,
     reloads: mpsc::Sender<Reload>,
@@ -59,6 +62,8 @@ pub(super) struct Serving {
     pub(super) trust_domain: TrustDomain,
     addresses: Vec<(SocketAddr, Vec<String>)>,
     pub(super) entries: Vec<Entry>,
+    /// What was there before is in force.
+    pub(super) is_begun: bool,
     pub(super) revoked: Vec<Revocation>,
     /// The certificates that we present, by server.
     pub(super) own: Vec<(String, CertificateSummary)>,
@@ -77,13 +82,15 @@ impl Service {
         relay: Control,
         state: State,
         trust_domain: TrustDomain,
-        (incidents, readiness, alerts): (Arc<Counting>, Arc<Readiness>, Alerts),
+        (incidents, journal): (Arc<Counting>, Option<Arc<Journal>>),
+        (readiness, alerts): (Arc<Readiness>, Alerts),
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, StateError> {
         let serving = Serving {
             trust_domain,
             addresses: Vec::new(),
             entries: Vec::new(),
+            is_begun: false,
             revoked: Vec::new(),
             own: Vec::new(),
             own_revoked: Vec::new(),
@@ -93,6 +100,7 @@ impl Service {
             relay,
             state: Mutex::new(state),
             incidents,
+            journal,
             readiness,
             alerts,
             reloads,
@@ -213,6 +221,7 @@ impl Service {
                     |()| Answer::Done(json!({"conversations_ended": ends})),
                 )
             }
+            Request::Record { entry } => self.record(&entry).await,
             Request::Revoke { kind, what, signed, reason } => {
                 self.revoke((&kind, &what, signed.as_deref()), reason).await
             }
@@ -223,6 +232,22 @@ impl Service {
                 let lifted = self.change(move |state| state.lift(&target)).await;
                 lifted
                     .map_or_else(|answer| answer, |lifted| Answer::Done(json!({"lifted": lifted})))
+            }
+        }
+    }
+
+    /// Records an entry of a command's, and waits until it is as durable as any.
+    async fn record(&self, entry: &str) -> Answer {
+        let Some(journal) = &self.0.journal else { return Answer::Done(json!({})) };
+        let recorded = match journal.append(entry.as_bytes()) {
+            Ok(position) => poll_fn(|cx| journal.poll_durable(position, cx)).await,
+            Err(error) => Err(error),
+        };
+        match recorded {
+            Ok(()) => Answer::Done(json!({})),
+            Err(error) => {
+                let what = format!("the audit log cannot be written: {error}");
+                Answer::failed(what, "see to the disk that `[audit] log_dir` is on")
             }
         }
     }

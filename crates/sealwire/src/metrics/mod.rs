@@ -120,7 +120,7 @@ impl SecurityMetrics {
             Event::Decision { message, denied } => {
                 self.decided(message, denied.map(|refusal| refusal.code));
             }
-            Event::Outcome { message, result, duration }
+            Event::Outcome { message, result, duration, .. }
                 if message.direction == Direction::ToServer.as_str() =>
             {
                 self.on(message.server, |server| server.ended(*result, *duration));

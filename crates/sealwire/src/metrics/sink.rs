@@ -1,6 +1,7 @@
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use sealwire_audit::{AuditSink, Event};
+use sealwire_audit::{AuditSink, Event, Position};
 
 use super::SecurityMetrics;
 
@@ -19,7 +20,7 @@ impl<S: AuditSink> MetricsSink<S> {
 }
 
 impl<S: AuditSink> AuditSink for MetricsSink<S> {
-    fn record(&self, event: &Event<'_>) -> std::io::Result<()> {
+    fn record(&self, event: &Event<'_>) -> std::io::Result<Position> {
         let recorded = self.inner.record(event);
         if recorded.is_err() {
             self.metrics.count_unrecorded();
@@ -30,5 +31,9 @@ impl<S: AuditSink> AuditSink for MetricsSink<S> {
             self.metrics.count(event);
         }
         recorded
+    }
+
+    fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.inner.poll_durable(position, cx)
     }
 }

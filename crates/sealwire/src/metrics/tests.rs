@@ -3,7 +3,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sealwire_audit::{AgentMessage, AuditSink, Connection, Incident, LogSink, PinEvent};
+use sealwire_audit::{AgentMessage, AuditSink, Connection, Incident, LogSink, PinEvent, Position};
 use sealwire_guard::{Policy, ServerPolicy, Space, Table, Target};
 use sealwire_names::{AgentId, Fingerprint, Refusal, Timestamp};
 
@@ -13,7 +13,7 @@ use super::*;
 struct Full;
 
 impl AuditSink for Full {
-    fn record(&self, _event: &Event<'_>) -> io::Result<()> {
+    fn record(&self, _event: &Event<'_>) -> io::Result<Position> {
         Err(io::ErrorKind::StorageFull.into())
     }
 }
@@ -39,7 +39,17 @@ fn serving() -> Arc<SecurityMetrics> {
 
 fn message<'a>(peer: &'a PeerId, direction: &'a str, tool: &'a str) -> Message<'a> {
     let method = if direction == "to_client" { "sampling/createMessage" } else { "tools/call" };
-    Message { peer: Some(peer), server: "echo", direction, method, subject: Some(tool), id: None }
+    Message {
+        peer: Some(peer),
+        server: "echo",
+        direction,
+        method,
+        subject: Some(tool),
+        id: None,
+        certificate: None,
+        arguments: None,
+        policy: None,
+    }
 }
 
 fn refusal(code: RefusalCode) -> Refusal {
@@ -79,8 +89,8 @@ fn all_that_happens(sink: &impl AuditSink) {
     tell(&Event::Decision { message: &asked, denied: None });
     let duration = Duration::from_millis(3);
     for result in RESULTS {
-        tell(&Event::Outcome { message: &read, result, duration });
-        tell(&Event::Outcome { message: &asked, result, duration });
+        tell(&Event::Outcome { message: &read, decision: Position::default(), result, duration });
+        tell(&Event::Outcome { message: &asked, decision: Position::default(), result, duration });
     }
     let agent: AgentId = "PlantedAgent".parse().unwrap();
     let bad =

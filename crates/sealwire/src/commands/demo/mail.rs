@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sealwire::SecureMcpConfig;
 use sealwire::agents::{open_channel, open_mailbox};
-use sealwire_audit::{AuditSink, Event};
+use sealwire_audit::{AuditSink, Event, Position};
 use sealwire_envelope::{Draft, MessageType, SecureAgentMessage};
 use sealwire_mailbox::{Letter, SecureAgentChannel, SqliteTransport, Transport};
 use sealwire_names::{AgentId, RefusalCode};
@@ -95,7 +95,7 @@ fn cannot(error: &dyn std::fmt::Display) -> Failure {
 struct Quiet;
 
 impl AuditSink for Quiet {
-    fn record(&self, _: &Event<'_>) -> std::io::Result<()> {
-        Ok(())
+    fn record(&self, _: &Event<'_>) -> std::io::Result<Position> {
+        Ok(Position::default())
     }
 }

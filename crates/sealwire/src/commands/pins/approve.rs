@@ -2,10 +2,12 @@ use std::time::SystemTime;
 
 use clap::Args;
 use sealwire::pins::Entry;
+use sealwire_audit::ChangeKind;
 
 use super::diff::SHORT;
 use super::{as_json, entries, title};
 use crate::cli::{Context, Failure, print, print_json};
+use crate::control::note;
 
 /// Approve definitions, each by the hash that `pins diff` shows of it
 ///
@@ -53,6 +55,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     }
     if let Some(store) = store {
         store.approve(&chosen, SystemTime::now().into())?;
+        for entry in &chosen {
+            note(&config, ChangeKind::PinApproved, server, &title(entry));
+        }
     }
     if arguments.json {
         let list: Vec<_> = chosen.iter().map(|entry| as_json(&config, entry, false)).collect();

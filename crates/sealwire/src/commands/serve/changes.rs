@@ -161,6 +161,10 @@ fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
     if before.incidents != after.incidents {
         changes.push("incidents".to_owned());
     }
+    // The rest of it cannot change.
+    if before.audit.rules != after.audit.rules {
+        changes.push("audit".to_owned());
+    }
     changes
 }
 

@@ -2,14 +2,16 @@ mod changes;
 mod reload;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use clap::Args;
 use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole};
+use sealwire::evidence;
 use sealwire::home::Home;
 use sealwire::incidents::{IncidentSink, Raised};
 use sealwire::metrics::{MetricsSink, SecurityMetrics};
 use sealwire::state::State;
-use sealwire_audit::LogSink;
+use sealwire_audit::{AuditSink, Change, ChangeKind, Event, Journal, LogSink};
 use sealwire_guard::IncidentAction;
 use sealwire_identity::CertificateSummary;
 use sealwire_relay::{ServeConfig, Server};
@@ -28,6 +30,8 @@ use crate::notify;
 
 /// Incidents that wait to be acted upon.
 const MOST_RAISED: usize = 256;
+/// How much longer than it drains another `serve` may take to let go of the audit log.
+const TAKE_OVER: Duration = Duration::from_secs(10);
 
 /// Serve MCP servers over mutual TLS
 ///
@@ -57,10 +61,12 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let home = loaded.config.layout();
     let state = state(&home)?;
     let claim = Socket::claim(&home)?;
-    let alerts = Alerts::start(&home, loaded.alerts.take(), Arc::new(LogSink))?;
+    let journal = journal(&loaded.config)?;
+    let recorder = recorder(journal.as_ref());
+    let alerts = Alerts::start(&home, loaded.alerts.take(), Arc::clone(&recorder))?;
     let metrics = Arc::new(SecurityMetrics::new());
     count_served(&metrics, &serving);
-    let recorder = MetricsSink::new(LogSink, Arc::clone(&metrics));
+    let recorder = MetricsSink::new(recorder, Arc::clone(&metrics));
     let (incidents, mut raised) = counting(&loaded.config, recorder, &alerts);
     serving.audit = Arc::clone(&incidents) as _;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -84,8 +90,10 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let (reloads, mut asked) = mpsc::channel(1);
         let trust_domain = loaded.config.trust_domain.clone();
         // Before anybody is let in.
-        let counting = (Arc::clone(&incidents), Arc::clone(&readiness), alerts.clone());
-        let service = Service::new(server.control(), state, trust_domain, counting, reloads);
+        let counting = (Arc::clone(&incidents), journal.clone());
+        let telling = (Arc::clone(&readiness), alerts.clone());
+        let service =
+            Service::new(server.control(), state, trust_domain, counting, telling, reloads);
         let service = service.map_err(|error| unreadable(&error))?;
         let _first = measured.set(service.clone());
         service.follow();
@@ -103,7 +111,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         // Before anybody is told that it serves: who is told may send commands.
         let socket = claim.listen(service.clone());
         log_addresses(&server);
-        let mut running = Running { server, admin, answers, metrics, incidents, alerts };
+        let mut running = Running { server, admin, answers, metrics, incidents, alerts, journal };
         notify::ready("Serving");
         notify::keep_watchdog_fed();
         tokio::select! {
@@ -117,6 +125,9 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         notify::stopping(running.server.drain_timeout());
         running.server.drain().await;
         running.alerts.stop();
+        if let Some(error) = running.journal.and_then(|journal| journal.close().err()) {
+            tracing::error!(%error, "the end of the audit log could not be written");
+        }
         tracing::info!("stopped");
         Ok(())
     })
@@ -161,6 +172,7 @@ async fn reload_for_ever(
             }
             Outcome::Refused(_) => tracing::debug!("the files are as bad as before"),
         }
+        record_reload(&outcome, is_news, running);
         if let Some(tell) = tell {
             let _nobody_waits = tell.send(told(&outcome));
         }
@@ -191,6 +203,44 @@ fn presented(config: &SecureMcpConfig, names: &[String]) -> Vec<(String, Certifi
         _ => None,
     };
     entries.filter_map(of_entry).collect()
+}
+
+/// Records how a reload went, if it made a difference.
+fn record_reload(outcome: &Outcome, is_news: bool, running: &Running) {
+    let (kind, detail) = match outcome {
+        Outcome::Replaced(changes) => (ChangeKind::ConfigChanged, &changes.join("; ")),
+        Outcome::Refused(reason) if is_news => (ChangeKind::ConfigRefused, reason),
+        _ => return,
+    };
+    let change = Change { kind, subject: None, detail, until: None };
+    if let Err(error) = running.incidents.record(&Event::Change(&change)) {
+        tracing::error!(%error, "the audit log failed");
+    }
+}
+
+/// The log of what happens, which is begun. Another `serve` may still be draining.
+fn journal(config: &SecureMcpConfig) -> Result<Option<Arc<Journal>>, Failure> {
+    let fix = "let whoever runs `serve` write there, name another [audit] log_dir, or see what \
+               `sealwire audit verify` says";
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new("the audit log cannot be written").because(error).fix(fix)
+    };
+    let patience = config.listen.drain_timeout + TAKE_OVER;
+    let journal = evidence::open(config, patience).map_err(|error| failed(&error))?;
+    let Some(journal) = journal else {
+        tracing::info!("no audit log is kept");
+        return Ok(None);
+    };
+    journal.start(env!("CARGO_PKG_VERSION")).map_err(|error| failed(&error))?;
+    Ok(Some(Arc::new(journal)))
+}
+
+/// Where everything is recorded.
+fn recorder(journal: Option<&Arc<Journal>>) -> Arc<dyn AuditSink> {
+    match journal {
+        Some(journal) => Arc::new((Arc::clone(journal), LogSink)),
+        None => Arc::new(LogSink),
+    }
 }
 
 /// What is told to whoever asked for a reload.
@@ -272,7 +322,7 @@ fn log_addresses(server: &Server) {
 mod tests {
     use std::path::Path;
 
-    use sealwire_audit::{AuditSink, Event, Message};
+    use sealwire_audit::Message;
     use sealwire_names::{Refusal, RefusalCode};
 
     use super::*;
@@ -286,7 +336,7 @@ mod tests {
 
     /// A recorder whose metrics nobody reads.
     pub(super) fn nobody_counts() -> Recorder {
-        MetricsSink::new(LogSink, Arc::default())
+        MetricsSink::new(Arc::new(LogSink) as _, Arc::default())
     }
 
     #[test]
@@ -312,6 +362,9 @@ mod tests {
             method: "tools/call",
             subject: None,
             id: None,
+            certificate: None,
+            arguments: None,
+            policy: None,
         };
         let refusal = Refusal::new(RefusalCode::NotAuthorized, "");
         counting.record(&Event::Decision { message: &message, denied: Some(&refusal) }).unwrap();

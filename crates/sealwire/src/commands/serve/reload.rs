@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire::Snapshot;
-use sealwire::config::{CheckedFiles, LogConfig, SecureMcpConfig};
+use sealwire::config::{AuditConfig, CheckedFiles, LogConfig, SecureMcpConfig};
 use sealwire::metrics::SecurityMetrics;
 use sealwire::serving::serve_config;
+use sealwire_audit::Journal;
 use sealwire_relay::{ServeConfig, Server};
 use tokio::signal::unix::Signal;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
@@ -51,6 +52,8 @@ pub(super) struct Running {
     pub(super) incidents: Arc<Counting>,
     /// What tells operators.
     pub(super) alerts: Alerts,
+    /// The log, if one is kept.
+    pub(super) journal: Option<Arc<Journal>>,
 }
 
 /// Why the configuration is to be read again.
@@ -242,6 +245,15 @@ impl<'a> Reloader<'a> {
                 .at(config_file.display())
                 .fix("move what is in it, and restart `serve`"));
         }
+        let audit = |config: &SecureMcpConfig| {
+            let AuditConfig { enabled, log_dir, durability, rules: _ } = config.audit.clone();
+            (enabled, log_dir, durability)
+        };
+        // What runs is recorded where it began.
+        if audit(&config) != audit(&self.active.config) {
+            let what = "[audit] enabled, log_dir and durability cannot change while `serve` runs";
+            return Err(Failure::config(what).at(config_file.display()).fix("restart `serve`"));
+        }
         let (mut loaded, mut serving) = prepare(config, self.context, self.names)?;
         serving.audit = Arc::clone(&running.incidents) as _;
         let changes = changes(&self.active, &loaded, self.names);
@@ -260,6 +272,9 @@ impl<'a> Reloader<'a> {
                 Failure::new(error.to_string()).fix("choose another address, or restart `serve`")
             })?;
             running.incidents.replace(loaded.config.incidents.clone());
+            if let Some(journal) = &running.journal {
+                journal.replace(loaded.config.audit.rules);
+            }
             if admin.is_some() || address.is_none() {
                 running.admin = admin;
             }
@@ -344,7 +359,8 @@ mod tests {
         let recorder = super::super::tests::nobody_counts();
         let (incidents, _) = super::super::counting(&loaded.config, recorder, &alerts);
         let (answers, _) = super::super::answers(&Arc::default(), &metrics);
-        let mut running = Running { server, admin: None, answers, metrics, incidents, alerts };
+        let (admin, journal) = (None, None);
+        let mut running = Running { server, admin, answers, metrics, incidents, alerts, journal };
         let hangup = crate::commands::signals::hangup().unwrap();
         let mut reloader = Reloader::new(&context, &[], hangup, FileWatch::blind(), (loaded, seen));
         let unheard = timeout(SLOW * 3, reloader.wanted()).await;
