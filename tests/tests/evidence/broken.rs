@@ -1,0 +1,135 @@
+//! Disks that take no more, and others who want to write.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sealwire_testkit::{Home, Output, Process, Serve, run, wait_until};
+use sealwire_tests::{echo_table, honest_session};
+
+use super::{Caller, all_is_there, entries, of_type, recording_table};
+
+/// A tmpfs; unmounted when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, options: &str) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let output = mount(at, options);
+        if output.code != Some(0) {
+            println!("not tried, as nothing can be mounted here: {}", output.stderr);
+            return None;
+        }
+        Some(Self(at.to_owned()))
+    }
+
+    fn change(&self, options: &str) {
+        mount(&self.0, &format!("remount,{options}")).ok();
+    }
+}
+
+fn mount(at: &Path, options: &str) -> Output {
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", options, "sealwire-test"]).arg(at);
+    run(mount, b"")
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let mut unmount = Command::new("umount");
+        unmount.arg("--lazy").arg(&self.0);
+        let _ = run(unmount, b"");
+    }
+}
+
+#[test]
+fn on_a_full_disk_calls_are_refused_until_there_is_room() {
+    for durability in ["fsync", "interval"] {
+        let home = Home::initialized();
+        let log = home.file("audit");
+        let Some(disk) = Disk::mount(&log, "size=1m,mode=700") else { return };
+        let audit = format!("[audit]\ndurability = \"{durability}\"\n");
+        home.configure(&format!("{audit}{}", recording_table(&home)));
+        home.run(&["cert", "issue", "--all"]).ok();
+        let serve = Serve::start(&home);
+        let caller = Caller::start(&home, &serve, "a");
+        serve.log().wait_for(&["audit log cannot be written", "nothing is allowed"]);
+        let (mut answered, _) = caller.stop();
+        assert!(answered.len() > 100, "{} answers", answered.len());
+        // Nobody gets anything done.
+        let caller = Caller::start(&home, &serve, "b");
+        let mut process = caller;
+        wait_until("it is refused", || {
+            !process.refused.lock().unwrap().is_empty() || !process.connect.is_running()
+        });
+        assert_eq!(process.stop().0, Vec::<String>::new());
+        disk.change("size=64m");
+        serve.log().wait_for(&["audit log can be written again"]);
+        let caller = Caller::start(&home, &serve, "c");
+        wait_until("calls are answered again", || caller.answers() > 10);
+        answered.extend(caller.stop().0);
+        serve.stop();
+        all_is_there(&home, &log, &answered);
+        let entries = entries(&log);
+        let recovered = of_type(&entries, "log.recovered");
+        assert!(recovered.iter().any(|entry| entry["unrecorded"].as_u64() > Some(0)));
+        assert_eq!(entries.last().unwrap()["type"], "log.stop");
+    }
+}
+
+#[test]
+fn where_nothing_can_be_written_nothing_is_served() {
+    let home = Home::with_config(&echo_table());
+    let Some(_disk) = Disk::mount(&home.file("audit"), "ro,mode=700") else { return };
+    let output = home.run(&["serve"]);
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
+    for part in ["the audit log cannot be written", "ead-only", "log_dir"] {
+        assert!(output.stderr.contains(part), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn of_two_writers_one_is_refused() {
+    let home = Home::with_config(&echo_table());
+    let serve = Serve::start(&home);
+    let other = Home::initialized();
+    let log_dir = sealwire_testkit::quoted(home.file("audit"));
+    let listen = "[listen]\naddress = \"127.0.0.1:0\"\ndrain_timeout = \"10ms\"\n";
+    other.configure(&format!("{listen}[audit]\nlog_dir = {log_dir}\n{}", echo_table()));
+    other.run(&["cert", "issue", "--all"]).ok();
+    let mut command = other.sealwire();
+    command.arg("serve");
+    let mut second = Process::spawn(command);
+    second.log().wait_for(&["another process writes this log"]);
+    assert_eq!(second.wait().code(), Some(1));
+    honest_session(&home, serve.address());
+}
+
+#[test]
+fn what_is_torn_is_cut_off_and_what_was_signed_is_not_begun_anew() {
+    let home = Home::with_config(&echo_table());
+    let serve = Serve::start(&home);
+    honest_session(&home, serve.address());
+    serve.stop();
+    let log = home.file("audit");
+    let day = std::fs::read_dir(&log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        .unwrap();
+    let whole = std::fs::read_to_string(&day).unwrap();
+    std::fs::write(&day, format!("{whole}{{\"entry\":9")).unwrap();
+    let serve = Serve::start(&home);
+    serve.stop();
+    let told = entries(&log);
+    assert_eq!(of_type(&told, "log.recovered")[0]["cut_bytes"], 10);
+    // The last line of all, which was signed.
+    let whole = std::fs::read_to_string(&day).unwrap();
+    let cut = whole.trim_end().rfind('\n').unwrap() + 1;
+    std::fs::write(&day, &whole[..cut]).unwrap();
+    let output = home.run(&["serve"]);
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
+    for part in ["were signed", "sealwire audit verify", "log_dir"] {
+        assert!(output.stderr.contains(part), "{}", output.stderr);
+    }
+    assert_eq!(std::fs::read_to_string(&day).unwrap(), whole[..cut]);
+}

@@ -1,0 +1,80 @@
+//! What commands do is recorded, whether `serve` runs or not; and so is what it is told.
+
+use sealwire_testkit::{Home, Serve, run, wait_until};
+use sealwire_tests::{echo_table, honest_session};
+
+use super::{entries, of_type};
+
+fn with_agents() -> Home {
+    let home = Home::initialized();
+    home.run(&["init", "--agents", "standard"]).ok();
+    let text = std::fs::read_to_string(home.file("sealwire.toml")).unwrap();
+    let listen = "[listen]\naddress = \"127.0.0.1:0\"\n";
+    home.write("sealwire.toml", format!("{listen}{text}\n{}", echo_table()));
+    home.run(&["cert", "issue", "--all"]).ok();
+    home.run(&["key", "new", "--all"]).ok();
+    home
+}
+
+#[test]
+fn agents_messages_are_entries_with_and_without_serve() {
+    let home = with_agents();
+    let log = home.file("audit");
+    let send = || {
+        let mut send = home.sealwire();
+        send.args(["agent", "send", "--from", "General", "--to", "Coder"]);
+        run(send, b"hello").ok();
+        home.run(&["agent", "recv", "--as", "Coder"]).ok();
+    };
+    send();
+    let alone = entries(&log);
+    let steps =
+        ["sending", "sent", "delivered", "acknowledged"].map(|step| format!("message.{step}"));
+    for step in &steps {
+        assert_eq!(of_type(&alone, step).len(), 1, "{step}");
+    }
+    let sent = of_type(&alone, "message.sent")[0];
+    assert_eq!((&sent["from"], &sent["agent"]), (&"General".into(), &"General".into()));
+    let serve = Serve::start(&home);
+    send();
+    serve.stop();
+    let both = entries(&log);
+    for step in &steps {
+        assert_eq!(of_type(&both, step).len(), 2, "{step}");
+    }
+    let text = format!("{both:?}");
+    assert!(!text.contains("hello"), "{text}");
+}
+
+#[test]
+fn what_an_operator_changes_is_recorded() {
+    let home = Home::with_config(&echo_table());
+    let serve = Serve::start(&home);
+    let peer = "spiffe://sealwire.internal/agent/Mallory";
+    home.run(&["quarantine", "add", "peer", peer, "--reason", "a \"test\""]).ok();
+    home.run(&["quarantine", "lift", "peer", peer]).ok();
+    let text = std::fs::read_to_string(home.file("sealwire.toml")).unwrap();
+    home.write("sealwire.toml", format!("{text}\n[audit]\nretention_days = 7\n"));
+    home.run(&["reload"]).ok();
+    home.write("sealwire.toml", format!("{text}\n[audit]\nenabled = false\n"));
+    assert_eq!(home.run(&["reload"]).code, Some(1));
+    home.write(
+        "sealwire.toml",
+        format!("{text}\n[audit]\nretention_days = 7\ninclude_mcp_calls = false\n"),
+    );
+    home.run(&["reload"]).ok();
+    honest_session(&home, serve.address());
+    serve.stop();
+    let entries = entries(&home.file("audit"));
+    let added = of_type(&entries, "quarantine.added")[0];
+    assert!(added["subject"].as_str().unwrap().contains(peer), "{added}");
+    assert_eq!(added["detail"], "a \"test\"");
+    assert_eq!(of_type(&entries, "quarantine.lifted").len(), 1);
+    assert_eq!(of_type(&entries, "config.changed")[0]["detail"], "audit");
+    let refused = of_type(&entries, "config.refused")[0]["detail"].as_str().unwrap();
+    assert!(refused.contains("[audit] enabled"), "{refused}");
+    // From then on, what is allowed is not an entry.
+    assert_eq!(of_type(&entries, "call.decision").len(), 0);
+    assert_eq!(of_type(&entries, "connection.accepted").len(), 1);
+    wait_until("it has ended", || !home.file("run/control.sock").exists());
+}

@@ -1,0 +1,175 @@
+//! The log of what happened: nothing is answered that is not in it, and nothing reaches a server
+//! unless it is, whatever happens to the process or to the disk.
+
+mod broken;
+mod commands;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use sealwire_testkit::{Home, Process, Serve, bin, quoted, server_table, wait_until};
+use sealwire_tests::echo_params;
+use serde_json::{Value, json};
+
+/// A configuration of the server `echo`, whose child keeps a copy of what it gets in the file
+/// `got`.
+fn recording_table(home: &Home) -> String {
+    let script = home.script(
+        "server.sh",
+        &format!("tee -a {} | {}", quoted(home.file("got")), quoted(bin("sealwire-fake-server"))),
+    );
+    server_table("echo", "sh", &[script.to_str().unwrap()])
+}
+
+/// Every entry of the log, in order; each is where its number says.
+fn entries(log: &Path) -> Vec<Value> {
+    let mut days: Vec<_> = fs::read_dir(log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        .collect();
+    days.sort();
+    let text: String = days.iter().map(|day| fs::read_to_string(day).unwrap()).collect();
+    let entries: Vec<Value> = text
+        .split_inclusive('\n')
+        // The last one may be under way.
+        .filter(|line| line.ends_with('\n'))
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    for (number, entry) in entries.iter().enumerate() {
+        assert_eq!(entry["entry"], number);
+    }
+    entries
+}
+
+fn of_type<'e>(entries: &'e [Value], kind: &str) -> Vec<&'e Value> {
+    entries.iter().filter(|entry| entry["type"] == kind).collect()
+}
+
+/// The ids of calls that the servers have got.
+fn got(home: &Home) -> Vec<String> {
+    let text = fs::read_to_string(home.file("got")).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["method"] == "tools/call").map(|line| line["id"].to_string()).collect()
+}
+
+/// No call was answered whose outcome is not in the log, none reached a server whose decision
+/// is not, and each outcome is that of its decision.
+fn all_is_there(home: &Home, log: &Path, answered: &[String]) {
+    let entries = entries(log);
+    let mut decided = BTreeMap::new();
+    for entry in of_type(&entries, "call.decision") {
+        if entry["decision"] == "allow" && entry["mcp.method.name"] == "tools/call" {
+            decided.insert(entry["jsonrpc.request.id"].as_str().unwrap(), &entry["entry"]);
+        }
+    }
+    for id in got(home) {
+        assert!(decided.contains_key(&*id), "call {id} reached the server unlogged");
+    }
+    let mut outcomes = BTreeMap::new();
+    for entry in of_type(&entries, "call.outcome") {
+        let id = entry["jsonrpc.request.id"].as_str().unwrap();
+        outcomes.insert(id, &entry["decision_entry"]);
+    }
+    for id in answered {
+        assert_eq!(decided.get(&**id), outcomes.get(&**id), "call {id} was answered");
+        assert!(decided.contains_key(&**id), "call {id} was answered unlogged");
+    }
+}
+
+/// A client that calls as fast as it can, with ids that begin with `name`.
+struct Caller {
+    connect: Process,
+    answered: Arc<Mutex<Vec<String>>>,
+    refused: Arc<Mutex<Vec<Value>>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Caller {
+    fn start(home: &Home, serve: &Serve, name: &str) -> Self {
+        let mut command = home.connect_command("echo", serve.address(), "");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut connect = Process::spawn(command);
+        let mut stdin = connect.child().stdin.take().unwrap();
+        let stdout = connect.child().stdout.take().unwrap();
+        let answered = Arc::<Mutex<Vec<String>>>::default();
+        let refused = Arc::<Mutex<Vec<Value>>>::default();
+        let (taking, refusing) = (Arc::clone(&answered), Arc::clone(&refused));
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let Ok(answer) = serde_json::from_str::<Value>(&line) else { continue };
+                if answer.get("result").is_some() {
+                    taking.lock().unwrap().push(answer["id"].to_string());
+                } else {
+                    refusing.lock().unwrap().push(answer);
+                }
+            }
+        });
+        let name = name.to_owned();
+        thread::spawn(move || {
+            for n in 0.. {
+                let (id, params) = (format!("{name}-{n}"), echo_params(&name));
+                let call =
+                    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+                if writeln!(stdin, "{call}").is_err() {
+                    break;
+                }
+            }
+        });
+        Self { connect, answered, refused, reader: Some(reader) }
+    }
+
+    fn answers(&self) -> usize {
+        self.answered.lock().unwrap().len()
+    }
+
+    /// Ends it at once; the ids of the calls that were answered, and what was not with a result.
+    fn stop(mut self) -> (Vec<String>, Vec<Value>) {
+        let _gone = self.connect.child().kill();
+        self.reader.take().unwrap().join().unwrap();
+        let answered = std::mem::take(&mut *self.answered.lock().unwrap());
+        (answered, std::mem::take(&mut *self.refused.lock().unwrap()))
+    }
+}
+
+/// How often; a soak does more.
+fn rounds(few: u32, many: u32) -> u32 {
+    if std::env::var_os("SEALWIRE_SOAK").is_some() { many } else { few }
+}
+
+#[test]
+fn killed_under_load_no_answer_is_missing_and_nothing_passed_unlogged() {
+    for durability in ["fsync", "interval"] {
+        let home = Home::initialized();
+        let audit = format!("[audit]\ndurability = \"{durability}\"\n");
+        home.configure(&format!("{audit}{}", recording_table(&home)));
+        home.run(&["cert", "issue", "--all"]).ok();
+        let log = home.file("audit");
+        let mut answered = Vec::new();
+        for round in 0..rounds(25, 100) {
+            let mut serve = Serve::start(&home);
+            let caller = Caller::start(&home, &serve, &format!("r{round}"));
+            thread::sleep(Duration::from_millis(u64::from(60 + round * 37 % 200)));
+            serve.process().child().kill().unwrap();
+            serve.process().wait();
+            // What is on its way is still read.
+            thread::sleep(Duration::from_millis(20));
+            answered.extend(caller.stop().0);
+            // A server that was just being started may still hold what was open.
+            let lock = fs::File::open(home.file("run/serve.lock")).unwrap();
+            wait_until("it is gone", || lock.try_lock().is_ok());
+        }
+        assert!(answered.len() > 100, "{} answers", answered.len());
+        // It goes on from whatever the last kill has left.
+        drop(Serve::start(&home));
+        all_is_there(&home, &log, &answered);
+        let starts = of_type(&entries(&log), "log.start").len();
+        assert_eq!(starts, usize::try_from(rounds(25, 100)).unwrap() + 1);
+    }
+}
