@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use sealwire_bench::setup::Setup;
-use sealwire_bench::{Effort, Report, Result, Scenario, chains, envelope, guard, link, page, run};
+use sealwire_bench::{
+    Effort, Report, Result, Scenario, audit, chains, envelope, guard, link, page, run,
+};
 
 /// Where `--write` puts its page, and the figures it is made of.
 const DOCS: &str = "docs";
@@ -17,7 +19,7 @@ const DOCS: &str = "docs";
 struct Arguments {
     /// What to measure.
     what: What,
-    /// How many rounds; 7 for link, envelope and guard, 5 for chains, 2 with --quick.
+    /// How many rounds; 7 for link, envelope and guard, 5 for chains and audit, 2 with --quick.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// Writes the figures of a scenario to this file.
@@ -44,6 +46,8 @@ enum What {
     Envelope,
     /// What a decision costs, and what deciding costs a call.
     Guard,
+    /// What the log of what happened costs a call.
+    Audit,
     /// All of them, one after the other.
     All,
     /// Nothing: writes docs/performance.md anew from the figures kept last.
@@ -69,11 +73,13 @@ fn bench(arguments: &Arguments) -> Result<bool> {
         What::Chains => &[(chains::scenario, 5)],
         What::Envelope => &[(envelope::scenario, 7)],
         What::Guard => &[(guard::scenario, 7)],
+        What::Audit => &[(audit::scenario, 5)],
         What::All => &[
             (link::scenario, 7),
             (chains::scenario, 5),
             (envelope::scenario, 7),
             (guard::scenario, 7),
+            (audit::scenario, 5),
         ],
         What::Page => &[],
     };

@@ -12,7 +12,7 @@ use crate::stats::Summary;
 use crate::{Measure, Result};
 
 /// Scenarios on the page, in this order.
-const SCENARIOS: [&str; 4] = ["link", "chains", "envelope", "guard"];
+const SCENARIOS: [&str; 5] = ["link", "chains", "envelope", "guard", "audit"];
 
 const TOP: &str = "\
 <!-- Written by `scripts/bench all --write`. Do not edit: the next run overwrites it. -->

@@ -15,7 +15,7 @@ mod stunnel;
 
 pub(crate) use self::gates::gates;
 pub(crate) use self::plain::{direct, floor};
-pub(crate) use self::sealwire::sealwire;
+pub(crate) use self::sealwire::{audited, sealwire};
 pub(crate) use self::stunnel::stunnel;
 
 /// What a client starts, and what must run meanwhile.

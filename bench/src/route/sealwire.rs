@@ -10,8 +10,23 @@ use crate::Result;
 use crate::process::{self, Launch, sibling};
 use crate::setup::{Setup, server};
 
-/// A home with one server, and both ends in it.
+/// A home with one server, and both ends in it. Without a log of what happens: what that costs
+/// is a scenario of its own, and what sealwire is compared with keeps none.
 pub(crate) fn sealwire(setup: &mut Setup) -> Result<Route> {
+    let about = "`sealwire connect` and `sealwire serve`, set up as a user does, without audit";
+    with_audit(setup, ("sealwire", about), "enabled = false")
+}
+
+/// The same with these keys of `[audit]`.
+pub(crate) fn audited(setup: &mut Setup, name: &'static str, audit: &'static str) -> Result<Route> {
+    with_audit(setup, (name, audit), audit)
+}
+
+fn with_audit(
+    setup: &mut Setup,
+    (name, about): (&'static str, &'static str),
+    audit: &'static str,
+) -> Result<Route> {
     let program = sibling("sealwire")?;
     let version = process::output(Command::new(&program).arg("--version"))?;
     setup.versions.insert("sealwire".to_owned(), version.trim().to_owned());
@@ -28,7 +43,8 @@ pub(crate) fn sealwire(setup: &mut Setup) -> Result<Route> {
             run(&["init"])?;
             let table = format!(
                 "[listen]\naddress = \"127.0.0.1:0\"\n\n\
-                 [mcp_servers.echo]\ncommand = '{command}'\nargs = [\"{option}\"]\ndefault_level = 1\n"
+                 [mcp_servers.echo]\ncommand = '{command}'\nargs = [\"{option}\"]\ndefault_level = 1\n\
+                 [audit]\n{audit}\n"
             );
             fs::write(home.join("sealwire.toml"), table)?;
             run(&["cert", "issue", "--all"])?;
@@ -51,6 +67,5 @@ pub(crate) fn sealwire(setup: &mut Setup) -> Result<Route> {
             .args(["connect", "echo"]);
         Ok((connect, serve))
     };
-    let about = "`sealwire connect` and `sealwire serve`, set up as a user does";
-    Route::tunnel("sealwire", about, start)
+    Route::tunnel(name, about, start)
 }
