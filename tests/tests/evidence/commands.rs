@@ -6,13 +6,12 @@ use sealwire_tests::{echo_table, honest_session};
 use super::{entries, of_type};
 
 fn with_agents() -> Home {
-    let home = Home::initialized();
+    let home = Home::empty();
     home.run(&["init", "--agents", "standard"]).ok();
     let text = std::fs::read_to_string(home.file("sealwire.toml")).unwrap();
     let listen = "[listen]\naddress = \"127.0.0.1:0\"\n";
     home.write("sealwire.toml", format!("{listen}{text}\n{}", echo_table()));
     home.run(&["cert", "issue", "--all"]).ok();
-    home.run(&["key", "new", "--all"]).ok();
     home
 }
 
@@ -22,9 +21,9 @@ fn agents_messages_are_entries_with_and_without_serve() {
     let log = home.file("audit");
     let send = || {
         let mut send = home.sealwire();
-        send.args(["agent", "send", "--from", "General", "--to", "Coder"]);
+        send.args(["agent", "send", "--from", "General", "--to", "CodeExpert"]);
         run(send, b"hello").ok();
-        home.run(&["agent", "recv", "--as", "Coder"]).ok();
+        home.run(&["agent", "recv", "--as", "CodeExpert"]).ok();
     };
     send();
     let alone = entries(&log);

@@ -155,7 +155,9 @@ fn killed_under_load_no_answer_is_missing_and_nothing_passed_unlogged() {
         for round in 0..rounds(25, 100) {
             let mut serve = Serve::start(&home);
             let caller = Caller::start(&home, &serve, &format!("r{round}"));
-            thread::sleep(Duration::from_millis(u64::from(60 + round * 37 % 200)));
+            // Each time after more or fewer calls.
+            let some = usize::try_from(round * 37 % 200).unwrap();
+            wait_until("calls are answered", || caller.answers() > some);
             serve.process().child().kill().unwrap();
             serve.process().wait();
             // What is on its way is still read.
