@@ -253,7 +253,7 @@ async fn call(theirs: &mut DuplexStream, ids: std::ops::Range<u64>) {
 #[tokio::test]
 async fn nothing_leaves_before_it_is_recorded_and_nothing_is_added_meanwhile() {
     let (mut bridge, mut theirs, slow) = waiting_for_the_log(3).await;
-    let mut poll = async |bridge: &mut Bridge<_, _>| {
+    let poll = async |bridge: &mut Bridge<_, _>| {
         poll_fn(|cx| Poll::Ready(bridge.poll(cx).is_pending())).await
     };
     assert!(poll(&mut bridge).await);
