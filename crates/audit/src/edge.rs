@@ -9,7 +9,13 @@ use crate::tiles::{Tile, Tiles};
 use crate::tree::{Tree, TreeHash};
 
 /// The file with the latest signed checkpoint.
-pub(crate) const CHECKPOINT: &str = "checkpoint";
+pub const CHECKPOINT: &str = "checkpoint";
+/// The file with earlier ones, a line for each: they tell between which two of them a first bad
+/// place is. Nothing depends on it.
+pub const HISTORY: &str = "checkpoints";
+
+/// After so many entries a checkpoint becomes a line of [`HISTORY`].
+const EACH: u64 = 1_000;
 
 /// The right edge of the tree, and the key that signs it.
 pub(crate) struct Edge {
@@ -89,6 +95,10 @@ impl Edge {
         let checkpoint = self.now();
         let note = self.signer.checkpoint(&checkpoint);
         files::replace(&self.directory.join(CHECKPOINT), note.as_bytes())?;
+        if self.signed.is_none_or(|signed| signed.size / EACH < checkpoint.size / EACH) {
+            let line = self.signer.history(&checkpoint);
+            files::append_line(&self.directory.join(HISTORY), &line)?;
+        }
         self.signed = Some(checkpoint);
         Ok(true)
     }

@@ -278,7 +278,13 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, arguments: Option<&[u8
 fn of_connection(out: &mut Vec<u8>, how: &str, connection: &Connection<'_>) {
     let mut body = Body::new(out, &kind("connection", how));
     body.address(connection.address).peer(Some(connection.peer));
-    body.certificate(Some(connection.fingerprint)).text("server", connection.server).end();
+    body.certificate(Some(connection.fingerprint)).text("server", connection.server);
+    for (name, value) in [("tls.cipher", connection.cipher), ("tls.curve", connection.group)] {
+        if !value.is_empty() {
+            body.text(name, value);
+        }
+    }
+    body.end();
 }
 
 /// `a.b`

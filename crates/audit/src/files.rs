@@ -1,7 +1,7 @@
 //! Files and directories of the log: for their owner alone, and there after a power cut.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::day::Day;
@@ -63,6 +63,18 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let file = options().read(true).write(true).create(true).truncate(false).open(path)?;
     give(path).map(|()| file)
+}
+
+/// Appends a line, after the whole lines that are there. It is not synced.
+pub(crate) fn append_line(path: &Path, line: &str) -> io::Result<()> {
+    let mut file = open(path)?;
+    let mut last = [b'\n'];
+    if file.seek(io::SeekFrom::End(0))? > 0 {
+        file.seek(io::SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let torn = if last == *b"\n" { "" } else { "\n" };
+    file.write_all(format!("{torn}{line}\n").as_bytes())
 }
 
 /// Puts a file in place of another, whole or not at all.

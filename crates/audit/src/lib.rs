@@ -21,12 +21,15 @@ mod lines;
 mod log;
 pub mod note;
 pub mod path;
+pub mod proof;
 mod prune;
+pub mod read;
 mod recovery;
 mod refusals;
 mod text;
 pub mod tiles;
 pub mod tree;
+pub mod verify;
 
 use std::fmt;
 use std::io;
@@ -183,6 +186,10 @@ pub struct Connection<'a> {
     pub fingerprint: &'a Fingerprint,
     /// The MCP server it reached.
     pub server: &'a str,
+    /// The TLS cipher suite, by its name at IANA; empty if that is not known.
+    pub cipher: &'a str,
+    /// The TLS key exchange group; empty if that is not known.
+    pub group: &'a str,
 }
 
 /// A request or notification, as far as its head tells.

@@ -21,6 +21,9 @@ pub const MAX_NOTE: usize = 64 * 1024;
 /// The type byte of Ed25519.
 const TYPE: u8 = 1;
 
+/// Length of a signature in base64: of 4 bytes of the key's id and 64 of Ed25519.
+const SIGNATURE_TEXT: usize = 92;
+
 /// What is wrong with a note, or with the text of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -87,6 +90,14 @@ impl Signer {
         self.sign(&format!("{}\n{checkpoint}", self.verifier.name))
     }
 
+    /// A checkpoint as one line of the file of earlier ones, without its line feed.
+    #[must_use]
+    pub fn history(&self, checkpoint: &Checkpoint) -> String {
+        let note = self.checkpoint(checkpoint);
+        let signature = note.trim_end().rsplit(' ').next().unwrap_or_default();
+        format!("{} {} {signature}", checkpoint.size, checkpoint.root)
+    }
+
     /// Signs that the entries before `minimum.size`, whose root is `minimum.root`, were deleted.
     #[must_use]
     pub fn pruned(&self, minimum: &Checkpoint) -> String {
@@ -145,6 +156,26 @@ impl Verifier {
     /// If it is not one, is of another log, or is not signed by this key.
     pub fn checkpoint(&self, note: &str) -> Result<Checkpoint, NoteError> {
         self.statement(note, "")
+    }
+
+    /// Checks a line of the file of earlier checkpoints: `size root signature`, which is a
+    /// checkpoint with its name left out.
+    ///
+    /// # Errors
+    /// If it is not one, or is not signed by this key.
+    pub fn history(&self, line: &str) -> Result<Checkpoint, NoteError> {
+        let mut parts = line.split(' ');
+        let (Some(size), Some(root), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NoteError::Malformed("it is not `size root signature`"));
+        };
+        // What a crash has torn is no signature that is wrong.
+        if signature.len() != SIGNATURE_TEXT {
+            return Err(NoteError::Malformed("its signature is not whole"));
+        }
+        let name = &self.name;
+        self.checkpoint(&format!("{name}\n{size}\n{root}\n\n— {name} {signature}\n"))
     }
 
     /// Checks a statement about what was pruned: the size and root up to which entries are gone.
@@ -325,6 +356,14 @@ mod tests {
         let note = signer.checkpoint(&checkpoint());
         let verifier: Verifier = signer.verifier().to_string().parse().unwrap();
         assert_eq!(verifier.checkpoint(&note), Ok(checkpoint()));
+        let line = signer.history(&checkpoint());
+        assert!(line.starts_with(&format!("12 {} ", checkpoint().root)), "{line}");
+        assert_eq!(verifier.history(&line), Ok(checkpoint()));
+        assert_eq!(verifier.history(&line.replace("12 ", "13 ")), Err(NoteError::BadSignature));
+        for torn in 0..line.len() {
+            let error = verifier.history(&line[..torn]);
+            assert!(matches!(error, Err(NoteError::Malformed(_))), "{torn}");
+        }
         // Other signatures do no harm.
         let witnessed = format!("{note}— witness.example {}\n", BASE64_STANDARD.encode([9; 76]));
         assert_eq!(verifier.checkpoint(&witnessed), Ok(checkpoint()));

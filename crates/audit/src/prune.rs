@@ -15,7 +15,7 @@ use crate::tiles::TileId;
 use crate::tree::TILE_WIDTH;
 
 /// The file with the signed number of the first entry that is kept.
-pub(crate) const PRUNED: &str = "pruned";
+pub const PRUNED: &str = "pruned";
 
 /// The first entry that must stay if all days before `day` may go, as far as whole bundles
 /// allow; `None` if no day is so old.

@@ -251,11 +251,14 @@ impl Acceptor {
     async fn admit(&self, greeted: Greeted, address: SocketAddr) -> Result<(), Refused> {
         let Greeted { wire, peer, service, hello } = greeted;
         let peer = Arc::new(peer);
+        let (cipher, group) = negotiated(wire.stream.get_ref().1);
         let connection = Connection {
             address,
             peer: &peer.id,
             fingerprint: &peer.fingerprint,
             server: &service.server_name,
+            cipher: &cipher,
+            group: &group,
         };
         // Once more: it may have changed while we waited for the hello.
         let admissible = self.shared.check_barred(&peer, &service.server_name);
@@ -401,6 +404,15 @@ impl Session {
         let Registered { handle, .. } = &self.registered;
         *handle
     }
+}
+
+/// The cipher suite and the key exchange group, by their names at IANA.
+fn negotiated(tls: &rustls::ServerConnection) -> (String, String) {
+    let cipher = tls.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
+    // rustls has the version in it, too.
+    let cipher = cipher.unwrap_or_default().replacen("TLS13_", "TLS_", 1);
+    let group = tls.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name()));
+    (cipher, group.unwrap_or_default())
 }
 
 /// What keeps a server from being started: itself, or a system that has no more files,
