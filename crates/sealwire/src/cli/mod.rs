@@ -23,8 +23,8 @@ pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
-    agent, alerts, cert, completions, config, connect, demo, demo_server, doctor, health, init,
-    key, man, pins, policy, quarantine, reload, serve, status,
+    agent, alerts, audit, cert, completions, config, connect, demo, demo_server, doctor, health,
+    init, key, man, pins, policy, quarantine, reload, report, serve, status,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -86,6 +86,8 @@ enum Command {
     Policy(policy::Arguments),
     Quarantine(quarantine::Arguments),
     Alerts(alerts::Arguments),
+    Audit(audit::Arguments),
+    Report(report::Arguments),
     Status(status::Arguments),
     Reload(reload::Arguments),
     Pins(pins::Arguments),
@@ -137,6 +139,8 @@ impl Command {
             Self::Policy(arguments) => policy::run(&arguments, context),
             Self::Quarantine(arguments) => quarantine::run(&arguments, context),
             Self::Alerts(arguments) => alerts::run(&arguments, context),
+            Self::Audit(arguments) => audit::run(&arguments, context),
+            Self::Report(arguments) => report::run(&arguments, context),
             Self::Status(arguments) => status::run(&arguments, context),
             Self::Reload(arguments) => reload::run(&arguments, context),
             Self::Pins(arguments) => pins::run(&arguments, context),

@@ -72,11 +72,7 @@ pub(crate) fn list(arguments: &ListArguments, context: &Context) -> Result<(), F
     if arguments.revoked {
         return revoke::list(arguments.json, context);
     }
-    let revocations = revocations(context);
-    let mut certificates = Vec::new();
-    for file in certificate_files(&context.home)? {
-        certificates.extend(read(&file, &revocations)?);
-    }
+    let certificates = all(context)?;
     if arguments.json {
         return print_json(&certificates);
     }
@@ -96,6 +92,22 @@ pub(crate) fn list(arguments: &ListArguments, context: &Context) -> Result<(), F
         text.push_str(&format!("{name:width$}  {status:8}  {until:10}  {}\n", file.display()));
     }
     print(&text)
+}
+
+/// All of them, as `cert list --json` shows them.
+pub(crate) fn inventory(context: &Context) -> Result<serde_json::Value, Failure> {
+    let certificates = all(context)?;
+    serde_json::to_value(certificates)
+        .map_err(|error| Failure::new("cannot encode the certificates as JSON").because(error))
+}
+
+fn all(context: &Context) -> Result<Vec<Shown>, Failure> {
+    let revocations = revocations(context);
+    let mut certificates = Vec::new();
+    for file in certificate_files(&context.home)? {
+        certificates.extend(read(&file, &revocations)?);
+    }
+    Ok(certificates)
 }
 
 pub(crate) fn show(arguments: &ShowArguments, context: &Context) -> Result<(), Failure> {

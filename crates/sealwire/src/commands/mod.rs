@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod alerts;
+pub(crate) mod audit;
 mod bundle;
 mod bundle_file;
 pub(crate) mod cert;
@@ -23,6 +24,7 @@ pub(crate) mod pins;
 pub(crate) mod policy;
 pub(crate) mod quarantine;
 pub(crate) mod reload;
+pub(crate) mod report;
 mod revoke;
 pub(crate) mod serve;
 mod signals;
