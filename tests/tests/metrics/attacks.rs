@@ -18,6 +18,10 @@ const RULES: &str = "rate_limiting.tools = { count = { max_requests_per_sec = 0.
      [[policy.deny]]\nmethods = [\"prompts/list\"]\n\
      [incidents.denied_requests]\ntrigger = 2\nwindow = \"1h\"\naction = \"notify\"\nexpiry = \"1h\"\n";
 
+/// Two of whom one may write to the other.
+const AGENTS: &str = "[agent_security]\nagents = [\"Writer\", \"Reader\"]\n\
+     [agent_security.trust.Writer]\ncan_communicate_with = [\"Reader\"]\n";
+
 pub(crate) struct Scene {
     pub(crate) home: Home,
     pub(crate) serve: Serve,
@@ -26,7 +30,10 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
-        let home = Home::with_config(&format!("{}{RULES}{ADMIN}", echo_table()));
+        // Without an end to how large it may be, there is nothing to show of that.
+        let audit = "[audit]\nmax_total_size = \"1GiB\"\n";
+        let home = Home::with_config(&format!("{}{RULES}{ADMIN}{audit}{AGENTS}", echo_table()));
+        home.run(&["key", "new", "--all"]).ok();
         home.run(&["cert", "issue", "mallory", "--kind", "agent"]).ok();
         let serve = Serve::start(&home);
         let admin = admin_address(&serve);
@@ -40,6 +47,7 @@ impl Scene {
         self.strangers();
         self.stale();
         self.denied();
+        self.mail();
         self.home
             .run(&[
                 "quarantine",
@@ -97,6 +105,17 @@ impl Scene {
         assert_eq!(late.granted(), Err("resume_stale".to_owned()));
         drop(late);
         self.serve.refused(mark, "resume_stale");
+    }
+
+    /// By processes of their own, which tell `serve` what they record.
+    fn mail(&self) {
+        for (from, to, code) in [("Writer", "Reader", 0), ("Reader", "Writer", 1)] {
+            let mut command = self.home.sealwire();
+            command.args(["agent", "send", "--from", from, "--to", to]);
+            let output = sealwire_testkit::run(command, b"hello");
+            assert_eq!(output.code, Some(code), "{output}");
+        }
+        self.home.run(&["agent", "recv", "--as", "Reader"]).ok();
     }
 
     /// Who asks for what he may not have, and for more than he may.

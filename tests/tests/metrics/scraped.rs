@@ -34,11 +34,54 @@ fn an_attack_is_seen_in_numbers() {
         ("sealwire_calls_total{server=\"echo\",result=\"result\"}", 7),
         ("sealwire_call_duration_seconds_count{server=\"echo\"}", 7),
         ("sealwire_incidents_total{kind=\"denied_requests\"}", 1),
+        ("sealwire_agent_messages_total{step=\"sent\"}", 1),
+        ("sealwire_agent_messages_total{step=\"not_sent\"}", 1),
+        ("sealwire_agent_messages_total{step=\"delivered\"}", 1),
+        ("sealwire_agent_messages_refused_total{reason=\"not_trusted\"}", 1),
+        ("sealwire_signature_verifications_total{of=\"message\",result=\"valid\"}", 1),
+        ("sealwire_audit_writable{}", 1),
+        ("sealwire_audit_nearly_full{}", 0),
+        ("sealwire_audit_limit_bytes{}", 1 << 30),
         ("sealwire_quarantined{kind=\"peer\"}", 1),
         ("sealwire_ready{}", 1),
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series} in\n{text}");
     }
+}
+
+/// What a Prometheus elsewhere keeps is the root that the log's own commands tell.
+#[test]
+fn the_root_of_the_log_is_told_in_numbers() {
+    let home = Home::with_config(&format!("{ADMIN}\n{}", echo_table()));
+    let serve = Serve::start(&home);
+    let admin = admin_address(&serve);
+    honest_session(&home, serve.address());
+    wait_until("a checkpoint covers it all, and all tell of the same", || {
+        let text = metrics(admin);
+        let number = |series: &str| value(&text, series);
+        let words = (0..8).map(|word| {
+            number(&format!("sealwire_audit_checkpoint_root{{word=\"{word}\"}}")).unwrap()
+        });
+        let root: String = words.map(|word| format!("{word:08x}")).collect();
+        let size = number("sealwire_audit_checkpoint_entries{}").unwrap();
+        let status = home.run(&["status", "--json"]).ok().stdout;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let checkpoint = &status["audit"]["checkpoint"];
+        let shown = home.run(&["status"]).ok().stdout;
+        assert!(shown.contains("audit log: ") && !shown.contains("CANNOT"), "{shown}");
+        size > 2
+            && number("sealwire_audit_entries{}") == Some(size)
+            && checkpoint["entries"] == size
+            && of_base64(checkpoint["root"].as_str().unwrap()) == root
+    });
+}
+
+/// In hexadecimal.
+fn of_base64(text: &str) -> String {
+    let decode = format!("printf %s '{text}' | base64 --decode | od -An -v -tx1 | tr -d ' \\n'");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &decode]);
+    run(command, b"").ok().stdout
 }
 
 /// As at `/readyz`.

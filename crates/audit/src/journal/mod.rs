@@ -89,6 +89,10 @@ pub struct Status {
     pub first: u64,
     /// Bytes of lines.
     pub bytes: u64,
+    /// Bytes of lines beyond which nothing more is recorded.
+    pub most_bytes: Option<u64>,
+    /// Whether there will soon be no room for it.
+    pub is_nearly_full: bool,
     /// The latest checkpoint.
     pub checkpoint: Option<Checkpoint>,
     /// When that was signed, if it was by this process.

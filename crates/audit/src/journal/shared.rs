@@ -408,6 +408,8 @@ impl Shared {
             entries: load(&self.recorded),
             first: load(&self.first),
             bytes: load(&self.bytes),
+            most_bytes: self.rules().max_total_size,
+            is_nearly_full: self.is_nearly_full(),
             checkpoint: lock(&self.edge).signed(),
             signed: (signed_at > i64::MIN).then(|| Timestamp::from_unix_millis(signed_at)),
             trouble: self.error().map(|error| error.to_string()),

@@ -58,7 +58,7 @@ impl Upkeep {
 
     fn look_at_room(&mut self, shared: &Shared) {
         let full = shared.fullness();
-        let is_full = full.is_some_and(|full| full >= WARN_AT);
+        let is_full = shared.is_nearly_full();
         if is_full && !self.warned {
             tracing::warn!(
                 percent = full,
@@ -79,6 +79,11 @@ impl Shared {
             refusals.write(&mut body);
             self.push(&body);
         }
+    }
+
+    /// Whether there will soon be no room for it.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.fullness().is_some_and(|full| full >= WARN_AT)
     }
 
     /// How much of what it may take the log takes, in hundredths: of `max_total_size`, or of

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
-use sealwire::metrics::{Levels, MetricsSink};
+use sealwire::metrics::{Levels, LogLevels, MetricsSink, SecurityMetrics};
 use sealwire::state::{State, StateError};
-use sealwire_audit::{AuditSink, Journal};
+use sealwire_audit::{AuditSink, Journal, Status};
 use sealwire_guard::{Entry, Quarantine, Target};
 use sealwire_identity::{CertificateSummary, Revocation};
 use sealwire_names::{Timestamp, TrustDomain};
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::protocol::{Answer, Request};
-use super::shown::{as_json, incident_as_json, revocation_as_json};
+use super::shown::{as_json, incident_as_json, log_as_json, revocation_as_json};
 use crate::admin::Readiness;
 use crate::alerts::{Alert, AlertSink, Alerts, Kind};
 use crate::cli::lost_log_lines;
@@ -37,6 +37,9 @@ pub(crate) type Recorder = MetricsSink<Arc<dyn AuditSink>>;
 /// The same, telling of what cannot be recorded, and counting refusals.
 pub(crate) type Counting = IncidentSink<AlertSink<Recorder>>;
 
+/// What counts and records, the log if one is kept, and what was counted.
+pub(crate) type Recording = (Arc<Counting>, Option<Arc<Journal>>, Arc<SecurityMetrics>);
+
 /// A request to read all files again, and where to tell how that ended.
 pub(crate) type Reload = oneshot::Sender<Answer>;
 
@@ -50,6 +53,7 @@ pub(super) struct Inner {
     pub(super) incidents: Arc<Counting>,
     /// The log, if one is kept.
     journal: Option<Arc<Journal>>,
+    metrics: Arc<SecurityMetrics>,
     pub(super) readiness: Arc<Readiness>,
     alerts: Alerts,
     reloads: mpsc::Sender<Reload>,
@@ -82,7 +86,7 @@ impl Service {
         relay: Control,
         state: State,
         trust_domain: TrustDomain,
-        (incidents, journal): (Arc<Counting>, Option<Arc<Journal>>),
+        (incidents, journal, metrics): Recording,
         (readiness, alerts): (Arc<Readiness>, Alerts),
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, StateError> {
@@ -101,6 +105,7 @@ impl Service {
             state: Mutex::new(state),
             incidents,
             journal,
+            metrics,
             readiness,
             alerts,
             reloads,
@@ -236,16 +241,22 @@ impl Service {
         }
     }
 
-    /// Records an entry of a command's, and waits until it is as durable as any.
+    /// Records an entry of a command's, waits until it is as durable as any, and counts it.
     async fn record(&self, entry: &str) -> Answer {
-        let Some(journal) = &self.0.journal else { return Answer::Done(json!({})) };
-        let recorded = match journal.append(entry.as_bytes()) {
-            Ok(position) => poll_fn(|cx| journal.poll_durable(position, cx)).await,
-            Err(error) => Err(error),
+        let recorded = match &self.0.journal {
+            Some(journal) => match journal.append(entry.as_bytes()) {
+                Ok(position) => poll_fn(|cx| journal.poll_durable(position, cx)).await,
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
         };
         match recorded {
-            Ok(()) => Answer::Done(json!({})),
+            Ok(()) => {
+                self.0.metrics.count_entry(entry);
+                Answer::Done(json!({}))
+            }
             Err(error) => {
+                self.0.metrics.count_unrecorded();
                 let what = format!("the audit log cannot be written: {error}");
                 Answer::failed(what, "see to the disk that `[audit] log_dir` is on")
             }
@@ -322,7 +333,7 @@ impl Service {
             quarantined: held.map(|entry| entry.target.clone()).collect(),
             certificates: self.0.readiness.certificates(),
             is_ready: self.0.readiness.is_ready(),
-            log: None,
+            log: self.0.journal.as_ref().map(|journal| log_levels(&journal.status())),
             log_lines_lost: lost_log_lines().lines,
         }
     }
@@ -360,8 +371,22 @@ impl Service {
             "quarantine": self.entries(),
             "revoked": self.revoked(),
             "incidents": self.incidents(),
+            "audit": self.0.journal.as_ref().map(|journal| log_as_json(&journal.status())),
             "alerts": self.0.alerts.status(),
         })
+    }
+}
+
+/// What metrics tell of the audit log.
+fn log_levels(log: &Status) -> LogLevels {
+    LogLevels {
+        entries: log.entries,
+        bytes: log.bytes,
+        most_bytes: log.most_bytes,
+        is_nearly_full: log.is_nearly_full,
+        is_writable: log.trouble.is_none(),
+        checkpoint: log.checkpoint.as_ref().map(|checkpoint| (checkpoint.size, checkpoint.root.0)),
+        signed: log.signed,
     }
 }
 

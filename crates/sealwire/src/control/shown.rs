@@ -1,6 +1,7 @@
 //! What is kept of quarantines, incidents and revocations, as commands show it in JSON.
 
 use sealwire::incidents::SecurityIncident;
+use sealwire_audit::Status;
 use sealwire_guard::Entry;
 use sealwire_identity::Revocation;
 use serde_json::{Value, json};
@@ -24,6 +25,26 @@ pub(crate) fn revocation_as_json(revocation: &Revocation) -> Value {
         "what": revocation.what.text(),
         "reason": revocation.reason,
         "at": revocation.at.to_string(),
+    })
+}
+
+/// How the audit log is.
+pub(super) fn log_as_json(log: &Status) -> Value {
+    let checkpoint = log.checkpoint.as_ref().map(|checkpoint| {
+        json!({
+            "entries": checkpoint.size,
+            "root": checkpoint.root.to_string(),
+            "at": log.signed.map(|at| at.to_string()),
+        })
+    });
+    json!({
+        "entries": log.entries,
+        "first": log.first,
+        "bytes": log.bytes,
+        "most_bytes": log.most_bytes,
+        "nearly_full": log.is_nearly_full,
+        "trouble": log.trouble,
+        "checkpoint": checkpoint,
     })
 }
 

@@ -90,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let (reloads, mut asked) = mpsc::channel(1);
         let trust_domain = loaded.config.trust_domain.clone();
         // Before anybody is let in.
-        let counting = (Arc::clone(&incidents), journal.clone());
+        let counting = (Arc::clone(&incidents), journal.clone(), Arc::clone(&metrics));
         let telling = (Arc::clone(&readiness), alerts.clone());
         let service =
             Service::new(server.control(), state, trust_domain, counting, telling, reloads);

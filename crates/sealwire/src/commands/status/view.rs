@@ -14,6 +14,8 @@ const MOST_PEERS: usize = 20;
 const MOST_REVOKED: usize = 5;
 /// Most incidents that are.
 const MOST_INCIDENTS: usize = 5;
+/// Characters of a root hash that are.
+const SHOWN_OF_ROOT: usize = 12;
 /// To the top left, without emptying what is shown: a screen that is emptied flickers.
 const HOME: &str = "\x1b[H";
 /// The rest of the line, and of the screen.
@@ -97,6 +99,7 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
         number(&status["connections_refused"]),
         rate(&|status| number(&status["connections_refused"])),
     ));
+    text.push_str(&audit_text(&status["audit"]));
     for (title, key) in [("server", "server"), ("peer", "peer")] {
         let rows = rows(status, key);
         if rows.is_empty() {
@@ -161,6 +164,31 @@ fn alerts(alerts: &Value) -> String {
     text
 }
 
+/// How the audit log is: nothing, where none is kept.
+fn audit_text(log: &Value) -> String {
+    if log.is_null() {
+        return String::new();
+    }
+    let mut text = format!("audit log: {} entries", number(&log["entries"]));
+    let checkpoint = &log["checkpoint"];
+    if let Some(root) = checkpoint["root"].as_str() {
+        let root = root.get(..SHOWN_OF_ROOT).unwrap_or(root);
+        text.push_str(&format!("; checkpoint of {}", number(&checkpoint["entries"])));
+        if let Some(at) = checkpoint["at"].as_str() {
+            text.push_str(&format!(" at {}", printable(at)));
+        }
+        text.push_str(&format!(", root {}…", printable(root)));
+    }
+    if log["nearly_full"] == true {
+        text.push_str("; NEARLY FULL");
+    }
+    if let Some(trouble) = log["trouble"].as_str() {
+        text.push_str(&format!("; CANNOT BE WRITTEN: {}", printable(trouble)));
+    }
+    text.push('\n');
+    text
+}
+
 /// The open conversations, by one of their members.
 fn rows(status: &Value, key: &str) -> BTreeMap<String, Row> {
     let mut rows = BTreeMap::<String, Row>::new();
@@ -215,6 +243,10 @@ mod tests {
             "messages": {"allowed": allowed + 5, "denied": 1},
             "connections_refused": 2,
             "quarantine": [],
+            "audit": {
+                "entries": 12, "nearly_full": true, "trouble": "disk\u{1b}[2J",
+                "checkpoint": {"entries": 10, "root": "0123456789abcdef", "at": "then"},
+            },
             "revoked": [{"kind": "name", "what": "spiffe://x/core/c", "at": "then", "reason": "a\u{1b}[2J"}],
             "incidents": [{
                 "id": 7, "kind": "replays", "subject_kind": "mailbox", "subject": "A\u{1b}[2J",
@@ -237,6 +269,9 @@ mod tests {
         let text = view.once(&first);
         assert!(text.contains("15 passed, 1 denied") && text.contains("2 open, 3 ended"), "{text}");
         assert!(!text.contains("/s"), "{text}");
+        let audit =
+            "audit log: 12 entries; checkpoint of 10 at then, root 0123456789ab…; NEARLY FULL";
+        assert!(text.contains(audit) && text.contains("CANNOT BE WRITTEN: disk"), "{text}");
         let incident = "incident 7  then  replays  mailbox A";
         assert!(
             text.contains(incident) && text.contains("10 within 60s: notify until later"),
