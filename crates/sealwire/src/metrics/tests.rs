@@ -61,7 +61,14 @@ fn all_that_happens(sink: &impl AuditSink) {
     let peer = peer();
     let fingerprint = Fingerprint::from_sha256([7; 32]);
     let address = SocketAddr::from(([192, 0, 2, 77], 4711));
-    let connection = Connection { address, peer: &peer, fingerprint: &fingerprint, server: "echo" };
+    let connection = Connection {
+        address,
+        peer: &peer,
+        fingerprint: &fingerprint,
+        server: "echo",
+        cipher: "",
+        group: "",
+    };
     let tell = |event: &Event<'_>| sink.record(event).unwrap();
     tell(&Event::ConnectionAccepted(&connection));
     tell(&Event::ConnectionResumed(&connection));
