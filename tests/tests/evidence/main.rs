@@ -81,6 +81,7 @@ fn all_is_there(home: &Home, log: &Path, answered: &[String]) {
         assert_eq!(decided.get(&**id), outcomes.get(&**id), "call {id} was answered");
         assert!(decided.contains_key(&**id), "call {id} was answered unlogged");
     }
+    home.run(&["audit", "verify"]).ok();
 }
 
 /// A client that calls as fast as it can, with ids that begin with `name`.
