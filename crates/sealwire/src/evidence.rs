@@ -12,6 +12,7 @@ use sealwire_identity::{SigningKey, files};
 
 use crate::config::SecureMcpConfig;
 use crate::home::Home;
+use crate::private;
 
 /// Pause before it is looked again whether another process is done with the log.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -85,19 +86,15 @@ fn signer(config: &SecureMcpConfig) -> Result<Signer, EvidenceError> {
 
 /// Makes the key: of two processes that do so at a time, the first one's counts.
 fn make_key(config: &SecureMcpConfig, home: &Home) -> Result<(), EvidenceError> {
-    let (private, public) = (home.audit_key(), home.audit_public_key());
+    let (secret, public) = (home.audit_key(), home.audit_public_key());
     let wrong = |reason: String| EvidenceError::PublicKey { file: public.clone(), reason };
-    for directory in [Some(home.state_dir()), private.parent()].into_iter().flatten() {
+    for directory in [Some(home.state_dir()), secret.parent()].into_iter().flatten() {
         files::create_private_dir(directory)?;
     }
-    let lock = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(public.with_extension("lock"))
+    let lock = private::open(&public.with_extension("lock"))
         .and_then(|lock| lock.lock().map(|()| lock))
         .map_err(|error| wrong(error.to_string()))?;
-    if private.exists() {
+    if secret.exists() {
         return Ok(());
     }
     let key = SigningKey::generate()?;
@@ -107,7 +104,7 @@ fn make_key(config: &SecureMcpConfig, home: &Home) -> Result<(), EvidenceError> 
     let name = format!("sealwire-audit/{}/{id}", config.trust_domain);
     let signer = Signer::new(&name, &*key.seed()?).map_err(|error| wrong(error.to_string()))?;
     files::write_atomic(&public, format!("{}\n", signer.verifier()).as_bytes(), 0o644)?;
-    files::write_new(&private, key.private_key_pem()?.as_bytes(), 0o600)?;
+    files::write_new(&secret, key.private_key_pem()?.as_bytes(), 0o600)?;
     drop(lock);
     Ok(())
 }
