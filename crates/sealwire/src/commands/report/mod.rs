@@ -158,7 +158,7 @@ fn report(
     })
 }
 
-/// Adds the certificates that there are now, and the public keys.
+/// Adds the certificates that there are now.
 fn with_inventory(mut report: Value, context: &Context) -> Result<Value, Failure> {
     report["certificates"] = certificates::inventory(context)?;
     Ok(report)
