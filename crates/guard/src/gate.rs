@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
+use sealwire_names::{Fingerprint, PeerId, Refusal, RefusalCode, Timestamp};
 
 use crate::Level;
 
@@ -20,6 +20,14 @@ pub trait Gate: Send + Sync {
     /// The level of what is asked for, whoever asks; `None` where levels do not count.
     fn level(&self, request: &Request<'_>) -> Option<Level> {
         let _ = request;
+        None
+    }
+
+    /// The hash of the policy by which it decides about `server`, if there is one. A gate that
+    /// follows changes answers for the policy that its latest decision went by: to be asked
+    /// after [`decide`](Self::decide), by whoever asked that.
+    fn policy(&self, server: &str) -> Option<Fingerprint> {
+        let _ = server;
         None
     }
 }

@@ -1,6 +1,9 @@
 //! The gate that a configuration describes: policy and limits, in their order.
 
-use sealwire_names::Timestamp;
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use sealwire_names::{Fingerprint, Timestamp};
 
 use crate::{Decision, Gate, Level, Limited, Limiter, Request, Table};
 
@@ -10,12 +13,25 @@ use crate::{Decision, Gate, Level, Limited, Limiter, Request, Table};
 pub struct Guard {
     table: Table,
     limiter: Option<Limiter>,
+    policies: HashMap<Box<str>, Fingerprint, RandomState>,
 }
 
 impl Guard {
     /// A gate that goes by these; without a limiter, requests are as many as they are.
     pub fn new(table: Table, limiter: Option<Limiter>) -> Self {
-        Self { table, limiter }
+        Self { table, limiter, policies: HashMap::default() }
+    }
+
+    /// The same, with the hash of what holds for each server: that of [`Policy::canonical`].
+    /// It is computed once, for decisions to be recorded with it.
+    ///
+    /// [`Policy::canonical`]: crate::Policy::canonical
+    pub fn with_policies(
+        mut self,
+        hashes: impl IntoIterator<Item = (String, Fingerprint)>,
+    ) -> Self {
+        self.policies = hashes.into_iter().map(|(name, hash)| (name.into(), hash)).collect();
+        self
     }
 }
 
@@ -37,6 +53,10 @@ impl Gate for Guard {
 
     fn level(&self, request: &Request<'_>) -> Option<Level> {
         self.table.level(request)
+    }
+
+    fn policy(&self, server: &str) -> Option<Fingerprint> {
+        self.policies.get(server).copied()
     }
 }
 

@@ -77,6 +77,7 @@
 #![forbid(unsafe_code)]
 
 mod blame;
+mod canonical;
 mod explain;
 mod gate;
 mod guard;

@@ -66,6 +66,11 @@ impl Rate {
         self.burst.get()
     }
 
+    /// The time from one to the next.
+    pub(crate) fn period(self) -> Duration {
+        self.period
+    }
+
     /// The same for the crate `governor`; `None` never happens, as no period is 0.
     pub fn quota(self) -> Option<Quota> {
         Quota::with_period(self.period).map(|quota| quota.allow_burst(self.burst))

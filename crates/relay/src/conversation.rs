@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sealwire_audit::{AuditSink, CallResult, Event, Message, PinEvent, PinStep, Position};
 use sealwire_guard::{Decision, Direction, Gate, Pins, Principal, Request};
 use sealwire_identity::VerifiedPeer;
-use sealwire_names::{PeerId, Refusal, RefusalCode, Timestamp};
+use sealwire_names::{Fingerprint, PeerId, Refusal, RefusalCode, Timestamp};
 
 use tokio::sync::watch;
 
@@ -73,11 +73,15 @@ impl Fate {
 struct Denied {
     refusal: Refusal,
     wait: Option<Duration>,
+    policy: ByPolicy,
 }
+
+/// The hash of the policy by which the gate decided; `None` if it was not asked, or has none.
+type ByPolicy = Option<Fingerprint>;
 
 impl From<Refusal> for Denied {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, wait: None }
+        Self { refusal, wait: None, policy: None }
     }
 }
 
@@ -122,6 +126,13 @@ struct Use<'a> {
     completes: Option<&'static str>,
     /// As they stand in the message.
     arguments: Option<&'a str>,
+}
+
+impl<'a> Use<'a> {
+    /// A method, without more.
+    const fn of(method: &'a str) -> Self {
+        Self { method, subject: None, completes: None, arguments: None }
+    }
 }
 
 impl Conversation {
@@ -210,8 +221,8 @@ impl Conversation {
                         }
                         Verdict::Forward
                     }
-                    Err(Denied { refusal, wait }) => {
-                        self.log_refusal(direction, Some(&id), &method, subject, &refusal);
+                    Err(Denied { refusal, wait, policy }) => {
+                        self.log_refusal(direction, Some(&id), used, (&refusal, policy));
                         Verdict::Answer(match wait {
                             Some(wait) => error_answer_later(&id, refusal.code.as_str(), wait),
                             None => answer(Some(&id), &refusal),
@@ -223,12 +234,8 @@ impl Conversation {
                 let subject = params.subject.as_deref();
                 let (completes, arguments) = (params.completes, params.arguments);
                 let used = Use { method: &method, subject, completes, arguments };
-                let judged = self
-                    .decide(direction, used, now.wall)
-                    .map_err(|denied| denied.refusal)
-                    .and_then(|()| self.record_allowed(direction, None, used));
-                match judged {
-                    Ok(_) => {
+                match self.judge_notification(direction, used, now.wall) {
+                    Ok(()) => {
                         if let Some(id) = params.cancelled.filter(|_| method == CANCELLED) {
                             self.in_flight(direction).cancel(&id);
                         }
@@ -237,8 +244,8 @@ impl Conversation {
                         }
                         Verdict::Forward
                     }
-                    Err(refusal) => {
-                        self.log_refusal(direction, None, &method, subject, &refusal);
+                    Err(Denied { refusal, policy, .. }) => {
+                        self.log_refusal(direction, None, used, (&refusal, policy));
                         Verdict::Drop
                     }
                 }
@@ -309,12 +316,11 @@ impl Conversation {
         let replay = opening.replay(|id| self.to_server.contains(id))?;
         if let Some(Replay { id, .. }) = &replay {
             let direction = Direction::ToServer;
-            let used = Use { method: INITIALIZE, subject: None, completes: None, arguments: None };
+            let used = Use::of(INITIALIZE);
             self.decide(direction, used, SystemTime::now().into())
-                .map_err(|denied| denied.refusal)
-                .and_then(|()| self.record_allowed(direction, Some(id), used))
-                .map_err(|refusal| {
-                    self.log_refusal(direction, Some(id), INITIALIZE, None, &refusal);
+                .and_then(|policy| self.record_allowed(direction, Some(id), used, policy))
+                .map_err(|Denied { refusal, policy, .. }| {
+                    self.log_refusal(direction, Some(id), used, (&refusal, policy));
                     "the client's initialize is not allowed any more"
                 })?;
         }
@@ -346,30 +352,55 @@ impl Conversation {
             let reason = "the conversation is being drained";
             return Err(Refusal::new(RefusalCode::Draining, reason).into());
         }
-        self.decide(direction, used, now.wall)?;
+        let policy = self.decide(direction, used, now.wall)?;
         let Use { method, subject, .. } = used;
         let call = Call::new(self.target(method, subject), now.monotonic).of(page);
-        self.in_flight(direction).enter(id.clone(), call)?;
-        match self.record_allowed(direction, Some(id), used) {
+        let entered = self.in_flight(direction).enter(id.clone(), call);
+        entered.map_err(|refusal| Denied { policy, ..refusal.into() })?;
+        match self.record_allowed(direction, Some(id), used, policy) {
             Ok(decision) => {
                 self.in_flight(direction).decided(id, decision);
                 Ok(())
             }
-            Err(refusal) => {
+            Err(denied) => {
                 self.in_flight(direction).answered(id);
-                Err(refusal.into())
+                Err(denied)
             }
         }
     }
 
-    fn decide(&self, direction: Direction, used: Use<'_>, now: Timestamp) -> Result<(), Denied> {
+    fn judge_notification(
+        &mut self,
+        direction: Direction,
+        used: Use<'_>,
+        now: Timestamp,
+    ) -> Result<(), Denied> {
+        let policy = self.decide(direction, used, now)?;
+        self.record_allowed(direction, None, used, policy).map(|_| ())
+    }
+
+    /// Decides, and says by which policy.
+    fn decide(
+        &self,
+        direction: Direction,
+        used: Use<'_>,
+        now: Timestamp,
+    ) -> Result<ByPolicy, Denied> {
+        let asked = self.ask(direction, used, now);
+        let policy = self.gate.policy(&self.server);
+        asked.map(|()| policy).map_err(|denied| Denied { policy, ..denied })
+    }
+
+    fn ask(&self, direction: Direction, used: Use<'_>, now: Timestamp) -> Result<(), Denied> {
         let Use { method, subject, completes, .. } = used;
         let request =
             Request { peer: self.principal(), server: &self.server, direction, method, subject };
         match self.gate.decide(&request, now) {
             Decision::Allow => {}
             Decision::Deny(refusal) => return Err(refusal.into()),
-            Decision::Later(refusal, wait) => return Err(Denied { refusal, wait: Some(wait) }),
+            Decision::Later(refusal, wait) => {
+                return Err(Denied { wait: Some(wait), ..refusal.into() });
+            }
         }
         // What may not be used may not be completed: that tells what is in it.
         if let Some(method) = completes
@@ -393,17 +424,20 @@ impl Conversation {
         direction: Direction,
         id: Option<&RequestId>,
         used: Use<'_>,
-    ) -> Result<Position, Refusal> {
+        policy: ByPolicy,
+    ) -> Result<Position, Denied> {
         let Use { method, subject, arguments, .. } = used;
         let presented = self.presented.as_ref().map(|peer| peer.borrow().fingerprint);
         let message = Message {
             certificate: presented.as_ref(),
             arguments: arguments.map(str::as_bytes),
+            policy: policy.as_ref(),
             ..self.message(direction, id, method, subject)
         };
         let recorded = self.audit.record(&Event::Decision { message: &message, denied: None });
         let position = recorded.map_err(|error| {
-            Refusal::new(RefusalCode::NotAuthorized, format!("the audit log failed: {error}"))
+            let reason = format!("the audit log failed: {error}");
+            Denied { policy, ..Refusal::new(RefusalCode::NotAuthorized, reason).into() }
         })?;
         self.holds(direction, position);
         Ok(position)
@@ -455,7 +489,9 @@ impl Conversation {
                     result = CallResult::Unanswered;
                 }
                 Passage::Denied(method, refusal) => {
-                    self.log_refusal(direction, Some(id), &method, None, &refusal);
+                    let used = Use::of(&method);
+                    let policy = self.gate.policy(&self.server);
+                    self.log_refusal(direction, Some(id), used, (&refusal, policy));
                     verdict = Verdict::Substitute(answer(Some(id), &refusal));
                     result = CallResult::Unanswered;
                 }
@@ -510,11 +546,13 @@ impl Conversation {
         &mut self,
         direction: Direction,
         id: Option<&RequestId>,
-        method: &str,
-        subject: Option<&str>,
-        refusal: &Refusal,
+        Use { method, subject, .. }: Use<'_>,
+        (refusal, policy): (&Refusal, ByPolicy),
     ) {
-        let message = self.message(direction, id, method, subject.map(shortened));
+        let message = Message {
+            policy: policy.as_ref(),
+            ..self.message(direction, id, method, subject.map(shortened))
+        };
         let event = Event::Decision { message: &message, denied: Some(refusal) };
         let position = self.recorded(&event);
         // Whoever sent it is told.
@@ -539,7 +577,8 @@ impl Conversation {
             let Some(suppressed) = self.throttle.admit(1, now) else { return };
             self.log_suppressed(suppressed);
         }
-        self.log_refusal(direction, id, "", None, refusal);
+        // Nobody was asked about what cannot be understood.
+        self.log_refusal(direction, id, Use::of(""), (refusal, None));
     }
 
     fn log_suppressed(&self, refusals: u64) {

@@ -1,7 +1,7 @@
 //! What commands do is recorded, whether `serve` runs or not; and so is what it is told.
 
-use sealwire_testkit::{Home, Serve, run, wait_until};
-use sealwire_tests::{echo_table, honest_session};
+use sealwire_testkit::{Connect, Home, Serve, run, wait_until};
+use sealwire_tests::{echo_params, echo_table, honest_session};
 
 use super::{entries, of_type};
 
@@ -43,6 +43,51 @@ fn agents_messages_are_entries_with_and_without_serve() {
     }
     let text = format!("{both:?}");
     assert!(!text.contains("hello"), "{text}");
+}
+
+/// The hash that `policy show` has for the server `echo`.
+fn policy_shown(home: &Home) -> String {
+    let shown = home.run(&["policy", "show", "echo", "--json"]).ok().stdout;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let hash = shown["servers"]["echo"]["policy"].as_str().unwrap().to_owned();
+    assert_eq!(hash.len(), 64, "{hash}");
+    assert!(home.run(&["policy", "show"]).ok().stdout.contains(&hash));
+    hash
+}
+
+#[test]
+fn each_decision_names_the_policy_by_which_it_was_made() {
+    let home = Home::with_config(&echo_table());
+    let before = std::fs::read_to_string(home.file("sealwire.toml")).unwrap();
+    let serve = Serve::start(&home);
+    let mut client = Connect::start(&home, "echo", serve.address());
+    client.initialize();
+    let first = policy_shown(&home);
+    let call = |client: &mut Connect| client.request("tools/call", &echo_params("x"));
+    assert!(call(&mut client)["result"].is_object());
+    // Written otherwise, and the same.
+    home.write("sealwire.toml", format!("# A remark.\n{before}"));
+    home.run(&["reload"]).ok();
+    assert!(call(&mut client)["result"].is_object());
+    assert_eq!(policy_shown(&home), first);
+    // In the same conversation, the next call is decided by what holds then.
+    let denied = "[[policy.deny]]\ntools = [\"echo\"]\n";
+    home.write("sealwire.toml", format!("{before}\n{denied}"));
+    home.run(&["reload"]).ok();
+    assert!(call(&mut client)["error"].is_object());
+    let second = policy_shown(&home);
+    assert_ne!(first, second);
+    client.finish();
+    serve.stop();
+    let entries = entries(&home.file("audit"));
+    let decisions = of_type(&entries, "call.decision");
+    let calls: Vec<_> = decisions
+        .iter()
+        .filter(|entry| entry["mcp.method.name"] == "tools/call")
+        .map(|entry| (entry["decision"].as_str().unwrap(), entry["policy"].as_str().unwrap()))
+        .collect();
+    assert_eq!(calls, [("allow", &*first), ("allow", &first), ("deny", &second)]);
+    assert!(decisions.iter().all(|entry| entry["policy"].is_string()), "{decisions:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sealwire_guard::{Decision, Entry, Gate, Request};
 use sealwire_identity::VerifiedPeer;
-use sealwire_names::{Refusal, Timestamp};
+use sealwire_names::{Fingerprint, Refusal, Timestamp};
 use tokio::sync::watch;
 
 use super::barred::Barred;
@@ -33,6 +33,8 @@ struct Held {
     /// The number of the offer that the gate is of.
     number: u64,
     gate: Arc<dyn Gate>,
+    /// That of the gate, so that it is looked up once.
+    policy: Option<Fingerprint>,
     of_now: OfNow,
     /// That the certificate of the latest connection is revoked.
     revoked: Option<Refusal>,
@@ -69,8 +71,9 @@ impl CurrentGate {
         let number = offered.number();
         let gate = Arc::clone(&offered.now().gate);
         of_now.0.mark_changed();
+        let policy = gate.policy(&server);
         let (revoked, entries) = (None, Vec::new());
-        let held = Mutex::new(Held { number, gate, of_now, revoked, entries });
+        let held = Mutex::new(Held { number, gate, policy, of_now, revoked, entries });
         Self { offered, server, tally, held }
     }
 
@@ -84,6 +87,7 @@ impl CurrentGate {
             let offer = self.offered.now();
             if offer.has_service(&self.server) {
                 held.gate = Arc::clone(&offer.gate);
+                held.policy = held.gate.policy(&self.server);
             }
         }
         question(&mut held)
@@ -123,6 +127,11 @@ impl Gate for CurrentGate {
 
     fn allows(&self, request: &Request<'_>) -> bool {
         self.ask(|held| held.gate.allows(request))
+    }
+
+    /// What is offered now is not looked at: the latest decision is what is asked about.
+    fn policy(&self, _server: &str) -> Option<Fingerprint> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).policy
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use sealwire_guard::{
     AuthMethod, Effect, Guard, Level, Limiter, NamePattern, PeerPattern, Policy, Rule,
     ServerPolicy, Space, Table,
 };
-use sealwire_names::TrustDomain;
+use sealwire_names::{Fingerprint, TrustDomain};
 
 use super::document::{Located, Place, Section};
 use super::error::Problems;
@@ -320,6 +321,19 @@ impl SecureMcpConfig {
             });
             Limiter::new(&limits)
         });
-        Guard::new(Table::compile(&policy), limiter)
+        let hashes = policy
+            .servers
+            .iter()
+            .filter_map(|server| Some((server.name.clone(), self.policy_hash(&server.entry)?)));
+        Guard::new(Table::compile(&policy), limiter).with_policies(hashes)
+    }
+
+    /// The SHA-256 of what decides about requests to the server with this table: policy and
+    /// limits, in the writing of [`Policy::canonical`]. `None` if there is no such server.
+    pub fn policy_hash(&self, entry: &str) -> Option<Fingerprint> {
+        let text = self.policy.canonical(entry, self.rate_limits.as_ref())?;
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        Some(Fingerprint::from_sha256(hash))
     }
 }

@@ -26,11 +26,10 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let config = context.load_config()?;
     let policy = narrowed(&config, arguments.server.as_deref())?;
-    let limits = config.rate_limits.as_ref();
     if arguments.json {
-        print_json(&as_json(&policy, limits))
+        print_json(&as_json(&policy, &config))
     } else {
-        print(&(text(&policy, limits) + &limits_text(limits)))
+        print(&(text(&policy, &config) + &limits_text(config.rate_limits.as_ref())))
     }
 }
 
@@ -45,7 +44,8 @@ fn narrowed(config: &SecureMcpConfig, server: Option<&str>) -> Result<Policy, Fa
     Ok(policy)
 }
 
-fn text(policy: &Policy, limits: Option<&RateLimits>) -> String {
+fn text(policy: &Policy, config: &SecureMcpConfig) -> String {
+    let limits = config.rate_limits.as_ref();
     let mut text = String::from("ceilings\n");
     ceilings(&mut text, &policy.ceilings);
     let (peers, local) = unstated(policy);
@@ -53,6 +53,9 @@ fn text(policy: &Policy, limits: Option<&RateLimits>) -> String {
     text.push_str(&format!("  {:40} {}\n", "local, if nothing names it", ceiling(local)));
     for server in &policy.servers {
         text.push_str(&format!("\nserver {}\n", server.entry));
+        if let Some(hash) = config.policy_hash(&server.entry) {
+            text.push_str(&format!("  {:40} {hash}\n", "hash of what holds here"));
+        }
         if server.auth_method != sealwire_guard::AuthMethod::Mtls {
             let method = server.auth_method.as_str();
             text.push_str(&format!("  {:40} {method}, from level 2 on\n", "asks for"));
@@ -160,9 +163,14 @@ fn objects(rule: &Rule) -> Vec<String> {
     rule.objects.iter().map(word).collect()
 }
 
-fn as_json(policy: &Policy, limits: Option<&RateLimits>) -> Value {
+fn as_json(policy: &Policy, config: &SecureMcpConfig) -> Value {
+    let limits = config.rate_limits.as_ref();
     let (peers, local) = unstated(policy);
-    let of_server = |server: &ServerPolicy| of_server(server, limits_of(limits, server));
+    let of_server = |server: &ServerPolicy| {
+        let mut of_server = of_server(server, limits_of(limits, server));
+        of_server["policy"] = config.policy_hash(&server.entry).map(|hash| hash.to_string()).into();
+        of_server
+    };
     let servers = policy.servers.iter().map(|server| (server.entry.clone(), of_server(server)));
     json!({
         "zero_trust_mode": policy.zero_trust,
