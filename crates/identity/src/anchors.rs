@@ -98,17 +98,7 @@ impl AnchorRules {
         let certificate = Certificate::parse(der, place)?;
         certificate.check_issuer(place)?;
         certificate.check_key_strength(place)?;
-        match certificate.claimed_trust_domain() {
-            Some(claimed) if claimed != *trust_domain => {
-                return Err(Refusal::new(
-                    RefusalCode::TrustDomain,
-                    format!(
-                        "the trust anchor was made for trust domain {claimed}, not {trust_domain}"
-                    ),
-                ));
-            }
-            _ => {}
-        }
+        certificate.check_claims(trust_domain, place)?;
         Ok(Self {
             subject: certificate.subject(),
             not_before: certificate.not_before(),

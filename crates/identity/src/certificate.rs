@@ -2,17 +2,20 @@
 //! webpki does not check.
 
 use rustls::pki_types::CertificateDer;
-use sealwire_names::{Fingerprint, PeerId, Refusal, RefusalCode, Timestamp, TrustDomain};
+use sealwire_names::{Fingerprint, PeerId, Refusal, RefusalCode, Timestamp};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, KeyUsage};
 use x509_parser::oid_registry as oid;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
+/// Smallest public exponent of an RSA key (FIPS 186-5 §5.1).
+const MIN_EXPONENT: u64 = 65_537;
+
 /// A parsed X.509 v3 certificate. The parse is strict about trailing bytes and
 /// duplicate extensions; signatures are not looked at here.
 pub(crate) struct Certificate<'a> {
-    x509: X509Certificate<'a>,
+    pub(crate) x509: X509Certificate<'a>,
 }
 
 impl<'a> Certificate<'a> {
@@ -78,62 +81,6 @@ impl<'a> Certificate<'a> {
                 ),
             )),
         }
-    }
-
-    /// The trust domain that an authority's certificate claims: its URI SAN without
-    /// a path, if it has one (X.509-SVID §3.1).
-    pub(crate) fn claimed_trust_domain(&self) -> Option<TrustDomain> {
-        let uris = self.uri_sans();
-        let [uri] = uris.as_slice() else { return None };
-        uri.strip_prefix("spiffe://")?.parse().ok()
-    }
-
-    /// Refuses an authority's certificate as a leaf.
-    pub(crate) fn check_not_ca(&self) -> Result<(), Refusal> {
-        let why = if self.is_ca() {
-            "its basicConstraints say cA"
-        } else if self.key_usage().is_some_and(KeyUsage::key_cert_sign) {
-            "its keyUsage allows keyCertSign"
-        } else {
-            return Ok(());
-        };
-        Err(Refusal::new(
-            RefusalCode::CaAsLeaf,
-            format!("the leaf is a certificate authority: {why} (X.509-SVID §4.1)"),
-        ))
-    }
-
-    /// Refuses a certificate that must not sign others, in the place of one that does.
-    pub(crate) fn check_issuer(&self, place: &str) -> Result<(), Refusal> {
-        let refuse =
-            |why: &str| Err(Refusal::new(RefusalCode::CertificatePath, format!("{place} {why}")));
-        if !self.is_ca() {
-            return refuse("is not a certificate authority (RFC 5280 §4.2.1.9)");
-        }
-        if self.key_usage().is_some_and(|usage| !usage.key_cert_sign()) {
-            return refuse(
-                "may not sign certificates: its keyUsage lacks keyCertSign (RFC 5280 §4.2.1.3)",
-            );
-        }
-        if matches!(self.x509.name_constraints(), Ok(Some(constraints)) if !constraints.critical) {
-            return refuse("has nameConstraints that are not critical (RFC 5280 §4.2.1.10)");
-        }
-        Ok(())
-    }
-
-    /// Refuses keys below 112-bit strength, and kinds that TLS 1.3 peers here do not sign with.
-    pub(crate) fn check_key_strength(&self, place: &str) -> Result<(), Refusal> {
-        let key = self.key();
-        if key.strong {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            RefusalCode::WeakKey,
-            format!(
-                "{place} has a key of kind {}; Ed25519, ECDSA on P-256, P-384 or P-521, or RSA of 2048 bits or more is needed",
-                key.name
-            ),
-        ))
     }
 
     pub(crate) fn key(&self) -> KeyKind {
@@ -236,24 +183,35 @@ fn sha256(bytes: &[u8]) -> Fingerprint {
 fn key_kind(x509: &X509Certificate<'_>) -> KeyKind {
     let spki = x509.public_key();
     let algorithm = &spki.algorithm;
+    let key = spki.subject_public_key.data.as_ref();
     let kind = |name: &str, strong| KeyKind { name: name.into(), strong };
+    // Points as TLS 1.3 has them, uncompressed (RFC 8446 §4.2.8.2), and of the curve's size.
+    let curve = |name: &str, size: usize| match key {
+        [4, point @ ..] if point.len() == 2 * size => kind(name, true),
+        _ => kind(&format!("{name} in an encoding that is not accepted"), false),
+    };
     if algorithm.algorithm == oid::OID_SIG_ED25519 {
-        return kind("Ed25519", true);
+        return kind("Ed25519", key.len() == 32 && algorithm.parameters.is_none());
     }
     if algorithm.algorithm == oid::OID_KEY_TYPE_EC_PUBLIC_KEY {
-        let curve = algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
-        return match curve {
-            Some(curve) if curve == oid::OID_EC_P256 => kind("ECDSA-P256", true),
-            Some(curve) if curve == oid::OID_NIST_EC_P384 => kind("ECDSA-P384", true),
-            Some(curve) if curve == oid::OID_NIST_EC_P521 => kind("ECDSA-P521", true),
-            Some(curve) => kind(&format!("ECDSA on curve {curve}"), false),
+        let named = algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
+        return match named {
+            Some(named) if named == oid::OID_EC_P256 => curve("ECDSA-P256", 32),
+            Some(named) if named == oid::OID_NIST_EC_P384 => curve("ECDSA-P384", 48),
+            Some(named) if named == oid::OID_NIST_EC_P521 => curve("ECDSA-P521", 66),
+            Some(named) => kind(&format!("ECDSA on curve {named}"), false),
             None => kind("ECDSA with unnamed curve", false),
         };
     }
     match spki.parsed() {
-        Ok(PublicKey::RSA(rsa)) => {
+        Ok(PublicKey::RSA(rsa)) if algorithm.algorithm == oid::OID_PKCS1_RSAENCRYPTION => {
             let bits = bit_length(rsa.modulus);
-            kind(&format!("RSA-{bits}"), bits >= 2048)
+            match rsa.try_exponent() {
+                Ok(exponent) if exponent < MIN_EXPONENT => {
+                    kind(&format!("RSA-{bits} with the public exponent {exponent}"), false)
+                }
+                _ => kind(&format!("RSA-{bits}"), bits >= 2048),
+            }
         }
         _ => kind(&format!("{}", algorithm.algorithm), false),
     }

@@ -46,14 +46,14 @@
 //!
 //! | rule | code |
 //! |---|---|
-//! | X.509 v3, well-formed, no extension twice | `certificate_malformed` |
-//! | a path to an anchor of ours, anchors' pathLen included | `unknown_issuer`, `certificate_path` |
+//! | X.509 v3, well-formed, no extension twice; a positive serial number, times and an empty subject as RFC 5280 has them | `certificate_malformed` |
+//! | a path to an anchor of ours, anchors' pathLen included; authorities with critical basicConstraints and keyCertSign | `unknown_issuer`, `certificate_path` |
 //! | every link valid now, the anchor included | `certificate_expired`, `certificate_not_yet_valid` |
-//! | no SHA-1; RSA of 2048 bits, P-256 or Ed25519 at least | `weak_key` |
-//! | the leaf is no authority and may not sign certificates | `ca_as_leaf` |
-//! | keyUsage allows signatures; extendedKeyUsage states the role | `key_usage` |
+//! | no SHA-1; RSA of 2048 bits and an exponent of 65537, P-256 or Ed25519 at least | `weak_key` |
+//! | the leaf is no authority and may sign neither certificates nor revocation lists | `ca_as_leaf` |
+//! | keyUsage is there and allows signatures; extendedKeyUsage states the role | `key_usage` |
 //! | exactly one URI SAN, of SPIFFE form, compared as bytes | `san_missing`, `san_multiple`, `spiffe_syntax` |
-//! | the trust domain is the one these anchors vouch for | `trust_domain` |
+//! | the trust domain is the one these anchors vouch for, of every authority that states one, too | `trust_domain` |
 //! | the peer is the one expected, and its common name | `peer_name`, `common_name` |
 //!
 //! **rustls asks no verifier when a session is resumed.** After every handshake the
@@ -86,6 +86,7 @@ mod keys;
 mod pem;
 mod refusal;
 mod revocations;
+mod rules;
 mod signing;
 mod summary;
 mod tls;

@@ -74,6 +74,7 @@ impl PeerVerifier {
             Refusal::new(RefusalCode::CertificateMissing, "the peer presented no certificate")
         })?;
         let certificate = Certificate::parse(leaf, "the leaf")?;
+        certificate.check_form("the leaf")?;
         certificate.check_not_ca()?;
         certificate.check_key_strength("the leaf")?;
         let issuers_not_after = self.check_path(leaf, intermediates, now)?;
@@ -126,7 +127,9 @@ impl PeerVerifier {
         let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let path = end_entity
             .verify_for_usage(ALGORITHMS.all, anchors, intermediates, time, usage, None, None)
-            .map_err(path_refusal)?;
+            .map_err(|error| {
+                weak_issuer(&error, intermediates).unwrap_or_else(|| path_refusal(error))
+            })?;
 
         let mut not_after = Timestamp::from_unix_millis(i64::MAX);
         let mut authorities = 0;
@@ -134,7 +137,10 @@ impl PeerVerifier {
             let place = "an intermediate certificate";
             let der = intermediate.der();
             let certificate = Certificate::parse(&der, place)?;
+            certificate.check_form(place)?;
             certificate.check_issuer(place)?;
+            certificate.check_intermediate(place)?;
+            certificate.check_claims(self.anchors.trust_domain(), place)?;
             certificate.check_key_strength(place)?;
             not_after = not_after.min(certificate.not_after());
             authorities += u32::from(!certificate.is_self_issued());
@@ -176,8 +182,10 @@ impl PeerVerifier {
     /// purpose must be stated, and anyExtendedKeyUsage does not state it.
     fn check_usage(&self, certificate: &Certificate<'_>) -> Result<(), Refusal> {
         let refuse = |reason: String| Err(Refusal::new(RefusalCode::KeyUsage, reason));
-        if certificate.key_usage().is_some_and(|usage| !usage.digital_signature()) {
-            return refuse("the leaf's keyUsage lacks digitalSignature".into());
+        match certificate.key_usage() {
+            Some(usage) if usage.digital_signature() => {}
+            Some(_) => return refuse("the leaf's keyUsage lacks digitalSignature".into()),
+            None => return refuse("the leaf has no keyUsage (X.509-SVID §4.3)".into()),
         }
         let usage = certificate.extended_key_usage();
         let (allowed, purpose) = match self.role {
@@ -240,6 +248,18 @@ fn check_common_name(certificate: &Certificate<'_>, expected: &str) -> Result<()
     ))
 }
 
+/// Whether a signature does not hold for webpki because the key that made it is too weak for it.
+fn weak_issuer(error: &webpki::Error, intermediates: &[CertificateDer<'_>]) -> Option<Refusal> {
+    use webpki::Error as E;
+    let of_signature = matches!(
+        error,
+        E::InvalidSignatureForPublicKey | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+    );
+    let place = "an intermediate certificate";
+    let weak = |der| Certificate::parse(der, place).ok()?.check_key_strength(place).err();
+    of_signature.then(|| intermediates.iter().find_map(|der| weak(der)))?
+}
+
 /// webpki's verdict as a code of ours.
 fn path_refusal(error: webpki::Error) -> Refusal {
     use webpki::Error as E;
@@ -272,11 +292,22 @@ fn path_refusal(error: webpki::Error) -> Refusal {
             RefusalCode::KeyUsage,
             "a certificate's extendedKeyUsage does not allow the peer's role",
         ),
-        E::EndEntityUsedAsCa
-        | E::PathLenConstraintViolated
-        | E::NameConstraintViolation
-        | E::UnsupportedCriticalExtension
-        | E::CertDistrusted
+        E::EndEntityUsedAsCa => (
+            RefusalCode::CertificatePath,
+            "a certificate that is no authority's has signed another (RFC 5280 §4.2.1.9)",
+        ),
+        E::PathLenConstraintViolated => (
+            RefusalCode::CertificatePath,
+            "there are more authorities than a pathLen of the chain allows (RFC 5280 §4.2.1.9)",
+        ),
+        E::NameConstraintViolation => (
+            RefusalCode::CertificatePath,
+            "a name is not within the nameConstraints of an issuer (RFC 5280 §4.2.1.10)",
+        ),
+        E::UnsupportedCriticalExtension => {
+            (RefusalCode::CertificatePath, "a critical extension is not understood (RFC 5280 §4.2)")
+        }
+        E::CertDistrusted
         | E::MaximumPathDepthExceeded
         | E::MaximumPathBuildCallsExceeded
         | E::MaximumSignatureChecksExceeded

@@ -4,7 +4,11 @@
 #[cfg(test)]
 mod authority;
 #[cfg(test)]
+mod bad_certificates;
+#[cfg(test)]
 mod credential;
+#[cfg(test)]
+mod der;
 #[cfg(test)]
 mod files;
 #[cfg(test)]

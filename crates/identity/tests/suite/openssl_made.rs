@@ -3,11 +3,13 @@
 use std::fs;
 use std::sync::Arc;
 
-use sealwire_identity::{PeerVerifier, Role, TrustAnchors, describe, parse_pem_certificates};
+use sealwire_identity::{
+    Error, PeerVerifier, Role, TrustAnchors, describe, parse_pem_certificates,
+};
 use sealwire_names::RefusalCode;
 use tempfile::TempDir;
 
-use crate::refused::check_against;
+use crate::refused::{check_against, refused_by_verifier};
 use crate::support::{Leaf, anchors, now, run_in};
 
 const GOOD: &str = "basicConstraints=critical,CA:FALSE\n\
@@ -84,6 +86,15 @@ impl OpenSsl {
         }
     }
 
+    /// The authority whose certificate was signed last.
+    fn authority(&self) -> Self {
+        let this = Self { dir: TempDir::new().unwrap() };
+        for (from, to) in [("leaf.pem", "ca.pem"), ("leaf.key", "ca.key")] {
+            fs::copy(self.dir.path().join(from), this.dir.path().join(to)).unwrap();
+        }
+        this
+    }
+
     fn anchors(&self) -> Arc<TrustAnchors> {
         anchors(&fs::read_to_string(self.dir.path().join("ca.pem")).unwrap())
     }
@@ -91,6 +102,37 @@ impl OpenSsl {
 
 const P256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
 const RSA: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+/// Keys that no certificate may have.
+const WEAK: &[(&str, &[&str])] = &[
+    ("RSA-1024", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]),
+    ("RSA-2047", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2047"]),
+    (
+        "RSA with the exponent 3",
+        &[
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            "rsa_keygen_bits:2048",
+            "-pkeyopt",
+            "rsa_keygen_pubexp:3",
+        ],
+    ),
+    ("a key for RSA-PSS alone", &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"]),
+    ("ECDSA on secp256k1", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]),
+    ("ECDSA on P-224", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-224"]),
+    (
+        "ECDSA on a curve that is not named",
+        &[
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-pkeyopt",
+            "ec_param_enc:explicit",
+        ],
+    ),
+    ("Ed448", &["-algorithm", "ED448"]),
+];
 const ED25519: &[&str] = &["-algorithm", "ED25519"];
 
 #[test]
@@ -125,25 +167,54 @@ fn weak_signatures_and_keys_are_refused() {
     let ca = OpenSsl::new(RSA, "-sha256");
     let sha1 = ca.leaf(P256, "-sha1", Some(GOOD));
     check_against("SHA-1", &ca.anchors(), &sha1, RefusalCode::WeakKey);
-    for (case, key) in [
-        ("RSA-1024", ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]),
-        ("secp256k1", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"]),
-        ("P-224", ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-224"]),
-    ] {
-        let leaf = ca.leaf(&key, "-sha256", Some(GOOD));
-        for role in [Role::Client, Role::Server] {
-            let refused =
-                PeerVerifier::new(ca.anchors(), role).verify(&leaf.chain, None, now()).unwrap_err();
-            assert_eq!(refused.code, RefusalCode::WeakKey, "{case}: {refused}");
+    for (case, key) in WEAK {
+        let leaf = ca.leaf(key, "-sha256", Some(GOOD));
+        refused_by_verifier(case, &ca.anchors(), &leaf, RefusalCode::WeakKey);
+    }
+}
+
+/// As [`GOOD`], of an authority between an anchor and a leaf.
+const INTERMEDIATE: &str = "basicConstraints=critical,CA:TRUE\n\
+    keyUsage=critical,keyCertSign\n";
+
+#[test]
+fn weak_authorities_are_refused() {
+    let root = OpenSsl::new(P256, "-sha256");
+    for (case, key) in WEAK {
+        // The others sign in ways that OpenSSL has to be told of.
+        if !case.starts_with("RSA") && !case.starts_with("ECDSA") {
+            continue;
+        }
+        let issuer = root.leaf(key, "-sha256", Some(INTERMEDIATE));
+        let intermediate = root.authority();
+        let mut leaf = intermediate.leaf(P256, "-sha256", Some(GOOD));
+        leaf.chain.extend(issuer.chain);
+        refused_by_verifier(case, &root.anchors(), &leaf, RefusalCode::WeakKey);
+
+        let pem = fs::read(intermediate.dir.path().join("ca.pem")).unwrap();
+        let domain = "test.example".parse().unwrap();
+        match TrustAnchors::from_pem(&pem, domain, "weak").unwrap_err() {
+            Error::Certificate { refusal, .. } => {
+                assert_eq!(refusal.code, RefusalCode::WeakKey, "{case}");
+            }
+            other => panic!("{case}: {other}"),
         }
     }
+    let issuer = root.leaf(RSA, "-sha256", Some(INTERMEDIATE));
+    let mut leaf = root.authority().leaf(P256, "-sha1", Some(GOOD));
+    leaf.chain.extend(issuer.chain);
+    check_against("SHA-1 below", &root.anchors(), &leaf, RefusalCode::WeakKey);
 }
 
 #[test]
 fn rules_hold_for_foreign_certificates_too() {
     let ca = OpenSsl::new(P256, "-sha256");
     for (case, code, extensions) in [
-        ("no SAN", RefusalCode::SanMissing, "extendedKeyUsage=clientAuth,serverAuth\n".to_owned()),
+        (
+            "no SAN",
+            RefusalCode::SanMissing,
+            "keyUsage=digitalSignature\nextendedKeyUsage=clientAuth,serverAuth\n".to_owned(),
+        ),
         (
             "two URI SANs",
             RefusalCode::SanMultiple,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, SigningKey,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -20,6 +20,8 @@ use rustls::{
 };
 use sealwire_identity::{Credential, TrustAnchors, provider};
 use sealwire_names::{PeerId, Timestamp, TrustDomain};
+
+use crate::der::Der;
 
 pub(crate) const URI: &str = "spiffe://test.example/mcp-server/github";
 pub(crate) const SERVER: &str = "github";
@@ -76,6 +78,26 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Leaf { chain: vec![certificate.der().clone()], key_pem: key.serialize_pem() }
+    }
+
+    /// A good leaf, of which what is signed was written anew.
+    pub(crate) fn edited(&self, edit: impl FnOnce(&mut Der)) -> Leaf {
+        let mut leaf = self.leaf(|_| ());
+        leaf.chain[0] = self.signed_again(&leaf.chain[0], edit);
+        leaf
+    }
+
+    /// A certificate of ours, of which what is signed was written anew.
+    pub(crate) fn signed_again(
+        &self,
+        certificate: &[u8],
+        edit: impl FnOnce(&mut Der),
+    ) -> CertificateDer<'static> {
+        let mut parsed = Der::parse(certificate);
+        edit(parsed.at(0));
+        let signature = self.0.key().sign(&parsed.at(0).encode()).unwrap();
+        *parsed.at(2) = Der::bytes(3, &[&[0], signature.as_slice()].concat());
+        parsed.encode().into()
     }
 
     pub(crate) fn der(&self) -> CertificateDer<'static> {
