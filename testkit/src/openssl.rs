@@ -44,6 +44,10 @@ pub struct Leaf {
     pub san: Vec<String>,
     /// extendedKeyUsage, e.g. `clientAuth`.
     pub usage: &'static str,
+    /// keyUsage; none if empty.
+    pub key_usage: &'static str,
+    /// More extensions, as lines of an OpenSSL configuration.
+    pub extensions: &'static str,
     /// Whether it is a CA certificate.
     pub is_ca: bool,
     /// When it is valid.
@@ -58,6 +62,8 @@ impl Leaf {
             common_name: name.to_owned(),
             san: vec![format!("URI:{uri}")],
             usage: "clientAuth",
+            key_usage: "critical,digitalSignature",
+            extensions: "",
             is_ca: false,
             validity: Validity::Now,
         }
@@ -249,19 +255,19 @@ fn ca_config(dir: &Path, leaf: &Leaf) -> String {
         [] => String::new(),
         entries => format!("subjectAltName = {}\n", entries.join(",")),
     };
-    let (ca, key_usage) = if leaf.is_ca {
-        ("TRUE", "digitalSignature,keyCertSign")
-    } else {
-        ("FALSE", "digitalSignature")
+    let ca = if leaf.is_ca { "TRUE" } else { "FALSE" };
+    let key_usage = match leaf.key_usage {
+        "" => String::new(),
+        usage => format!("keyUsage = {usage}\n"),
     };
     format!(
         "[ca]\ndefault_ca = this\n\
          [this]\ndatabase = {dir}/index.txt\nnew_certs_dir = {dir}\npolicy = any\n\
          unique_subject = no\nrand_serial = yes\n\
          [any]\ncommonName = supplied\n\
-         [leaf]\nbasicConstraints = critical,CA:{ca}\nkeyUsage = critical,{key_usage}\n\
-         extendedKeyUsage = {}\n{san}",
-        leaf.usage
+         [leaf]\nbasicConstraints = critical,CA:{ca}\n{key_usage}\
+         extendedKeyUsage = {}\n{san}{}",
+        leaf.usage, leaf.extensions
     )
 }
 

@@ -170,6 +170,48 @@ fn client_with_a_server_certificate() {
     refuses_client_leaf("key_usage", |leaf| leaf.usage = "serverAuth");
 }
 
+/// What webpki alone lets through: it is refused on the wire as well.
+#[test]
+fn client_whose_usage_is_not_stated() {
+    refuses_client_leaf("key_usage", |leaf| leaf.key_usage = "");
+}
+
+#[test]
+fn client_that_may_sign_revocation_lists() {
+    refuses_client_leaf("ca_as_leaf", |leaf| leaf.key_usage = "digitalSignature,cRLSign");
+}
+
+#[test]
+fn client_with_an_extension_that_nobody_understands() {
+    refuses_client_leaf("certificate_path", |leaf| {
+        leaf.extensions = "1.2.3.4 = critical,ASN1:NULL\n";
+    });
+}
+
+#[test]
+fn client_with_constraints_that_only_an_authority_has() {
+    refuses_client_leaf("certificate_malformed", |leaf| {
+        leaf.extensions = "nameConstraints = critical,permitted;DNS:core\n";
+    });
+}
+
+#[test]
+fn client_with_a_name_in_percents() {
+    refuses_client_leaf("spiffe_syntax", |leaf| {
+        leaf.san = vec!["URI:spiffe://sealwire.internal/core/c%6fre".into()];
+    });
+}
+
+#[test]
+fn client_with_a_slash_too_many() {
+    refuses_client_leaf("spiffe_syntax", |leaf| leaf.san[0] += "/");
+}
+
+#[test]
+fn client_with_another_common_name() {
+    refuses_client_leaf("common_name", |leaf| leaf.common_name = "other".into());
+}
+
 #[test]
 fn client_asks_for_a_server_not_offered() {
     refuses_client("unknown_server", |home, serve| {
@@ -261,6 +303,35 @@ fn server_with_two_uri_sans() {
 #[test]
 fn server_with_a_ca_certificate() {
     refuses_server_leaf("ca_as_leaf", |leaf| leaf.is_ca = true);
+}
+
+#[test]
+fn server_whose_usage_is_not_stated() {
+    refuses_server_leaf("key_usage", |leaf| leaf.key_usage = "");
+}
+
+#[test]
+fn server_for_any_purpose() {
+    refuses_server_leaf("key_usage", |leaf| leaf.usage = "anyExtendedKeyUsage");
+}
+
+#[test]
+fn server_with_an_extension_that_nobody_understands() {
+    refuses_server_leaf("certificate_path", |leaf| {
+        leaf.extensions = "1.2.3.4 = critical,ASN1:NULL\n";
+    });
+}
+
+#[test]
+fn server_with_a_name_in_upper_case() {
+    refuses_server_leaf("spiffe_syntax", |leaf| {
+        leaf.san[0] = "URI:spiffe://Sealwire.internal/mcp-server/echo".into();
+    });
+}
+
+#[test]
+fn server_that_may_sign_certificates() {
+    refuses_server_leaf("ca_as_leaf", |leaf| leaf.key_usage = "digitalSignature,keyCertSign");
 }
 
 #[test]
