@@ -140,6 +140,7 @@ impl Dialer {
         received: u64,
     ) -> Result<(Connected<TlsStream<Tcp>>, Conversation), LinkError> {
         let Dialed { stream, server } = self.dial_over(buffered).await?;
+        let valid_until = server.not_after;
         let mut wire = Wire::new(stream);
         let hello = Hello {
             server_name: &self.config.server_name,
@@ -190,6 +191,7 @@ impl Dialer {
             peer_received: greeting.received,
             peer_window: greeting.window,
             peer_max_message: greeting.max_message,
+            valid_until,
             greeting: None,
         };
         Ok((connected, greeting.conversation))

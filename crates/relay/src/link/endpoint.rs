@@ -4,8 +4,9 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use sealwire_names::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -56,6 +57,8 @@ pub struct Connected<S> {
     pub(crate) peer_window: u32,
     /// The largest message that the peer accepts.
     pub(crate) peer_max_message: usize,
+    /// Until when the peer's certificate holds: the connection ends by then.
+    pub(crate) valid_until: Timestamp,
     /// Our greeting, where it has to tell what we had received by now.
     pub(crate) greeting: Option<Box<dyn FnOnce(u64) -> Vec<u8> + Send>>,
 }
@@ -65,6 +68,8 @@ pub struct LinkEndpoint<C: Carrier> {
     session: Session,
     carrier: C,
     wire: Option<Wire<C::Stream>>,
+    /// Until when the certificate of the peer of `wire` holds.
+    valid_until: Timestamp,
     /// Length of the frame given out last, still in the wire's buffer.
     taken: usize,
     max_message: usize,
@@ -91,6 +96,7 @@ impl<C: Carrier> LinkEndpoint<C> {
             session: Session::new(window),
             carrier,
             wire: None,
+            valid_until: Timestamp::from_unix_millis(i64::MAX),
             taken: 0,
             max_message,
             peer_max_message: usize::MAX,
@@ -154,9 +160,12 @@ impl<C: Carrier> LinkEndpoint<C> {
         }
         self.peer_max_message = connected.peer_max_message;
         self.wire = Some(connected.wire);
+        self.valid_until = connected.valid_until;
         self.taken = 0;
         self.was_connected = true;
         self.heard = Instant::now();
+        let look = self.heard + self.next_look();
+        self.ping_timer.as_mut().reset(look);
         Poll::Ready(Ok(()))
     }
 
@@ -173,7 +182,22 @@ impl<C: Carrier> LinkEndpoint<C> {
         }
     }
 
-    /// Gives up a dead connection, and lets the peer know that ours is not dead.
+    /// How long the peer's certificate holds: to the end of its last second, as path validation
+    /// has it.
+    fn expires_in(&self) -> Duration {
+        let end = self.valid_until.unix_millis().saturating_add(1000);
+        let left = end.saturating_sub(Timestamp::from(SystemTime::now()).unix_millis());
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    }
+
+    /// When to look again: the clock that certificates go by may be set meanwhile, so not only
+    /// when the peer's expires.
+    fn next_look(&self) -> Duration {
+        (self.idle_timeout / 3).min(self.expires_in())
+    }
+
+    /// Ends a connection whose peer's certificate has expired: the peer may come back by another,
+    /// and the conversation goes on. Gives up a dead connection, and lets the peer know that ours is not dead.
     ///
     /// Whoever has written nothing for a while pings, rather than whoever has heard
     /// nothing: a side that takes a long time to send one large message hears so that its
@@ -181,14 +205,17 @@ impl<C: Carrier> LinkEndpoint<C> {
     fn poll_idle(&mut self, cx: &mut Context<'_>) {
         while self.ping_timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if self.wire.is_some() && now.duration_since(self.heard) >= self.idle_timeout {
+            if self.wire.is_some() && self.expires_in().is_zero() {
+                self.lose("the peer's certificate has expired");
+            } else if self.wire.is_some() && now.duration_since(self.heard) >= self.idle_timeout {
                 self.lose("nothing heard from the peer");
             } else if self.wire.is_some() && now.duration_since(self.spoke) >= self.idle_timeout / 3
             {
                 self.spoke = now;
                 self.session.ping();
             }
-            self.ping_timer.as_mut().reset(now + self.idle_timeout / 3);
+            let look = if self.wire.is_some() { self.next_look() } else { self.idle_timeout / 3 };
+            self.ping_timer.as_mut().reset(now + look);
         }
     }
 
@@ -405,6 +432,7 @@ mod tests {
             peer_received: 0,
             peer_window: 1024,
             peer_max_message: 1024,
+            valid_until: Timestamp::from_unix_millis(i64::MAX),
             greeting: None,
         };
         (connected, theirs)
@@ -462,6 +490,25 @@ mod tests {
         let first = Frame::parse(&heard, 0).unwrap();
         assert!(matches!(first, Some((Frame::Ping(_), _))), "{heard:?}");
         assert_eq!(link.cuts(), 0);
+    }
+
+    /// Whatever the connection has to say: nothing of it is taken after that.
+    #[tokio::test]
+    async fn a_connection_ends_with_the_peers_certificate() {
+        let (mut expired, mut gone) = connected(&[]);
+        expired.valid_until = Timestamp::from_unix_seconds(1);
+        let (later, _theirs) = connected(&[Frame::Data { seq: 1, message: b"by another" }]);
+        let mut link = link([expired]);
+        gone.write_all(&[0, 0, 4, 0, 4]).await.unwrap();
+        assert!(fills_at_once(&mut link).await, "it is connected");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(!fills_at_once(&mut link).await);
+        assert_eq!(link.next(), None);
+        assert_eq!(link.cuts(), 1);
+        assert_eq!(gone.read(&mut [0]).await.unwrap(), 0, "closed");
+        link.carrier().0.push_back(later);
+        assert!(fills_at_once(&mut link).await);
+        assert_eq!(link.next(), Some(Incoming::Message(b"by another")));
     }
 
     #[tokio::test]

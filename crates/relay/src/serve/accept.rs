@@ -387,6 +387,7 @@ impl Acceptor {
                 peer_received: hello.received,
                 peer_window: hello.window,
                 peer_max_message: hello.max_message,
+                valid_until: verified.not_after,
                 greeting: Some(Box::new(greeting)),
             },
         }

@@ -1,0 +1,132 @@
+//! A certificate that expires in mid-connection ends the connection, on either side; whoever has
+//! another one by then goes on, and no call is lost.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sealwire_testkit::openssl::{Leaf, Pair, Validity};
+use sealwire_testkit::{Connect, Home, Serve};
+use sealwire_tests::link_client::LinkClient;
+use sealwire_tests::{CORE, ECHO, call_echo, echo_table, honest_session, wire_table};
+
+const EXPIRED: &str = "certificate_expired";
+/// As `serve` and `connect` say it of a connection that stood.
+const ENDED: &str = "the peer's certificate has expired";
+
+/// How long the leaves live, in seconds: long enough for what is done before.
+fn life() -> u64 {
+    if std::env::var_os("SEALWIRE_SOAK").is_some() { 60 } else { 8 }
+}
+
+fn short_lived(home: &Home, mut leaf: Leaf) -> Pair {
+    leaf.validity = Validity::Seconds(life());
+    home.authority().issue(&leaf)
+}
+
+/// Puts a pair in the place of one of the home's.
+fn put(home: &Home, pair: &Pair, place: &str) {
+    for (from, end) in [(&pair.key, "key"), (&pair.cert, "cert")] {
+        replace(from, &home.file(&format!("{place}-{end}.pem")));
+    }
+}
+
+fn replace(from: &Path, to: &Path) {
+    let beside = to.with_extension("new");
+    fs::copy(from, &beside).unwrap();
+    fs::rename(&beside, to).unwrap();
+}
+
+fn note(text: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/note","params":{{"text":"{text}"}}}}"#)
+}
+
+fn exchange(client: &mut LinkClient, seq: u64) {
+    let text = note(&seq.to_string());
+    client.send_message(seq, &text);
+    assert_eq!(client.message(), (seq, text));
+}
+
+/// The connection, the TLS session, and the conversation's handle: none of them is any good
+/// afterwards. With another certificate of the same name the handle still is.
+#[test]
+fn a_clients_certificate() {
+    let home = Home::initialized();
+    let (wire, _) = wire_table(&home);
+    home.configure(&format!("{wire}{}", echo_table()));
+    home.run(&["cert", "issue", "--all"]).ok();
+    let serve = Serve::start(&home);
+    let pair = short_lived(&home, Leaf::client(CORE));
+    let tls = LinkClient::tls(&home, &pair);
+    let dial = || LinkClient::dial_with(&tls, "wire", serve.address());
+    let mut first = dial();
+    first.open();
+    let mut live = dial();
+    assert!(live.has_resumed(), "or nothing is shown below");
+    let granted = live.open();
+    exchange(&mut live, 1);
+    assert!(live.until_closed().iter().all(|raw| raw.message().is_none()));
+    serve.log().wait_for(&[ENDED]);
+
+    let mark = serve.log().mark();
+    let mut back = dial();
+    assert!(back.has_resumed(), "or it is only another handshake");
+    back.hello(Some(granted.resume(1)), 1);
+    assert_eq!(back.granted(), Err(EXPIRED.to_owned()));
+    assert_eq!(back.until_closed(), []);
+    serve.refused(mark, EXPIRED);
+
+    let renewed = home.authority().issue(&Leaf::client(CORE));
+    let mut again = LinkClient::dial(&home, &renewed, "wire", serve.address());
+    again.hello(Some(granted.resume(2)), 1);
+    assert_eq!(again.granted().map(|granted| granted.received), Ok(1));
+    exchange(&mut again, 2);
+    honest_session(&home, serve.address());
+}
+
+#[test]
+fn a_servers_certificate() {
+    let home = Home::with_config(&echo_table());
+    put(&home, &short_lived(&home, Leaf::server(ECHO)), "certs/mcp-servers/echo");
+    let serve = Serve::start(&home);
+    let mut client = Connect::start(&home, "echo", serve.address());
+    client.initialize();
+    call_echo(&mut client, "before");
+    client.log().wait_for(&[&format!("[{EXPIRED}]")]);
+    assert_eq!(client.process().wait().code(), Some(1));
+    drop(serve);
+}
+
+/// Another certificate is there in time, and is taken up when the old one ends.
+fn renewed_in_time(leaf: Leaf, place: &str, who: &str, ended: impl Fn(&Serve, &Connect)) {
+    let home = Home::with_config(&echo_table());
+    put(&home, &short_lived(&home, leaf), place);
+    let began = Instant::now();
+    let serve = Serve::start(&home);
+    let mut command = home.connect_command("echo", serve.address(), "");
+    command.args(["--log-level", "info"]);
+    let mut client = Connect::spawn(command);
+    client.initialize();
+    home.run(&["cert", "issue", who, "--force"]).ok();
+    while began.elapsed() < Duration::from_secs(life() + 3) {
+        call_echo(&mut client, "on and on");
+    }
+    ended(&serve, &client);
+    call_echo(&mut client, "after");
+    let (status, rest) = client.finish();
+    assert!(status.success() && rest.is_empty(), "{status}, {rest:?}");
+}
+
+#[test]
+fn a_client_that_renews_loses_no_call() {
+    renewed_in_time(Leaf::client(CORE), "certs/core/core", "core", |serve, _| {
+        serve.log().wait_for(&[ENDED]);
+    });
+}
+
+#[test]
+fn a_server_that_renews_loses_no_call() {
+    renewed_in_time(Leaf::server(ECHO), "certs/mcp-servers/echo", "echo", |_, client| {
+        client.log().wait_for(&[ENDED]);
+    });
+}
