@@ -37,16 +37,24 @@ impl TrustAnchors {
     pub fn from_pem(pem: &[u8], trust_domain: TrustDomain, label: &str) -> Result<Self, Error> {
         let certificates = parse_pem_certificates(pem)
             .map_err(|problem| Error::Pem { label: label.into(), problem })?;
+        Self::new(&certificates, trust_domain)
+            .map_err(|refusal| Error::Certificate { label: label.into(), refusal })
+    }
+
+    /// Like [`TrustAnchors::load`], from certificates.
+    pub(crate) fn new(
+        certificates: &[CertificateDer<'_>],
+        trust_domain: TrustDomain,
+    ) -> Result<Self, Refusal> {
         let mut anchors = Vec::with_capacity(certificates.len());
         let mut rules = Vec::with_capacity(certificates.len());
-        for certificate in &certificates {
-            let refuse = |refusal| Error::Certificate { label: label.into(), refusal };
-            rules.push(AnchorRules::check(certificate, &trust_domain).map_err(refuse)?);
+        for certificate in certificates {
+            rules.push(AnchorRules::check(certificate, &trust_domain)?);
             let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|e| {
-                refuse(Refusal::new(
+                Refusal::new(
                     RefusalCode::CertificateMalformed,
                     format!("the trust anchor cannot be used: {e}"),
-                ))
+                )
             })?;
             anchors.push(anchor.to_owned());
         }

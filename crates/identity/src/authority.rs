@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyUsagePurpose, SanType, SerialNumber,
+    Issuer, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
-use rustls::pki_types::DnsName;
-use sealwire_names::{Kind, PeerId, Timestamp, TrustDomain};
+use rustls::pki_types::{CertificateDer, DnsName};
+use rustls::sign::CertifiedKey;
+use sealwire_names::{Fingerprint, Kind, PeerId, Timestamp, TrustDomain};
 use zeroize::Zeroizing;
 
 use crate::anchors::TrustAnchors;
@@ -18,15 +19,21 @@ use crate::error::Error;
 use crate::files;
 use crate::keys::{KeyAlgorithm, PrivateKey};
 use crate::pem::parse_pem_certificates;
+use crate::request::{IssuedCertificate, RequestedKey};
 
 /// The organization in our own authorities' names: their leaves' common names are
 /// always checked.
 pub(crate) const ORGANIZATION: &str = "sealwire";
 
+/// What follows the trust domain in the name of [`service_name`].
+pub(crate) const SERVICE_PATH: &str = "/ca/join";
+
 /// How long before now a certificate becomes valid, for peers whose clocks are behind.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 /// Longest validity, in days: dates stay within what every parser reads.
 const MAX_VALIDITY_DAYS: u64 = 50 * 365;
+/// What was tried when it failed.
+const SIGNING: &str = "signing a certificate";
 /// Longest common name (RFC 5280 appendix A.1, ub-common-name).
 const MAX_COMMON_NAME: usize = 64;
 
@@ -34,6 +41,8 @@ const MAX_COMMON_NAME: usize = 64;
 pub struct CertificateAuthority {
     issuer: Issuer<'static, PrivateKey>,
     certificate_pem: String,
+    certificate: CertificateDer<'static>,
+    key_hash: Fingerprint,
     trust_domain: TrustDomain,
     not_after: Timestamp,
 }
@@ -65,8 +74,7 @@ impl CertificateAuthority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.subject_alt_names = vec![uri_san(&format!("spiffe://{trust_domain}"))?];
-        let certificate =
-            params.self_signed(&key).map_err(Error::crypto("signing a certificate"))?;
+        let certificate = params.self_signed(&key).map_err(Error::crypto(SIGNING))?;
 
         files::write_new(&key_path, key_pem.as_bytes(), files::CA_KEY_FILE)?;
         files::write_new(&certificate_path, certificate.pem().as_bytes(), files::PUBLIC_FILE)?;
@@ -97,11 +105,17 @@ impl CertificateAuthority {
                 key: key_path.display().to_string(),
             });
         }
-        let not_after = certificate.not_after();
+        let (not_after, key_hash) = (certificate.not_after(), certificate.key_hash());
         let issuer = Issuer::from_ca_cert_der(&chain[0], key)
             .map_err(Error::crypto("reading the authority's certificate"))?;
-        let certificate_pem = String::from_utf8_lossy(&pem).into_owned();
-        Ok(Self { issuer, certificate_pem, trust_domain: trust_domain.clone(), not_after })
+        Ok(Self {
+            issuer,
+            certificate_pem: String::from_utf8_lossy(&pem).into_owned(),
+            certificate: chain[0].clone(),
+            key_hash,
+            trust_domain: trust_domain.clone(),
+            not_after,
+        })
     }
 
     /// Issues a leaf with a new key.
@@ -123,6 +137,48 @@ impl CertificateAuthority {
         request: &LeafRequest,
         revoked: Option<Timestamp>,
     ) -> Result<IssuedLeaf, Error> {
+        let params = self.leaf(request, revoked)?;
+        let (key, key_pem) = PrivateKey::generate(request.key_algorithm)?;
+        let IssuedCertificate { cert_pem, not_after } = self.sign(&params, &key)?;
+        Ok(IssuedLeaf { cert_pem, key_pem, not_after })
+    }
+
+    /// As [`Self::issue_after`], for a key that somebody else has made and holds. Nothing else of
+    /// what he asks for counts: the rest is in `request`, but for the algorithm.
+    ///
+    /// # Errors
+    /// As [`Self::issue`].
+    pub fn issue_for(
+        &self,
+        request: &LeafRequest,
+        revoked: Option<Timestamp>,
+        key: &RequestedKey,
+    ) -> Result<IssuedCertificate, Error> {
+        self.sign(&self.leaf(request, revoked)?, &key.public)
+    }
+
+    /// A leaf, with its key, for the service that lets others join: the authority's own name in
+    /// its URI SAN is none that [`Self::issue`] can give to a peer.
+    pub(crate) fn issue_service(&self, validity: Duration) -> Result<CertifiedKey, Error> {
+        let name = service_name(&self.trust_domain);
+        let mut params = params(&name, validity, Some(self.not_after))?;
+        params.distinguished_name.push(DnType::CommonName, "join");
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        params.subject_alt_names.push(uri_san(&name)?);
+        let (key, _never_written) = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+        let leaf = params.signed_by(&key, &self.issuer).map_err(Error::crypto(SIGNING))?;
+        Ok(CertifiedKey::new(vec![leaf.der().clone(), self.certificate.clone()], key.signer()))
+    }
+
+    /// All that a leaf says but its key.
+    fn leaf(
+        &self,
+        request: &LeafRequest,
+        revoked: Option<Timestamp>,
+    ) -> Result<CertificateParams, Error> {
         let id = &request.id;
         let refuse = |reason: String| Error::Request { name: id.to_string(), reason };
         if *id.trust_domain() != self.trust_domain {
@@ -155,12 +211,22 @@ impl CertificateAuthority {
             params.subject_alt_names.push(SanType::DnsName(name));
         }
         params.subject_alt_names.extend(request.ip.iter().copied().map(SanType::IpAddress));
+        Ok(params)
+    }
 
-        let (key, key_pem) = PrivateKey::generate(request.key_algorithm)?;
-        let certificate =
-            params.signed_by(&key, &self.issuer).map_err(Error::crypto("signing a certificate"))?;
+    fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &impl PublicKeyData,
+    ) -> Result<IssuedCertificate, Error> {
+        let certificate = params.signed_by(key, &self.issuer).map_err(Error::crypto(SIGNING))?;
         let not_after = Timestamp::from_unix_seconds(params.not_after.unix_timestamp());
-        Ok(IssuedLeaf { cert_pem: certificate.pem(), key_pem, not_after })
+        Ok(IssuedCertificate { cert_pem: certificate.pem(), not_after })
+    }
+
+    /// SHA-256 of its subjectPublicKeyInfo: by this, whoever joins knows it.
+    pub fn key_hash(&self) -> Fingerprint {
+        self.key_hash
     }
 
     /// The authority's certificate, which every peer needs as its trust anchor.
@@ -229,6 +295,12 @@ impl fmt::Debug for IssuedLeaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IssuedLeaf").field("not_after", &self.not_after).finish_non_exhaustive()
     }
+}
+
+/// The name of the service that lets others join a trust domain. `ca` is no kind of peer, so that
+/// no certificate of a peer can hold it.
+pub(crate) fn service_name(trust_domain: &TrustDomain) -> String {
+    format!("spiffe://{trust_domain}{SERVICE_PATH}")
 }
 
 fn paths(dir: &Path) -> (PathBuf, PathBuf) {

@@ -7,7 +7,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, KeyUsage};
 use x509_parser::oid_registry as oid;
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::X509Version;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
 /// Smallest public exponent of an RSA key (FIPS 186-5 §5.1).
 const MIN_EXPONENT: u64 = 65_537;
@@ -84,7 +84,13 @@ impl<'a> Certificate<'a> {
     }
 
     pub(crate) fn key(&self) -> KeyKind {
-        key_kind(&self.x509)
+        key_kind(self.x509.public_key())
+    }
+
+    /// SHA-256 of the subjectPublicKeyInfo (RFC 5280 §4.1.2.7): names the key, whatever
+    /// certificates it stands in.
+    pub(crate) fn key_hash(&self) -> Fingerprint {
+        sha256(self.x509.public_key().raw)
     }
 
     pub(crate) fn has_public_key(&self, key: &impl rcgen::PublicKeyData) -> bool {
@@ -173,15 +179,14 @@ pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
     sha256(certificate)
 }
 
-fn sha256(bytes: &[u8]) -> Fingerprint {
+pub(crate) fn sha256(bytes: &[u8]) -> Fingerprint {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest.as_ref());
     Fingerprint::from_sha256(bytes)
 }
 
-fn key_kind(x509: &X509Certificate<'_>) -> KeyKind {
-    let spki = x509.public_key();
+pub(crate) fn key_kind(spki: &SubjectPublicKeyInfo<'_>) -> KeyKind {
     let algorithm = &spki.algorithm;
     let key = spki.subject_public_key.data.as_ref();
     let kind = |name: &str, strong| KeyKind { name: name.into(), strong };

@@ -68,6 +68,12 @@
 //! A failed handshake becomes a stable code and a reason by [`refusal`]; the peer
 //! learns no more than a TLS alert.
 //!
+//! # Joining
+//!
+//! [`join`] is how a machine that has nothing but one printed line becomes a peer: what the line
+//! says, TLS to the authority's own service, and the proof that one holds the line. [`KeyRequest`]
+//! is a key made there, [`RequestedKey`] the half of it that the authority signs.
+//!
 //! # Files
 //!
 //! [`files`] reads private keys only if nobody else can (0600; the authority's 0400;
@@ -82,9 +88,11 @@ mod certificate;
 mod credential;
 mod error;
 pub mod files;
+pub mod join;
 mod keys;
 mod pem;
 mod refusal;
+mod request;
 mod revocations;
 mod rules;
 mod signing;
@@ -102,6 +110,7 @@ pub use pem::{
     PemError, encode_pem, parse_pem_block, parse_pem_certificates, parse_pem_private_key,
 };
 pub use refusal::{io_refusal, is_by_peer, refusal};
+pub use request::{IssuedCertificate, KeyRequest, RequestedKey};
 pub use revocations::{Revocation, Revocations, Revoked};
 pub use signing::SigningKey;
 pub use summary::{CertificateSummary, describe};

@@ -31,6 +31,8 @@ pub struct CertificateSummary {
     pub fingerprint: Fingerprint,
     /// What is signed of it, see [`Revoked::Certificate`](crate::Revoked::Certificate).
     pub signed: Fingerprint,
+    /// SHA-256 of its subjectPublicKeyInfo: names the key, whatever certificates it stands in.
+    pub key_hash: Fingerprint,
     /// Whether it may issue certificates.
     pub is_ca: bool,
     /// The public key's algorithm and size, e.g. `ECDSA-P256`.
@@ -76,6 +78,7 @@ fn summarize(der: &CertificateDer<'_>, label: &str) -> Result<CertificateSummary
         serial: certificate.serial(),
         fingerprint: fingerprint(der),
         signed: certificate.signed(),
+        key_hash: certificate.key_hash(),
         is_ca: certificate.is_ca(),
         key_algorithm: certificate.key().name,
         usages: usages(&certificate),

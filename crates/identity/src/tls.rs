@@ -239,6 +239,6 @@ fn check_server_name(id: &PeerId, server_name: &ServerName<'_>) -> Result<(), Re
 }
 
 /// Unreachable: no configuration here negotiates TLS 1.2.
-fn no_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
+pub(crate) fn no_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
     Err(PeerMisbehaved::SelectedTls12UsingTls13VersionExtension.into())
 }

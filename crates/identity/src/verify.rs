@@ -70,6 +70,41 @@ impl PeerVerifier {
         expected: Option<&PeerId>,
         now: Timestamp,
     ) -> Result<VerifiedPeer, Refusal> {
+        let (certificate, issuers_not_after) = self.check_chain(chain, now)?;
+        let id = self.check_name(&certificate, expected)?;
+        Ok(VerifiedPeer {
+            id,
+            fingerprint: fingerprint(&chain[0]),
+            signed: certificate.signed(),
+            not_before: certificate.not_before(),
+            not_after: issuers_not_after.min(certificate.not_after()),
+        })
+    }
+
+    /// Checks a chain whose leaf is no peer's but of a service of the authority itself: `uri`,
+    /// its only URI SAN, is none that a peer can have.
+    pub(crate) fn verify_service(
+        &self,
+        chain: &[CertificateDer<'_>],
+        uri: &str,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let (certificate, _) = self.check_chain(chain, now)?;
+        match certificate.uri_sans().as_slice() {
+            [only] if *only == uri => Ok(()),
+            others => Err(Refusal::new(
+                RefusalCode::PeerName,
+                format!("the certificate is of {others:?}, not of {uri}"),
+            )),
+        }
+    }
+
+    /// Every rule but those of names: the leaf, and the earliest notAfter above it.
+    fn check_chain<'c>(
+        &self,
+        chain: &'c [CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<(Certificate<'c>, Timestamp), Refusal> {
         let (leaf, intermediates) = chain.split_first().ok_or_else(|| {
             Refusal::new(RefusalCode::CertificateMissing, "the peer presented no certificate")
         })?;
@@ -79,14 +114,7 @@ impl PeerVerifier {
         certificate.check_key_strength("the leaf")?;
         let issuers_not_after = self.check_path(leaf, intermediates, now)?;
         self.check_usage(&certificate)?;
-        let id = self.check_name(&certificate, expected)?;
-        Ok(VerifiedPeer {
-            id,
-            fingerprint: fingerprint(leaf),
-            signed: certificate.signed(),
-            not_before: certificate.not_before(),
-            not_after: issuers_not_after.min(certificate.not_after()),
-        })
+        Ok((certificate, issuers_not_after))
     }
 
     /// Validates the path and returns the earliest notAfter above the leaf.

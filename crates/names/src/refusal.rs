@@ -96,6 +96,8 @@ codes! {
     WeakKey => "weak_key",
     /// A rule of path validation other than the ones named here was broken.
     CertificatePath => "certificate_path",
+    /// There is no such invitation to join, it is used up, or it was not proven.
+    InvitationRefused => "invitation_refused",
     /// No server of that name is offered here.
     UnknownServer => "unknown_server",
     /// The server name in the hello is not the one in the TLS handshake.

@@ -16,6 +16,8 @@ mod foreign_peer;
 #[cfg(test)]
 mod handshake;
 #[cfg(test)]
+mod join;
+#[cfg(test)]
 mod openssl_made;
 #[cfg(test)]
 mod path;

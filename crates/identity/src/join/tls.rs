@@ -1,0 +1,166 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, Resumption};
+use rustls::crypto::verify_tls13_signature;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ConnectionCommon, DigitallySignedStruct, SignatureScheme, version};
+use sealwire_names::{Fingerprint, Refusal, RefusalCode, Timestamp};
+
+use crate::anchors::TrustAnchors;
+use crate::authority::{CertificateAuthority, SERVICE_PATH, service_name};
+use crate::certificate::Certificate;
+use crate::error::Error;
+use crate::refusal::to_rustls;
+use crate::tls::{ALGORITHMS, no_tls12, provider};
+use crate::verify::{PeerVerifier, Role};
+
+/// The protocol's name in TLS (RFC 7301), the only one that is offered or accepted.
+pub const ALPN: &[u8] = b"sealwire-join/1";
+
+/// What proves that a service is the authority's own. Its key was made for it, and is in memory
+/// alone.
+#[derive(Debug)]
+pub struct ServiceCredential(Arc<CertifiedKey>);
+
+impl ServiceCredential {
+    /// Issues one that is valid for so long.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if the authority itself has expired.
+    pub fn issue(authority: &CertificateAuthority, validity: Duration) -> Result<Self, Error> {
+        authority.issue_service(validity).map(|certified| Self(Arc::new(certified)))
+    }
+}
+
+/// TLS for the service: TLS 1.3, no client certificate, no tickets and no sessions, so that every
+/// connection is a handshake of its own.
+///
+/// rustls accepts a client that names no protocol: the caller sees to it that [`ALPN`] was agreed
+/// upon.
+///
+/// # Errors
+/// [`Error::Crypto`] if rustls refuses the combination, which would be a defect.
+pub fn server_config(credential: &ServiceCredential) -> Result<Arc<ServerConfig>, Error> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&version::TLS13])
+        .map_err(Error::crypto("setting TLS up"))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&credential.0))));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
+
+/// TLS for whoever joins: TLS 1.3, no certificate of ours, the service verified by the hash of its
+/// authority's key. What name is dialled does not count, and is not sent.
+///
+/// # Errors
+/// [`Error::Crypto`] if rustls refuses the combination, which would be a defect.
+pub fn client_config(authority: Fingerprint) -> Result<Arc<ClientConfig>, Error> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&version::TLS13])
+        .map_err(Error::crypto("setting TLS up"))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ServiceVerifier { authority }))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config.enable_sni = false;
+    Ok(Arc::new(config))
+}
+
+/// The channel binding `tls-exporter` (RFC 9266 §2) of a connection: 32 bytes that its two ends
+/// alone know, and that no other connection has.
+///
+/// # Errors
+/// [`Error::Crypto`] before the handshake is complete.
+pub fn tls_exporter<Data>(connection: &ConnectionCommon<Data>) -> Result<[u8; 32], Error> {
+    connection
+        .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""))
+        .map_err(Error::crypto("exporting a channel binding"))
+}
+
+/// Accepts the service of the authority with this key, and nothing else that it has certified.
+#[derive(Debug)]
+struct ServiceVerifier {
+    authority: Fingerprint,
+}
+
+impl ServiceVerifier {
+    fn verify(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<(), Refusal> {
+        let mut authority = None;
+        for certificate in &chain[1..] {
+            if Certificate::parse(certificate, "the authority")?.key_hash() == self.authority {
+                authority = Some(certificate);
+            }
+        }
+        let authority = authority.ok_or_else(|| {
+            let reason = "the authority there is not the one that the line names";
+            Refusal::new(RefusalCode::UnknownIssuer, reason)
+        })?;
+        // The trust domain is what the authority says it is.
+        let leaf = Certificate::parse(&chain[0], "the leaf")?;
+        let uris = leaf.uri_sans();
+        let trust_domain = match uris.as_slice() {
+            [uri] => uri.strip_prefix("spiffe://").and_then(|uri| uri.strip_suffix(SERVICE_PATH)),
+            _ => None,
+        };
+        let trust_domain =
+            trust_domain.and_then(|domain| domain.parse().ok()).ok_or_else(|| {
+                let reason =
+                    format!("the certificate is of {uris:?}, not of the service to join at");
+                Refusal::new(RefusalCode::PeerName, reason)
+            })?;
+        let service = service_name(&trust_domain);
+        let anchors = TrustAnchors::new(std::slice::from_ref(authority), trust_domain)?;
+        PeerVerifier::new(Arc::new(anchors), Role::Server).verify_service(chain, &service, now)
+    }
+}
+
+impl ServerCertVerifier for ServiceVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chain: Vec<_> = std::iter::once(leaf)
+            .chain(intermediates)
+            .map(|certificate| CertificateDer::from(certificate.as_ref()))
+            .collect();
+        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        self.verify(&chain, Timestamp::from_unix_seconds(seconds)).map_err(to_rustls)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        no_tls12()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &ALGORITHMS)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ALGORITHMS.supported_schemes()
+    }
+}
