@@ -134,6 +134,11 @@ impl Process {
         &self.log
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The process itself, for its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child

@@ -278,6 +278,8 @@ pub enum ChangeKind {
     KeyChanged,
     /// A certificate was issued.
     CertificateIssued,
+    /// Somebody was refused who wanted one by an invitation that there is.
+    JoinRefused,
     /// Somebody is shut out.
     QuarantineAdded,
     /// Somebody is let in again.
@@ -296,6 +298,7 @@ impl ChangeKind {
             Self::ConfigRefused => "config.refused",
             Self::KeyChanged => "key.changed",
             Self::CertificateIssued => "certificate.issued",
+            Self::JoinRefused => "join.refused",
             Self::QuarantineAdded => "quarantine.added",
             Self::QuarantineLifted => "quarantine.lifted",
             Self::Revocation => "revocation",

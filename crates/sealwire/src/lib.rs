@@ -42,6 +42,7 @@ pub mod evidence;
 pub mod home;
 #[cfg(unix)]
 pub mod incidents;
+pub mod invitations;
 mod manager;
 pub mod metrics;
 pub mod pins;

@@ -6,6 +6,7 @@ mod alerts;
 mod cli;
 mod commands;
 mod control;
+mod joining;
 mod notify;
 
 use std::process::ExitCode;

@@ -23,8 +23,8 @@ pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
-    agent, alerts, audit, cert, completions, config, connect, demo, demo_server, doctor, health,
-    init, key, man, pins, policy, quarantine, reload, report, serve, status,
+    agent, alerts, audit, ca, cert, completions, config, connect, demo, demo_server, doctor,
+    health, init, invite, join, key, man, pins, policy, quarantine, reload, report, serve, status,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -78,6 +78,9 @@ pub(crate) struct GlobalOptions {
 enum Command {
     Init(init::Arguments),
     Cert(cert::Arguments),
+    Ca(ca::Arguments),
+    Invite(invite::Arguments),
+    Join(join::Arguments),
     Key(key::Arguments),
     Agent(agent::Arguments),
     Serve(serve::Arguments),
@@ -111,6 +114,10 @@ impl Command {
             Self::Serve(_) => {
                 LogSettings::new(options, &context.load_config()?.log, LogLevel::Info)
             }
+            // Its log is nobody else's file: `serve` of the same home may have that open.
+            Self::Ca(arguments) if arguments.serves() => {
+                LogSettings::new(options, &LogConfig::default(), LogLevel::Info)
+            }
             Self::Agent(_) => {
                 LogSettings::new(options, &LogConfig::default(), LogLevel::Warn).own_only()
             }
@@ -131,6 +138,9 @@ impl Command {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
             Self::Cert(arguments) => cert::run(arguments, context),
+            Self::Ca(arguments) => ca::run(&arguments, context),
+            Self::Invite(arguments) => invite::run(&arguments, context),
+            Self::Join(arguments) => join::run(arguments, context),
             Self::Key(arguments) => key::run(&arguments, context),
             Self::Agent(arguments) => agent::run(&arguments, context),
             Self::Serve(arguments) => serve::run(&arguments, context),

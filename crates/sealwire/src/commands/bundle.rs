@@ -138,7 +138,7 @@ pub(crate) fn unpack(
 }
 
 /// The servers that are served here, as seen from another machine.
-fn served(
+pub(super) fn served(
     config: &SecureMcpConfig,
     endpoint: Option<&str>,
     notes: &mut Vec<String>,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use sealwire_identity::{Credential, PeerVerifier, Role, TrustAnchors, files};
 use sealwire_names::{Kind, PeerId, TrustDomain};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::cli::Failure;
@@ -30,7 +30,7 @@ pub(crate) struct Bundle {
 }
 
 /// A server to connect to.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BundledServer {
     /// `host:port`.

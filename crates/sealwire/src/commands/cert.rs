@@ -7,7 +7,7 @@ use sealwire_audit::ChangeKind;
 use sealwire_names::{Kind, Timestamp};
 use serde::Serialize;
 
-use super::issuing::{DEFAULT_DAYS, HomeLock, Presence, Target, Terms, open_authority};
+use super::issuing::{DEFAULT_DAYS, HomeLock, Presence, Target, Terms, days, open_authority};
 use super::{bundle, certificates, revoke};
 use crate::cli::{Context, Failure, print, print_json};
 use crate::control::note;
@@ -101,7 +101,7 @@ struct Outcome {
 fn issue(arguments: IssueArguments, context: &Context) -> Result<(), Failure> {
     let config = context.load_config()?;
     let _lock = HomeLock::acquire(&context.home)?;
-    let terms = Terms { dns: arguments.dns, ip: arguments.ip, days: arguments.days };
+    let terms = Terms { dns: arguments.dns, ip: arguments.ip, validity: days(arguments.days) };
     let outcomes = match &arguments.name {
         Some(name) => {
             let target = Target::new(&config, name, arguments.kind)?;

@@ -118,6 +118,31 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
     if arguments.json { print_json(&report) } else { print(&text(&report)) }
 }
 
+/// Makes a home out of what is obtained when it is certain that there is none here: it can be had
+/// once only.
+pub(super) fn found(
+    context: &Context,
+    json: bool,
+    obtain: impl FnOnce() -> Result<Bundle, Failure>,
+) -> Result<(), Failure> {
+    let home = &context.home;
+    if context.config_file != home.config_file() {
+        return Err(Failure::usage("the configuration is made in the home itself")
+            .fix("leave --config out"));
+    }
+    take_over(home.root());
+    let _lock = HomeLock::acquire(home)?;
+    if let Some(there) = [home.config_file(), home.certs_dir()].iter().find(|it| it.exists()) {
+        return Err(Failure::new("there is a home already, and nothing of it is replaced")
+            .at(there.display())
+            .fix("name another --home, or move this one away"));
+    }
+    let mut report = Report { home: home.root().to_owned(), ..Report::default() };
+    bundle::unpack(&obtain()?, context, &mut report)?;
+    report.next = steps_of_a_bundle(context);
+    if json { print_json(&report) } else { print(&text(&report)) }
+}
+
 /// An empty directory, as `mkdir` makes it, becomes a private one. Where it cannot, the
 /// check that follows says so; a directory that holds something is not touched.
 fn take_over(root: &Path) {
@@ -295,13 +320,26 @@ fn check_same(
     Ok(())
 }
 
+const CHECK: &str = "check the configuration and every file it names";
+
+fn step(context: &Context, rest: &str, what: &'static str) -> Step {
+    Step { command: format!("{} {rest}", context.invocation), what }
+}
+
+fn steps_of_a_bundle(context: &Context) -> Vec<Step> {
+    vec![
+        step(context, "cert list", "see which certificates are here"),
+        step(context, "config check", CHECK),
+        step(context, "connect NAME", "what an MCP client starts for a server"),
+    ]
+}
+
 fn next_steps(context: &Context, arguments: &Arguments) -> Vec<Step> {
-    let step = |rest: &str, what| Step { command: format!("{} {rest}", context.invocation), what };
-    let check = step("config check", "check the configuration and every file it names");
     if arguments.from_bundle.is_some() {
-        let list = step("cert list", "see which certificates are here");
-        return vec![list, check, step("connect NAME", "what an MCP client starts for a server")];
+        return steps_of_a_bundle(context);
     }
+    let step = |rest: &str, what| step(context, rest, what);
+    let check = step("config check", CHECK);
     if arguments.agents.is_some() {
         let send = "agent send --from CodeExpert --to General --file -";
         return vec![

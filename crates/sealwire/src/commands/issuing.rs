@@ -8,10 +8,12 @@ use std::time::{Duration, SystemTime};
 use sealwire::config::{SecureMcpConfig, ServerRole};
 use sealwire::home::{CertificatePair, Home};
 use sealwire::revocations::revoked;
+use sealwire_identity::join::ServiceCredential;
 use sealwire_identity::{
-    CertificateAuthority, IssuedLeaf, KeyAlgorithm, LeafRequest, Revocations, files,
+    CertificateAuthority, IssuedCertificate, IssuedLeaf, KeyAlgorithm, LeafRequest, RequestedKey,
+    Revocations, files,
 };
-use sealwire_names::{Kind, PeerId, Timestamp};
+use sealwire_names::{Fingerprint, Kind, PeerId, Timestamp};
 
 use crate::cli::Failure;
 
@@ -114,7 +116,7 @@ impl Target {
 
     /// Issues it and writes both files.
     pub(crate) fn issue(&self, issuer: &Issuer, terms: &Terms) -> Result<IssuedLeaf, Failure> {
-        let leaf = issuer.issue(&self.request(terms))?;
+        let leaf = issuer.issue(&leaf_request(&self.id, terms))?;
         self.write(&leaf)?;
         Ok(leaf)
     }
@@ -124,7 +126,7 @@ impl Target {
     pub(crate) fn replace(&self, issuer: &Issuer, terms: &Terms) -> Result<IssuedLeaf, Failure> {
         // Nothing is put aside before there is something to take its place. The key is put
         // aside last: while it is there alone, nobody takes the place for empty.
-        let leaf = issuer.issue(&self.request(terms))?;
+        let leaf = issuer.issue(&leaf_request(&self.id, terms))?;
         for file in [&self.pair.cert, &self.pair.key].into_iter().filter(|file| file.exists()) {
             std::fs::rename(file, old(file)).map_err(|error| {
                 Failure::new("cannot put the old file aside")
@@ -143,25 +145,25 @@ impl Target {
         }
         Ok(leaf.write(&self.pair.cert, &self.pair.key)?)
     }
+}
 
-    /// A server is reached as `localhost` in the first trial; its names for clients that
-    /// check names are added so that they need not be told.
-    fn request(&self, terms: &Terms) -> LeafRequest {
-        let mut dns = terms.dns.clone();
-        let mut ip = terms.ip.clone();
-        if self.id.kind() == Kind::McpServer {
-            dns.splice(0..0, [self.id.name().to_owned(), "localhost".to_owned()]);
-            ip.splice(0..0, [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
-        }
-        unique(&mut dns);
-        unique(&mut ip);
-        LeafRequest {
-            id: self.id.clone(),
-            dns,
-            ip,
-            validity: Duration::from_secs(u64::from(terms.days) * 86_400),
-            key_algorithm: KeyAlgorithm::EcdsaP256,
-        }
+/// A server is reached as `localhost` in the first trial; its names for clients that
+/// check names are added so that they need not be told.
+pub(crate) fn leaf_request(id: &PeerId, terms: &Terms) -> LeafRequest {
+    let mut dns = terms.dns.clone();
+    let mut ip = terms.ip.clone();
+    if id.kind() == Kind::McpServer {
+        dns.splice(0..0, [id.name().to_owned(), "localhost".to_owned()]);
+        ip.splice(0..0, [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    }
+    unique(&mut dns);
+    unique(&mut ip);
+    LeafRequest {
+        id: id.clone(),
+        dns,
+        ip,
+        validity: terms.validity,
+        key_algorithm: KeyAlgorithm::EcdsaP256,
     }
 }
 
@@ -170,13 +172,18 @@ impl Target {
 pub(crate) struct Terms {
     pub(crate) dns: Vec<String>,
     pub(crate) ip: Vec<IpAddr>,
-    pub(crate) days: u32,
+    pub(crate) validity: Duration,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { dns: Vec::new(), ip: Vec::new(), days: DEFAULT_DAYS }
+        Self { dns: Vec::new(), ip: Vec::new(), validity: days(DEFAULT_DAYS) }
     }
+}
+
+/// So many days.
+pub(crate) fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 86_400)
 }
 
 /// The authority of this home.
@@ -200,20 +207,51 @@ impl Issuer {
     fn issue(&self, request: &LeafRequest) -> Result<IssuedLeaf, Failure> {
         let revoked = self.revocations.of_name(&request.id);
         let leaf = self.authority.issue_after(request, revoked)?;
-        let Some(revoked) = revoked else { return Ok(leaf) };
-        let valid = Timestamp::from_unix_seconds(revoked.unix_seconds() + 1);
-        let left = Timestamp::from(SystemTime::now()).until(valid).unwrap_or_default();
-        if left > Duration::from_secs(1) {
-            return Err(Failure::new(format!(
-                "{} was revoked at {revoked}, later than now",
-                request.id
-            ))
-            .because("what is issued would not be valid yet")
-            .fix("set the clock, if it is behind; else wait until then"));
-        }
-        std::thread::sleep(left);
-        Ok(leaf)
+        valid_now(leaf, request, revoked)
     }
+
+    /// The same for a key that somebody else holds.
+    pub(crate) fn issue_for(
+        &self,
+        request: &LeafRequest,
+        key: &RequestedKey,
+    ) -> Result<IssuedCertificate, Failure> {
+        let revoked = self.revocations.of_name(&request.id);
+        let leaf = self.authority.issue_for(request, revoked, key)?;
+        valid_now(leaf, request, revoked)
+    }
+
+    /// What proves that a service is this authority's own.
+    pub(crate) fn service(&self, validity: Duration) -> Result<ServiceCredential, Failure> {
+        Ok(ServiceCredential::issue(&self.authority, validity)?)
+    }
+
+    /// By which others know it.
+    pub(crate) fn key_hash(&self) -> Fingerprint {
+        self.authority.key_hash()
+    }
+
+    /// The trust anchors of those who get certificates here.
+    pub(crate) fn certificate_pem(&self) -> &str {
+        self.authority.certificate_pem()
+    }
+}
+
+/// `leaf`, once it is valid.
+fn valid_now<T>(leaf: T, request: &LeafRequest, revoked: Option<Timestamp>) -> Result<T, Failure> {
+    let Some(revoked) = revoked else { return Ok(leaf) };
+    let valid = Timestamp::from_unix_seconds(revoked.unix_seconds() + 1);
+    let left = Timestamp::from(SystemTime::now()).until(valid).unwrap_or_default();
+    if left > Duration::from_secs(1) {
+        return Err(Failure::new(format!(
+            "{} was revoked at {revoked}, later than now",
+            request.id
+        ))
+        .because("what is issued would not be valid yet")
+        .fix("set the clock, if it is behind; else wait until then"));
+    }
+    std::thread::sleep(left);
+    Ok(leaf)
 }
 
 fn served(config: &SecureMcpConfig) -> impl Iterator<Item = (&str, CertificatePair)> {

@@ -11,7 +11,7 @@ use super::error::Problems;
 use super::typed::{self, Typed};
 use super::{
     DEFAULT_TRUST_DOMAIN, ListenConfig, SecureMcpConfig, ServerEntry, ServerRole, admin, agents,
-    alerts, audit, incidents, limits, log, mailbox, policy, server,
+    alerts, audit, ca, incidents, limits, log, mailbox, policy, server,
 };
 use crate::home::Home;
 
@@ -55,7 +55,9 @@ pub(crate) fn check(
     let home_domain = trust_domain?;
     let policy = policy::check(typed, &home_domain, &servers, problems);
     let rate_limits = limits::check(typed, &home_domain, problems);
-    let admin = admin::check(&typed.admin, &listeners(listen.as_ref(), servers.values()), problems);
+    let listeners = listeners(listen.as_ref(), servers.values());
+    let admin = admin::check(&typed.admin, &listeners, problems);
+    let ca = ca::check(&typed.ca, &listeners, problems);
     Some(SecureMcpConfig {
         home: home.root().to_owned(),
         file: typed.file.clone(),
@@ -71,6 +73,7 @@ pub(crate) fn check(
         agent_security,
         mailbox,
         admin,
+        ca,
         log: log::check(home, &typed.log, problems),
         policy,
         rate_limits,

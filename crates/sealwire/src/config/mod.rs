@@ -12,6 +12,7 @@ mod admin;
 mod agents;
 mod alerts;
 mod audit;
+mod ca;
 mod check;
 mod credentials;
 mod document;
@@ -45,6 +46,7 @@ pub use admin::AdminConfig;
 pub use agents::{AgentSecurityConfig, Recipients, TrustConfig};
 pub use alerts::{AlertsConfig, EmailConfig, SmtpSecurity, WebhookConfig, WebhookUrl};
 pub use audit::AuditConfig;
+pub use ca::CaConfig;
 pub use error::{ConfigError, Problem};
 pub use examine::Examined;
 pub use files::{CheckedFiles, CheckedServer};
@@ -97,6 +99,8 @@ pub struct SecureMcpConfig {
     pub mailbox: MailboxConfig,
     /// Where health is told.
     pub admin: AdminConfig,
+    /// Where others join, and what they get.
+    pub ca: CaConfig,
     /// What `serve` logs, if its command line does not say.
     pub log: LogConfig,
     /// Who may do what. Its servers have the names of their tables.

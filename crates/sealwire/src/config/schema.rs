@@ -24,6 +24,7 @@ pub(crate) const TOP: Table = Table {
         "mailbox",
         "state",
         "admin",
+        "ca",
         "log",
         "policy",
         "incidents",
@@ -196,6 +197,9 @@ pub(crate) const STATE: Table = Table { title: "[state]", keys: &["directory"], 
 
 pub(crate) const ADMIN: Table = Table { title: "[admin]", keys: &["address"], tables: &[] };
 
+pub(crate) const CA: Table =
+    Table { title: "[ca]", keys: &["address", "leaf_lifetime"], tables: &[] };
+
 pub(crate) const LOG: Table =
     Table { title: "[log]", keys: &["level", "format", "file"], tables: &[] };
 
@@ -266,7 +270,7 @@ pub(crate) const SMTP: Table = Table {
 pub(crate) const SECRET: Table = Table { title: "a secret", keys: &["file"], tables: &[] };
 
 /// Every table of the main file.
-pub(crate) const TABLES: [&Table; 31] = [
+pub(crate) const TABLES: [&Table; 32] = [
     &TOP,
     &SECURITY,
     &CERTIFICATES,
@@ -286,6 +290,7 @@ pub(crate) const TABLES: [&Table; 31] = [
     &GROUP,
     &STATE,
     &ADMIN,
+    &CA,
     &LOG,
     &POLICY,
     &SERVER_POLICY,

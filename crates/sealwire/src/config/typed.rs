@@ -44,6 +44,7 @@ pub(crate) struct Typed {
     pub(crate) agent_security: AgentSecurity,
     pub(crate) mailbox: Mailbox,
     pub(crate) admin: Admin,
+    pub(crate) ca: Ca,
     pub(crate) log: Log,
     pub(crate) policy: TypedPolicy,
     pub(crate) incidents: Vec<TypedIncident>,
@@ -110,6 +111,13 @@ pub(crate) struct Defaults {
 #[derive(Debug, Default)]
 pub(crate) struct Admin {
     pub(crate) address: Option<Located<String>>,
+}
+
+/// `[ca]`.
+#[derive(Debug, Default)]
+pub(crate) struct Ca {
+    pub(crate) address: Option<Located<String>>,
+    pub(crate) leaf_lifetime: Option<Located<Duration>>,
 }
 
 /// `[log]`.
@@ -187,6 +195,12 @@ impl Typed {
         }
         if let Some(section) = top.section("admin", &schema::ADMIN, problems) {
             typed.admin = Admin { address: section.string("address", problems) };
+        }
+        if let Some(section) = top.section("ca", &schema::CA, problems) {
+            typed.ca = Ca {
+                address: section.string("address", problems),
+                leaf_lifetime: section.duration("leaf_lifetime", problems),
+            };
         }
         if let Some(section) = top.section("log", &schema::LOG, problems) {
             typed.log = Log {

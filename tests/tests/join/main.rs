@@ -1,0 +1,215 @@
+//! A second machine joins by one printed line: `sealwire ca serve`, `invite` and `join`.
+
+mod attacks;
+mod client;
+mod namespaces;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use sealwire_testkit::{Connect, Home, Process, Serve};
+use sealwire_tests::{call_echo, echo_table};
+use serde_json::Value;
+
+/// A running `sealwire ca serve`.
+struct Ca {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Ca {
+    fn start(home: &Home) -> Self {
+        let mut command = home.sealwire();
+        command.args(["ca", "serve"]);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let process = Process::spawn(command);
+        let line = process.log().wait_for(&["listening for those who join", "address="]);
+        let address = line.split("address=").nth(1).and_then(|rest| rest.split(' ').next());
+        let address = address.and_then(|text| text.parse().ok()).expect("an address");
+        Self { process, address }
+    }
+}
+
+/// A home with an authority whose service picks a free port.
+fn inviting() -> (Home, Ca) {
+    let home = Home::with_config(&format!("[ca]\naddress = \"127.0.0.1:0\"\n\n{}", echo_table()));
+    let ca = Ca::start(&home);
+    (home, ca)
+}
+
+/// The line that `invite` prints.
+fn invite(home: &Home, ca: SocketAddr, args: &[&str]) -> String {
+    let (address, mut command) = (ca.to_string(), home.sealwire());
+    command.arg("invite").args(args).args(["--address", &address]);
+    if !args.contains(&"--endpoint") {
+        command.args(["--endpoint", "127.0.0.1:1"]);
+    }
+    let line = sealwire_testkit::run(command, b"").ok().stdout.trim_end().to_owned();
+    assert!(line.starts_with("sealwire-join-1/") && !line.contains('\n'), "{line:?}");
+    line
+}
+
+/// What the log of a home says of one kind of event.
+fn entries(home: &Home, of: &str) -> Vec<Value> {
+    let log = fs::read_dir(home.file("audit")).unwrap().map(|entry| entry.unwrap().path());
+    let days = log.filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
+    let text: String = days.map(|day| fs::read_to_string(day).unwrap()).collect();
+    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|entry| entry["type"] == of).collect()
+}
+
+#[test]
+fn two_commands_make_a_peer_that_calls_tools() {
+    let (home, ca) = inviting();
+    let serve = Serve::start(&home);
+    let endpoint = serve.address().to_string();
+    let line = invite(&home, ca.address, &["laptop", "--endpoint", &endpoint]);
+    let other = Home::empty();
+    other.run(&["join", &line]).ok();
+
+    let mut command = other.sealwire();
+    command.args(["connect", "echo"]);
+    let mut client = Connect::spawn(command);
+    client.initialize();
+    call_echo(&mut client, "from another machine");
+    assert!(client.finish().0.success());
+    let peer = "spiffe://sealwire.internal/core/laptop";
+    serve.log().wait_for(&["connection accepted", peer]);
+
+    // The key was made there, for its owner alone, and never was here.
+    let key = other.file("certs/laptop/laptop-key.pem");
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!home.file("certs/laptop").exists());
+    assert!(!other.file("certs/ca/ca-key.pem").exists());
+    other.run(&["config", "check"]).ok();
+    other.run(&["doctor", "--offline"]);
+
+    let shown = other.run(&["cert", "show", "laptop", "--json"]).ok();
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown[0]["uris"][0], peer, "{shown}");
+    serve.stop();
+    let issued = entries(&home, "certificate.issued");
+    let joined = issued.iter().find(|entry| entry["subject"].to_string().contains(peer));
+    let detail = joined.expect("an entry")["detail"].to_string();
+    assert!(detail.contains("joined from 127.0.0.1"), "{detail}");
+    // The secret of the line is written nowhere.
+    let token = line.split('/').nth(2).unwrap();
+    for file in ["state.db", "state.db-wal"] {
+        let bytes = fs::read(home.file(file)).unwrap_or_default();
+        assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()), "{file}");
+    }
+    assert!(!ca.process.log().lines().join("\n").contains(token));
+}
+
+#[test]
+fn an_invitation_says_what_is_to_be_reached_and_for_how_long() {
+    let (home, ca) = inviting();
+    let more = format!(
+        "[listen]\naddress = \"127.0.0.1:7443\"\n[ca]\naddress = \"127.0.0.1:0\"\n{}{}",
+        echo_table(),
+        sealwire_testkit::server_table("other", "cat", &[])
+    );
+    home.configure(&more);
+    let line = invite(
+        &home,
+        ca.address,
+        &[
+            "Reviewer",
+            "--kind",
+            "agent",
+            "--server-name",
+            "other",
+            "--lifetime",
+            "60s",
+            "--ttl",
+            "1h",
+        ],
+    );
+    let other = Home::empty();
+    // Read from standard input, the line is not among the processes' arguments.
+    let mut command = other.sealwire();
+    command.args(["join", "-", "--json"]);
+    let output = sealwire_testkit::run(command, format!("{line}\n").as_bytes()).ok();
+    let made: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert!(made["made"].to_string().contains("Reviewer-cert.pem"), "{made}");
+    let config = fs::read_to_string(other.file("sealwire.toml")).unwrap();
+    assert!(config.contains("[mcp_servers.other]"), "{config}");
+    assert!(!config.contains("[mcp_servers.echo]"), "{config}");
+    let shown = other.run(&["cert", "show", "Reviewer", "--json"]).ok();
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown[0]["uris"][0], "spiffe://sealwire.internal/agent/Reviewer");
+    let instant = |key: &str| shown[0][key].as_str().unwrap().to_owned();
+    let seconds = |text: String| {
+        let clock = text.split('T').nth(1).unwrap().trim_end_matches('Z').to_owned();
+        let of = |n: usize| clock.split(':').nth(n).unwrap()[..2].parse::<i64>().unwrap();
+        of(0) * 3600 + of(1) * 60 + of(2)
+    };
+    // Five minutes before, for clocks that are behind, and sixty seconds.
+    let valid = (seconds(instant("not_after")) - seconds(instant("not_before"))).rem_euclid(86_400);
+    assert!((360..=361).contains(&valid), "{shown}");
+}
+
+#[test]
+fn a_server_joins_too() {
+    let (home, ca) = inviting();
+    let line = invite(&home, ca.address, &["search", "--kind", "mcp-server"]);
+    let other = Home::empty();
+    let output = other.run(&["join", &line]).ok();
+    assert!(output.stdout.contains("[mcp_servers.search]"), "{output}");
+    let text = fs::read_to_string(other.file("sealwire.toml")).unwrap();
+    let table = sealwire_testkit::server_table("search", "cat", &[]);
+    other.write("sealwire.toml", format!("[listen]\naddress = \"127.0.0.1:0\"\n{text}\n{table}"));
+    Serve::start(&other);
+}
+
+#[test]
+fn a_home_that_is_there_is_left_alone_and_the_line_stays_good() {
+    let (home, ca) = inviting();
+    let line = invite(&home, ca.address, &["laptop"]);
+    let other = Home::initialized();
+    let before = fs::read(other.file("sealwire.toml")).unwrap();
+    let output = other.run(&["join", &line]);
+    assert_eq!(output.code, Some(1), "{output}");
+    assert!(output.stderr.contains("there is a home already"), "{output}");
+    assert_eq!(fs::read(other.file("sealwire.toml")).unwrap(), before);
+    Home::empty().run(&["join", &line]).ok();
+}
+
+#[test]
+fn wrong_usage_is_told_before_anything_happens() {
+    let (home, ca) = inviting();
+    let other = Home::empty();
+    for line in ["", "x", "sealwire-join-1/abc", "sealwire-join-2/a/b/c:1"] {
+        let output = other.run(&["join", line]);
+        assert_eq!(output.code, Some(2), "{output}");
+    }
+    assert!(!other.file("sealwire.toml").exists());
+    for (args, what) in [
+        (&["invite", "a/b"][..], "a/b"),
+        (&["invite", "laptop", "--address", "nowhere"], "host:port"),
+        (
+            &["invite", "x", "--server-name", "none", "--address", "a:1", "--endpoint", "a:2"],
+            "none",
+        ),
+        (&["invite", "laptop"], "--address"),
+        (&["invite", "laptop", "--ttl", "25h"], "24h"),
+    ] {
+        let output = home.run(args);
+        assert_eq!(output.code, Some(2), "{args:?} {output}");
+        assert!(output.stderr.contains(what), "{args:?} {output}");
+    }
+    // Where no authority is, nobody can be invited, and nobody joins.
+    let line = invite(&home, ca.address, &["laptop"]);
+    other.run(&["join", &line]).ok();
+    for args in [&["invite", "x"][..], &["ca", "serve"]] {
+        let output = other.run(args);
+        assert_eq!(output.code, Some(1), "{output}");
+        assert!(output.stderr.contains("no certificate authority"), "{output}");
+    }
+}
