@@ -1,12 +1,14 @@
 //! Disks that take no more, and others who want to write.
 
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sealwire_testkit::{Home, Output, Process, Serve, run, wait_until};
 use sealwire_tests::{echo_table, honest_session};
 
-use super::{Caller, all_is_there, entries, of_type, recording_table};
+use super::{Caller, all_is_there, entries, got, of_type, recording_table};
 
 /// A tmpfs; unmounted when dropped.
 struct Disk(PathBuf);
@@ -73,6 +75,57 @@ fn on_a_full_disk_calls_are_refused_until_there_is_room() {
         let recovered = of_type(&entries, "log.recovered");
         assert!(recovered.iter().any(|entry| entry["unrecorded"].as_u64() > Some(0)));
         assert_eq!(entries.last().unwrap()["type"], "log.stop");
+    }
+}
+
+/// The same for which modes hold, also where it is root's, who may write whatever they say.
+fn bound_by_modes(command: &Command) -> Command {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        let mut same = Command::new(command.get_program());
+        same.args(command.get_args()).envs(vars_of(command));
+        return same;
+    }
+    let mut bound = Command::new("setpriv");
+    bound.arg("--bounding-set=-dac_override,-dac_read_search");
+    bound.arg(command.get_program()).args(command.get_args()).envs(vars_of(command));
+    bound
+}
+
+fn vars_of(command: &Command) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+    command.get_envs().filter_map(|(name, value)| Some((name, value?)))
+}
+
+/// The file that is written can still be, but no checkpoint of it: what is let through is in the
+/// log, and it is no more than until that is noticed.
+#[test]
+fn in_a_directory_made_read_only_under_load_nothing_more_is_let_through() {
+    for durability in ["fsync", "interval"] {
+        let home = Home::initialized();
+        let audit = format!("[audit]\ndurability = \"{durability}\"\n");
+        home.configure(&format!("{audit}{}", recording_table(&home)));
+        home.run(&["cert", "issue", "--all"]).ok();
+        let mut command = home.sealwire();
+        command.arg("serve");
+        let serve = Serve::spawn(bound_by_modes(&command));
+        let caller = Caller::start(&home, &serve, "a");
+        wait_until("calls are answered", || caller.answers() > 100);
+        home.chmod("audit", 0o500);
+        serve.log().wait_for(&["audit log cannot be written", "nothing is allowed"]);
+        let (mut answered, _) = caller.stop();
+        let process = Caller::start(&home, &serve, "b");
+        wait_until("it is refused", || !process.refused.lock().unwrap().is_empty());
+        assert_eq!(process.stop().0, Vec::<String>::new());
+        assert!(got(&home).iter().all(|id| !id.contains("b-")), "a call has reached the server");
+        home.chmod("audit", 0o700);
+        serve.log().wait_for(&["audit log can be written again"]);
+        let caller = Caller::start(&home, &serve, "c");
+        wait_until("calls are answered again", || caller.answers() > 10);
+        answered.extend(caller.stop().0);
+        assert!(serve.stop().success());
+        all_is_there(&home, &home.file("audit"), &answered);
+        let entries = entries(&home.file("audit"));
+        let recovered = of_type(&entries, "log.recovered");
+        assert!(recovered.iter().any(|entry| entry["unrecorded"].as_u64() > Some(0)));
     }
 }
 

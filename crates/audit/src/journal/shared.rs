@@ -182,9 +182,10 @@ impl Shared {
     pub(super) fn relieve(&self, gathering: MutexGuard<'_, Gathering>) {
         let waits = gathering.len();
         drop(gathering);
-        if waits > WRITE_NOW {
-            let written = self.write();
-            let _told = self.settle(written);
+        if waits > WRITE_NOW
+            && let Err(error) = self.write()
+        {
+            self.failed(&error);
         }
     }
 
@@ -230,10 +231,18 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes and syncs what has gathered, and tells who waits for it.
+    /// Writes and syncs what has gathered, and tells who waits for it. After a failure it
+    /// works again only once it can be signed, too.
     pub(super) fn commit(&self) -> io::Result<()> {
-        let done = self.write().and_then(|()| self.sync());
-        let done = self.settle(done);
+        let mut done = self.write().and_then(|()| self.sync());
+        if self.is_in_trouble() {
+            done = done.and_then(|()| self.sign());
+        }
+        match &done {
+            Err(error) => self.failed(error),
+            Ok(()) if self.is_in_trouble() => self.recovered(),
+            Ok(()) => {}
+        }
         self.wake_waiting();
         done
     }
@@ -270,21 +279,12 @@ impl Shared {
         self.sign()
     }
 
-    /// Notes whether writing works.
-    pub(super) fn settle(&self, done: io::Result<()>) -> io::Result<()> {
-        match &done {
-            Err(error) => self.failed(error),
-            Ok(()) if self.is_in_trouble() => self.recovered(),
-            Ok(()) => {}
-        }
-        done
-    }
-
     pub(super) fn is_in_trouble(&self) -> bool {
         self.is_in_trouble.load(Acquire)
     }
 
-    fn failed(&self, error: &io::Error) {
+    /// From now on nothing is recorded, until it can be.
+    pub(super) fn failed(&self, error: &io::Error) {
         let mut trouble = lock(&self.trouble);
         if trouble.is_none() {
             tracing::error!(
@@ -349,9 +349,9 @@ impl Shared {
         if let Some(error) = self.error() {
             return Err(error);
         }
-        let done = self.write();
-        if done.is_err() {
-            return self.settle(done);
+        if let Err(error) = self.write() {
+            self.failed(&error);
+            return Err(error);
         }
         debug_assert!(load(&self.written) >= position);
         Ok(())

@@ -51,7 +51,6 @@ fn commit_for_ever(shared: &Shared) {
 fn keep_for_ever(shared: &Shared) {
     let mut upkeep = super::upkeep::Upkeep::new();
     let mut next = Instant::now() + INTERVAL;
-    let mut told = false;
     while !shared.is_stopping.load(Acquire) {
         let is_interval = shared.durability == Durability::Interval;
         let wait = next.saturating_duration_since(Instant::now());
@@ -72,13 +71,9 @@ fn keep_for_ever(shared: &Shared) {
         if is_interval && !shared.is_in_trouble() {
             let _told = shared.commit();
         }
-        match shared.sign() {
-            Ok(()) => told = false,
-            Err(error) if !told && !shared.is_in_trouble() => {
-                told = true;
-                tracing::error!(%error, "the audit log cannot be signed; it is tried again");
-            }
-            Err(_) => {}
+        // What is not signed could be taken away unseen: no more of it than of one interval.
+        if let Err(error) = shared.sign() {
+            shared.failed(&error);
         }
     }
 }

@@ -21,6 +21,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15 * 60);
 const TELL: Duration = Duration::from_secs(10);
 /// From this part of what there may be on, in hundredths, there is a warning.
 const WARN_AT: u64 = 80;
+/// Below this there is a warning, too, however small the log is: what else is on the disk grows.
+const LEAST_FREE: u64 = 64 * 1024 * 1024;
 
 pub(super) struct Upkeep {
     heartbeat: Instant,
@@ -84,6 +86,13 @@ impl Shared {
     /// Whether there will soon be no room for it.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.fullness().is_some_and(|full| full >= WARN_AT)
+            || self.free().is_some_and(|free| free < LEAST_FREE)
+    }
+
+    /// What the disk has left for it, in bytes.
+    fn free(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.directory).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// How much of what it may take the log takes, in hundredths: of `max_total_size`, or of
@@ -91,8 +100,7 @@ impl Shared {
     pub(super) fn fullness(&self) -> Option<u64> {
         let bytes = load(&self.bytes);
         let of = |most: u64| bytes.saturating_mul(100).checked_div(most);
-        let disk = rustix::fs::statvfs(&self.directory).ok();
-        let disk = disk.and_then(|disk| of(bytes.saturating_add(disk.f_bavail * disk.f_frsize)));
+        let disk = self.free().and_then(|free| of(bytes.saturating_add(free)));
         disk.max(self.rules().max_total_size.and_then(of))
     }
 
