@@ -66,6 +66,7 @@ fn what_happens_arrives_by_every_way_and_nothing_secret_with_it() {
     assert_eq!(incident["severity"], "critical");
     assert_eq!(incident["details"]["what"], "denied_requests");
     assert_eq!(incident["details"]["action"], "quarantine");
+    assert!(incident["log"]["tree_size"].as_u64() > Some(0), "{incident}");
 
     wait_until("all of it is known to be delivered", || {
         let channels = status(&home)["channels"].clone();

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 
 use sealwire_testkit::openssl::Leaf;
 use sealwire_testkit::receivers::{MailServer, Webhook};
-use sealwire_testkit::{Home, Process, Serve, wait_until};
-use sealwire_tests::free_address;
+use sealwire_testkit::{Connect, Home, Process, Serve, wait_until};
+use sealwire_tests::{echo_params, free_address};
+use serde_json::{Value, json};
 
 use crate::{all_ways, authority, configured, let_in, one_webhook, shut_out, status};
 
@@ -160,4 +161,56 @@ fn a_reload_takes_up_another_receiver_and_refuses_one_that_cannot_be() {
     assert!(taken.contains("alerts") || taken.contains("nothing has changed"), "{taken}");
     hook.wait_for("Intern");
     drop(serve);
+}
+
+/// The alert of that kind, once it has arrived.
+fn told_of(hook: &Webhook, kind: &str) -> Value {
+    let posted = hook.wait_for(&format!("\"{kind}\""));
+    let alerts = posted.json()["alerts"].as_array().unwrap().clone();
+    alerts.into_iter().find(|alert| alert["kind"] == kind).unwrap()
+}
+
+/// One is told before there is no room, and when there is none; and what is told is evidence of
+/// the log up to then.
+#[test]
+fn that_the_log_is_nearly_full_and_full_is_told() {
+    let home = Home::initialized();
+    let hook = Webhook::start(None);
+    let configuration = crate::configuration(&one_webhook(&home, &hook.url("/")));
+    home.configure(&format!("{configuration}[audit]\nmax_total_size = \"1MiB\"\n"));
+    home.run(&["cert", "issue", "--all"]).ok();
+    let serve = Serve::start(&home);
+    let mut client = Connect::start(&home, "echo", serve.address());
+    client.initialize();
+    let pad = "x".repeat(400);
+    let mut call = |number: usize| {
+        let (id, params) = (format!("{number}{pad}"), echo_params("x"));
+        let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+        client.send(call.to_string());
+        client.receive_json()
+    };
+    let refused = (0..5_000).map(&mut call).find(|answer| answer["error"].is_object());
+    assert_eq!(refused.unwrap()["error"]["data"]["sealwire"], "not_authorized");
+    let nearly = told_of(&hook, "audit_nearly_full");
+    assert_eq!(nearly["details"]["max_total_size"], (1 << 20).to_string());
+    let failed = told_of(&hook, "audit_failed");
+    assert_eq!((&nearly["severity"], &failed["severity"]), (&json!("warning"), &json!("critical")));
+    // More room, and it goes on.
+    home.configure(&format!("{configuration}[audit]\nmax_total_size = \"64MiB\"\n"));
+    home.run(&["reload"]).ok();
+    serve.log().wait_for(&["audit log can be written again"]);
+    assert!(call(9_999)["result"].is_object());
+    drop(client);
+    assert!(serve.stop().success());
+    for alert in [nearly, failed] {
+        let log = &alert["log"];
+        assert!(log["tree_size"].as_u64() > Some(100), "{log}");
+        let note = log["checkpoint"].as_str().unwrap();
+        assert!(note.contains(log["root_hash"].as_str().unwrap()), "{log}");
+        let kept = home.write("kept.txt", note);
+        let verified =
+            home.run(&["audit", "verify", "--json", "--checkpoint", kept.to_str().unwrap()]);
+        let verified: Value = serde_json::from_str(&verified.ok().stdout).unwrap();
+        assert_eq!(verified["checkpoints_elsewhere"], json!({"given": 1, "confirmed": 1}));
+    }
 }

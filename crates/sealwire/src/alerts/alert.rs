@@ -26,6 +26,10 @@ pub(crate) struct Alert {
     pub(crate) at: i64,
     /// How many it stands for.
     pub(crate) count: u64,
+    /// The signed checkpoint of the log as it stood then: one more copy out of the reach of
+    /// whoever has this machine.
+    #[serde(default)]
+    pub(crate) checkpoint: Option<String>,
 }
 
 /// Who or what an alert is about.
@@ -60,6 +64,8 @@ pub(crate) enum Kind {
     DefinitionBlocked,
     /// What happens cannot be recorded: calls are refused.
     AuditFailed,
+    /// Soon there will be no room to record it.
+    AuditNearlyFull,
     /// An incident could not be kept: the next start will not know who is shut out.
     IncidentLost,
     /// A changed configuration was not taken up.
@@ -80,6 +86,7 @@ impl Kind {
             Self::Revoked => "revoked",
             Self::DefinitionBlocked => "definition_blocked",
             Self::AuditFailed => "audit_failed",
+            Self::AuditNearlyFull => "audit_nearly_full",
             Self::IncidentLost => "incident_lost",
             Self::ReloadRefused => "reload_refused",
             Self::AlertsLost => "alerts_lost",
@@ -98,6 +105,9 @@ impl Kind {
                 "A server's definition is not the approved one, and is blocked"
             }
             Self::AuditFailed => "The audit log cannot be written: calls are refused",
+            Self::AuditNearlyFull => {
+                "There is little room left for the audit log: without any, calls are refused"
+            }
             Self::IncidentLost => "An incident could not be kept: no restart will know of it",
             Self::ReloadRefused => "A changed configuration was refused, and the old one stays",
             Self::AlertsLost => "More alerts than can wait: some were lost",
@@ -108,9 +118,11 @@ impl Kind {
     pub(crate) const fn severity(self) -> Severity {
         match self {
             Self::Test => Severity::Information,
-            Self::Incident | Self::DefinitionBlocked | Self::Revoked | Self::ReloadRefused => {
-                Severity::Warning
-            }
+            Self::Incident
+            | Self::DefinitionBlocked
+            | Self::Revoked
+            | Self::ReloadRefused
+            | Self::AuditNearlyFull => Severity::Warning,
             Self::IncidentActed
             | Self::Quarantined
             | Self::AuditFailed
@@ -146,7 +158,8 @@ impl Alert {
     /// About something that happens now.
     pub(crate) fn new(kind: Kind) -> Self {
         let at = Timestamp::from(SystemTime::now()).unix_millis();
-        Self { id: new_id(), kind, subject: None, details: Vec::new(), at, count: 1 }
+        let (subject, details, checkpoint) = (None, Vec::new(), None);
+        Self { id: new_id(), kind, subject, details, at, count: 1, checkpoint }
     }
 
     /// It is about this.
@@ -166,6 +179,12 @@ impl Alert {
         self
     }
 
+    /// How many entries the log had, and their root hash.
+    pub(crate) fn log(&self) -> Option<(u64, &str)> {
+        let mut lines = self.checkpoint.as_deref()?.lines().skip(1);
+        Some((lines.next()?.parse().ok()?, lines.next()?))
+    }
+
     /// Alerts with the same key are the same.
     pub(crate) fn key(&self) -> String {
         let subject = self.subject.as_ref();
@@ -178,7 +197,7 @@ impl Alert {
 
     /// The same, anew: for the others like it that came after it.
     pub(crate) fn again(&self, count: u64, at: i64) -> Self {
-        Self { id: new_id(), count, at, ..self.clone() }
+        Self { id: new_id(), count, at, checkpoint: None, ..self.clone() }
     }
 }
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use sealwire::home::Home;
 use sealwire::state::State;
-use sealwire_audit::AuditSink;
+use sealwire_audit::{AuditSink, Journal};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, channel};
@@ -50,8 +50,7 @@ pub(crate) struct Alerts(Arc<Inner>);
 
 struct Inner {
     home: Home,
-    /// Where it is recorded that one could not be delivered.
-    audit: Arc<dyn AuditSink>,
+    recording: Recording,
     /// Held for a moment alone: whoever raises an alert takes it.
     sender: Mutex<Option<Sender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -77,6 +76,9 @@ struct Status {
     unkept: Option<String>,
 }
 
+/// Where it is recorded that an alert could not be delivered, and the log, if one is kept.
+pub(crate) type Recording = (Arc<dyn AuditSink>, Option<Arc<Journal>>);
+
 enum Message {
     Raised(Alert),
     Configured(Option<Setup>),
@@ -90,11 +92,11 @@ impl Alerts {
     pub(crate) fn start(
         home: &Home,
         setup: Option<Setup>,
-        audit: Arc<dyn AuditSink>,
+        recording: Recording,
     ) -> Result<Self, Failure> {
         let alerts = Self(Arc::new(Inner {
             home: home.clone(),
-            audit,
+            recording,
             sender: Mutex::default(),
             thread: Mutex::default(),
             shared: Arc::default(),
@@ -108,7 +110,7 @@ impl Alerts {
     /// # Errors
     /// As [`start`](Self::start); then all is as it was.
     pub(crate) fn replace(&self, setup: Option<Setup>) -> Result<(), Failure> {
-        let Inner { home, audit, sender, thread, shared } = &*self.0;
+        let Inner { home, recording, sender, thread, shared } = &*self.0;
         let enabled = setup.is_some();
         let on_security_events = setup.as_ref().is_some_and(|setup| setup.on_security_events);
         let running = lock(sender).clone();
@@ -119,7 +121,7 @@ impl Alerts {
                 let (state, kept) = State::open_with_alerts(home)?;
                 let (new, receiver) = channel(MOST_RAISED);
                 let worker =
-                    Worker::new(setup, state, &kept, Arc::clone(shared), Arc::clone(audit));
+                    Worker::new(setup, state, &kept, Arc::clone(shared), recording.clone());
                 let spawned = std::thread::Builder::new()
                     .name("alerts".to_owned())
                     .spawn(move || worker.run(receiver));

@@ -45,6 +45,8 @@ pub(super) struct Queue {
     lost_in_all: u64,
     unkept_alerts: BTreeSet<u64>,
     unkept_repeated: BTreeSet<String>,
+    /// Alerts that do not say yet how the log stood.
+    fresh: Vec<u64>,
 }
 
 /// An alert that was told, and how often it has come again.
@@ -105,6 +107,7 @@ impl Queue {
             lost_in_all: 0,
             unkept_alerts: BTreeSet::new(),
             unkept_repeated: BTreeSet::new(),
+            fresh: Vec::new(),
         };
         let mut unreadable = 0;
         for (id, body, channels) in &kept.waiting {
@@ -189,7 +192,20 @@ impl Queue {
         let id = self.next;
         self.next += 1;
         self.unkept_alerts.insert(id);
+        self.fresh.push(id);
         self.alerts.insert(id, (alert, names));
+    }
+
+    /// Alerts that have come since the last time get the checkpoint that `log` gives; it is
+    /// asked for only if there are any.
+    pub(super) fn stand(&mut self, log: impl FnOnce() -> Option<String>) {
+        let fresh = std::mem::take(&mut self.fresh);
+        let Some(note) = (!fresh.is_empty()).then(log).flatten() else { return };
+        for id in fresh {
+            if let Some((alert, _)) = self.alerts.get_mut(&id) {
+                alert.checkpoint = Some(note.clone());
+            }
+        }
     }
 
     /// Takes note of alerts that did not even come here.

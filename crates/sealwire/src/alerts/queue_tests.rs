@@ -187,3 +187,18 @@ fn what_waits_for_a_channel_that_is_gone_is_forgotten() {
     queue.raise(alert("b", 0), at(0));
     assert_eq!(queue.alerts.len(), 0);
 }
+
+#[test]
+fn each_alert_says_how_the_log_stood_when_it_came() {
+    let mut queue = queue(&KeptAlerts::default(), &["slack"]);
+    queue.stand(|| panic!("nobody asks"));
+    queue.raise(alert("a", 0), at(0));
+    queue.stand(|| Some("first".to_owned()));
+    queue.raise(alert("b", 0), at(0));
+    queue.stand(|| None);
+    queue.raise(alert("c", 0), at(0));
+    queue.stand(|| Some("third".to_owned()));
+    let batch = queue.due("slack", at(0)).unwrap();
+    let notes: Vec<_> = batch.alerts.iter().map(|alert| alert.checkpoint.as_deref()).collect();
+    assert_eq!(notes, [Some("first"), None, Some("third")]);
+}

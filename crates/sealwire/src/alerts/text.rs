@@ -57,6 +57,9 @@ pub(super) fn object(source: &Source, alerts: &[Alert]) -> Value {
             "details": details,
             "at": Timestamp::from_unix_millis(alert.at).to_string(),
             "count": alert.count,
+            "log": alert.log().map(|(size, root)| {
+                json!({"tree_size": size, "root_hash": root, "checkpoint": alert.checkpoint})
+            }),
         })
     };
     json!({
@@ -133,7 +136,10 @@ fn values(alert: &Alert) -> Vec<(String, String)> {
         .then(|| ("since the last one like it".to_owned(), format!("{} times", alert.count)));
     let labelled = |(label, value): &(String, String)| (label.replace('_', " "), value.clone());
     let details = alert.details.iter().map(labelled);
-    subject.into_iter().chain(details).chain([at]).chain(count).collect()
+    let log = alert.log().map(|(size, root)| {
+        ("audit log".to_owned(), format!("{size} entries with the root hash {root}"))
+    });
+    subject.into_iter().chain(details).chain([at]).chain(count).chain(log).collect()
 }
 
 /// A word as Slack's code, in which there is no other markup and nobody is mentioned.
@@ -223,5 +229,17 @@ mod tests {
         is_harmless(one["subject"]["name"].as_str().unwrap());
         is_harmless(one["details"]["definition"].as_str().unwrap());
         assert_eq!(one["count"], 1);
+        assert_eq!(one["log"], json!(null));
+    }
+
+    #[test]
+    fn the_log_as_it_stood_is_told_in_every_form() {
+        let note = "o/x\n12\nAAEC\n\n— o/x sig\n";
+        let alert = Alert { checkpoint: Some(note.to_owned()), ..alert() };
+        let expected = json!({"tree_size": 12, "root_hash": "AAEC", "checkpoint": note});
+        assert_eq!(object(&source(), std::slice::from_ref(&alert))["alerts"][0]["log"], expected);
+        let text = slack(&source(), &[alert]);
+        let text = text["text"].as_str().unwrap();
+        assert!(text.ends_with("\n    audit log: `12 entries with the root hash AAEC`"), "{text}");
     }
 }

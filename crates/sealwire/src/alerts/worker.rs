@@ -7,17 +7,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::rand;
 use sealwire::state::{KeptAlerts, State};
-use sealwire_audit::{AuditSink, Event};
+use sealwire_audit::{AuditSink, Event, Journal};
 use sealwire_names::Timestamp;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::alert::{Alert, Kind};
 use super::channel::{Channel, Setup};
 use super::dial::Undelivered;
 use super::news::News;
 use super::queue::{Batch, Now, Queue};
-use super::{Message, Shared, Status, lock};
+use super::{Message, Recording, Shared, Status, lock};
 
 /// How often it looks for news, and for what is to be told again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,6 +31,10 @@ pub(super) struct Worker {
     queue: Queue,
     shared: Arc<Shared>,
     audit: Arc<dyn AuditSink>,
+    /// The log, if one is kept.
+    journal: Option<Arc<Journal>>,
+    /// That there is little room for it has been told.
+    is_room_told: bool,
     start: Instant,
     unread: Option<String>,
     unkept: Option<String>,
@@ -46,7 +51,7 @@ impl Worker {
         state: State,
         kept: &KeptAlerts,
         shared: Arc<Shared>,
-        audit: Arc<dyn AuditSink>,
+        (audit, journal): Recording,
     ) -> Self {
         let (queue, unreadable) = Queue::new(kept, setup.repeat_after, setup.give_up_after);
         if unreadable > 0 {
@@ -63,6 +68,8 @@ impl Worker {
             queue,
             shared,
             audit,
+            journal,
+            is_room_told: false,
             start: Instant::now(),
             unread: None,
             unkept: None,
@@ -111,6 +118,7 @@ impl Worker {
                 }
                 _ = look.tick() => {
                     self.look();
+                    self.look_at_room();
                     self.queue.lose(self.shared.lost.swap(0, Ordering::Relaxed));
                     self.queue.tick(self.now());
                     self.keep();
@@ -202,8 +210,26 @@ impl Worker {
         self.unread = failed;
     }
 
+    /// Looks whether there will soon be no room for the log.
+    fn look_at_room(&mut self) {
+        let Some(journal) = &self.journal else { return };
+        let log = journal.status();
+        if log.is_nearly_full && !self.is_room_told {
+            let alert = Alert::new(Kind::AuditNearlyFull).with("bytes", log.bytes);
+            let alert = match log.most_bytes {
+                Some(most) => alert.with("max_total_size", most),
+                None => alert,
+            };
+            self.queue.raise(alert, self.now());
+        }
+        self.is_room_told = log.is_nearly_full;
+    }
+
     /// Keeps on the disk what has changed. What cannot be kept is delivered all the same.
     fn keep(&mut self) {
+        let journal = self.journal.as_ref();
+        // It takes in what was recorded before an alert; what cannot be written has none.
+        self.queue.stand(|| journal?.checkpoint().ok());
         let mut changes = self.queue.changes();
         changes.extend_from_slice(self.news.changes());
         let kept = match changes.is_empty() {

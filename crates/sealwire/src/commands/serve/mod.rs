@@ -63,7 +63,8 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let claim = Socket::claim(&home)?;
     let journal = journal(&loaded.config)?;
     let recorder = recorder(journal.as_ref());
-    let alerts = Alerts::start(&home, loaded.alerts.take(), Arc::clone(&recorder))?;
+    let alerts =
+        Alerts::start(&home, loaded.alerts.take(), (Arc::clone(&recorder), journal.clone()))?;
     let metrics = Arc::new(SecurityMetrics::new());
     count_served(&metrics, &serving);
     let recorder = MetricsSink::new(recorder, Arc::clone(&metrics));
@@ -331,7 +332,7 @@ mod tests {
     pub(super) fn nobody_told() -> (tempfile::TempDir, Alerts) {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path()).unwrap();
-        (dir, Alerts::start(&home, None, Arc::new(LogSink)).unwrap())
+        (dir, Alerts::start(&home, None, (Arc::new(LogSink), None)).unwrap())
     }
 
     /// A recorder whose metrics nobody reads.
