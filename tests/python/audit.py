@@ -218,6 +218,9 @@ def figures(directory, start, end):
         "revocations": len(of("revocation")),
         "certificates.issued": len(of("certificate.issued")),
         "keys.changed": len(of("key.changed")),
+        "keys.rotated": by(
+            [e for e in of("key.changed") if e["detail"].split(",")[0] == "rotated"], "subject"
+        ),
         "config.changed": len(of("config.changed")),
         "config.refused": len(of("config.refused")),
         "alerts.failed": len(of("alert.failed")),

@@ -5,6 +5,7 @@
 
 pub mod compatibility;
 pub mod link_client;
+pub mod mail;
 pub mod restarted;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -1,10 +1,8 @@
 //! Of agents, and of mail.
 
-use std::future::Future;
-
 use sealwire_envelope::SecureAgentMessage;
-use sealwire_mailbox::{Letter, SqliteOptions, SqliteTransport, Transport};
 use sealwire_testkit::{Connect, Home, Output, run, wait_until};
+use sealwire_tests::mail;
 use serde_json::{Value, json};
 
 use crate::{incident, incidents, quarantined, rule};
@@ -47,37 +45,14 @@ pub(crate) fn receive_slowly(home: &Home, burst: u32, rules: &str) -> Output {
     run(command, b"").ok()
 }
 
-/// The store, in the hands of somebody who can write to it, and has no key.
-fn store(home: &Home) -> SqliteTransport {
-    SqliteTransport::open(&home.file("state.db"), SqliteOptions::default()).unwrap()
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
-
 /// What waits for the reader, as it is.
 pub(crate) fn waiting(home: &Home) -> Vec<Vec<u8>> {
-    let store = store(home);
-    block_on(async {
-        let taken = store.take(&"Reader".parse().unwrap(), 100).await.unwrap().taken;
-        for taken in &taken {
-            store.release(&taken.lease, store.now()).await.unwrap();
-        }
-        taken.into_iter().map(|taken| taken.bytes.to_vec()).collect()
-    })
+    mail::waiting(home, "Reader")
 }
 
 /// Puts it into the reader's mailbox.
 pub(crate) fn put(home: &Home, messages: &[Vec<u8>]) {
-    let store = store(home);
-    block_on(async {
-        for message in messages {
-            let message = SecureAgentMessage::decode(message).unwrap();
-            let to = vec!["Reader".parse().unwrap()];
-            store.put(Letter { message, to }).await.unwrap();
-        }
-    });
+    mail::put(home, "Reader", messages);
 }
 
 /// As if its sender had written another one: its signature does not hold.

@@ -10,9 +10,13 @@ use sealwire_envelope::Bundle;
 use sealwire_identity::{SigningKey, files};
 use sealwire_names::{AgentId, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::cli::{Context, Failure, print, print_json};
 use crate::control::note;
+
+/// Seconds.
+const DAY: u64 = 86_400;
 
 /// Make, replace and exchange the keys that agents sign and read messages with
 ///
@@ -149,6 +153,14 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     }
 }
 
+/// The keys of agents, as `key list --json` shows them. Nothing is changed.
+pub(crate) fn inventory(config: SecureMcpConfig) -> Result<Value, Failure> {
+    let keys = Keys { store: KeyStore::of(&config), config, now: SystemTime::now().into() };
+    let (rows, _) = keys.rows()?;
+    serde_json::to_value(rows)
+        .map_err(|error| Failure::new("cannot encode the keys as JSON").because(error))
+}
+
 /// Makes the keys of every agent of the configuration that has none, and tells whose.
 pub(crate) fn make_missing(config: &SecureMcpConfig) -> Result<Vec<AgentId>, Failure> {
     let store = KeyStore::of(config);
@@ -194,6 +206,8 @@ struct Row {
     recipient_kid: String,
     number: u64,
     not_before: String,
+    /// Since then, in whole days.
+    age_days: u64,
     /// When it should be replaced.
     due: String,
     not_after: String,
@@ -258,19 +272,7 @@ impl Keys {
 
     fn list(&self, arguments: &ListArguments) -> Result<(), Failure> {
         self.store.destroy_outdated(self.now)?;
-        let mut rows = Vec::new();
-        let mut without = Vec::new();
-        for agent in &self.config.agent_security.agents {
-            if !self.store.has(agent) {
-                without.push(agent.as_str());
-                continue;
-            }
-            let generations = self.store.generations(agent)?;
-            rows.extend(generations.iter().map(|generation| self.row(generation, true)));
-        }
-        for generations in self.store.known(self.now)?.values() {
-            rows.extend(generations.iter().map(|generation| self.row(generation, false)));
-        }
+        let (rows, without) = self.rows()?;
         if arguments.json {
             return print_json(&rows);
         }
@@ -294,6 +296,24 @@ impl Keys {
             text.push_str("no agents: name them in agents of [agent_security]\n");
         }
         print(&text)
+    }
+
+    /// All that there are, and the agents of this home that have none.
+    fn rows(&self) -> Result<(Vec<Row>, Vec<&str>), Failure> {
+        let mut rows = Vec::new();
+        let mut without = Vec::new();
+        for agent in &self.config.agent_security.agents {
+            if !self.store.has(agent) {
+                without.push(agent.as_str());
+                continue;
+            }
+            let generations = self.store.generations(agent)?;
+            rows.extend(generations.iter().map(|generation| self.row(generation, true)));
+        }
+        for generations in self.store.known(self.now)?.values() {
+            rows.extend(generations.iter().map(|generation| self.row(generation, false)));
+        }
+        Ok((rows, without))
     }
 
     fn export(&self, arguments: &ExportArguments) -> Result<(), Failure> {
@@ -380,6 +400,7 @@ impl Keys {
             recipient_kid: bundle.recipient.kid().to_hex(),
             number: bundle.number,
             not_before: bundle.not_before.to_string(),
+            age_days: bundle.not_before.until(self.now).unwrap_or_default().as_secs() / DAY,
             due: due.to_string(),
             not_after: bundle.not_after.to_string(),
             state,

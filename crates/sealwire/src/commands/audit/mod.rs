@@ -99,7 +99,7 @@ impl Log {
     }
 }
 
-pub(super) use verify::{as_json as verification_as_json, outside};
+pub(super) use verify::{as_json as verification_as_json, outside, verify_shown};
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     match &arguments.command {

@@ -32,35 +32,31 @@ pub(super) fn event(mut entry: Map<String, Value>) -> Value {
             "event_code": kind,
         },
     });
+    if activity == OTHER {
+        // What is done has a name of its own only here.
+        event["activity_name"] = event["metadata"]["event_code"].clone();
+    }
     let status = match (&entry.get("decision"), &entry.get("outcome")) {
         (Some(decision), _) => Some(*decision == "allow"),
         (_, Some(outcome)) => Some(*outcome == "result"),
-        _ if kind.ends_with("refused") || kind.ends_with("failed") => Some(false),
+        _ if kind.ends_with("refused") || kind.ends_with("failed") || kind == REFUSALS => {
+            Some(false)
+        }
         _ => None,
     };
     event["status_id"] = json!(status.map_or(0, |done| if done { 1 } else { 2 }));
     move_to(&mut event, &mut entry, "detail", &["status_detail"]);
     move_to(&mut event, &mut entry, "reason", &["status_code"]);
-    move_to(&mut event, &mut entry, "peer", &["actor", "user", "uid"]);
-    move_to(&mut event, &mut entry, "network.peer.address", &["src_endpoint", "ip"]);
-    move_to(&mut event, &mut entry, "network.peer.port", &["src_endpoint", "port"]);
-    move_to(&mut event, &mut entry, "server", &["dst_endpoint", "svc_name"]);
-    if let Some(certificate) = entry.remove("certificate") {
-        event["certificate"] =
-            json!({ "fingerprints": [{ "algorithm_id": 3, "value": certificate }] });
-    }
-    if class == API_ACTIVITY {
-        move_to(&mut event, &mut entry, "mcp.method.name", &["api", "operation"]);
-        move_to(&mut event, &mut entry, "jsonrpc.request.id", &["api", "request", "uid"]);
+    match class {
+        API_ACTIVITY => of_api(&mut event, &mut entry),
+        AUTHENTICATION => of_authentication(&mut event, &mut entry),
+        APPLICATION_LIFECYCLE => event["app"] = event["metadata"]["product"].clone(),
+        DETECTION_FINDING => of_finding(&mut event, &mut entry),
+        _ => {}
     }
     if let Some(micros) = entry.remove("duration_us").and_then(|micros| micros.as_u64()) {
         event["duration"] = json!(micros / 1_000);
         entry.insert("duration_us".to_owned(), micros.into());
-    }
-    if class == DETECTION_FINDING {
-        let title = entry.get("kind").cloned().unwrap_or_default();
-        event["finding_info"] =
-            json!({ "uid": entry.get("incident").map(Value::to_string), "title": title });
     }
     if !entry.is_empty() {
         event["unmapped"] = Value::Object(entry);
@@ -68,27 +64,67 @@ pub(super) fn event(mut entry: Map<String, Value>) -> Value {
     event
 }
 
-const API_ACTIVITY: u64 = 6003;
+/// The class must have an actor, the operation, and where it comes from.
+fn of_api(event: &mut Value, entry: &mut Map<String, Value>) {
+    let peer = entry.remove("peer").unwrap_or_else(|| UNKNOWN.into());
+    event["actor"]["user"]["uid"] = peer.clone();
+    event["src_endpoint"]["uid"] = peer;
+    event["api"]["operation"] = UNKNOWN.into();
+    move_to(event, entry, "mcp.method.name", &["api", "operation"]);
+    move_to(event, entry, "jsonrpc.request.id", &["api", "request", "uid"]);
+    move_to(event, entry, "server", &["dst_endpoint", "svc_name"]);
+}
+
+/// The class must have a user, and what he authenticates to.
+fn of_authentication(event: &mut Value, entry: &mut Map<String, Value>) {
+    match entry.remove("peer") {
+        Some(peer) => event["user"]["uid"] = peer,
+        None => event["user"]["name"] = UNKNOWN.into(),
+    }
+    event["service"]["name"] = event["metadata"]["product"]["name"].clone();
+    move_to(event, entry, "network.peer.address", &["src_endpoint", "ip"]);
+    move_to(event, entry, "network.peer.port", &["src_endpoint", "port"]);
+    move_to(event, entry, "server", &["dst_endpoint", "svc_name"]);
+}
+
+/// The class must have a finding with a title and an id.
+fn of_finding(event: &mut Value, entry: &mut Map<String, Value>) {
+    let uid = entry.get("incident").map(Value::to_string);
+    event["finding_info"]["uid"] =
+        uid.map_or_else(|| event["metadata"]["uid"].clone(), Value::String);
+    event["finding_info"]["title"] = entry.get("kind").cloned().unwrap_or_else(|| UNKNOWN.into());
+}
+
 const DETECTION_FINDING: u64 = 2004;
+const AUTHENTICATION: u64 = 3002;
+const APPLICATION_LIFECYCLE: u64 = 6002;
+const API_ACTIVITY: u64 = 6003;
+/// The activity of each class that has no number.
+const OTHER: u64 = 99;
+/// Refusals of those who have proven no name, counted together.
+const REFUSALS: &str = "refusals";
+/// What the schema must have and the entry has not.
+const UNKNOWN: &str = "unknown";
 
 fn classify(kind: &str, entry: &Map<String, Value>) -> Class {
     let of = |category, class, activity, severity| Class { category, class, activity, severity };
     let is_denied = entry.get("decision").is_some_and(|decision| decision == "deny");
     match kind {
-        "call.decision" | "call.outcome" => of(6, API_ACTIVITY, 99, if is_denied { 3 } else { 1 }),
+        "call.decision" | "call.outcome" => {
+            of(6, API_ACTIVITY, OTHER, if is_denied { 3 } else { 1 })
+        }
         // Authentication: Logon.
-        "connection.accepted" | "connection.resumed" => of(3, 3002, 1, 1),
-        "connection.refused" | "refusals" => of(3, 3002, 1, 3),
+        "connection.accepted" | "connection.resumed" => of(3, AUTHENTICATION, 1, 1),
+        "connection.refused" | REFUSALS => of(3, AUTHENTICATION, 1, 3),
         "incident" => of(2, DETECTION_FINDING, 1, 4),
-        "log.start" => of(6, 6002, 3, 1),
-        "log.stop" => of(6, 6002, 4, 1),
-        // Application lifecycle: other.
-        _ if kind.starts_with("log.") => of(6, 6002, 99, 1),
+        "log.start" => of(6, APPLICATION_LIFECYCLE, 3, 1),
+        "log.stop" => of(6, APPLICATION_LIFECYCLE, 4, 1),
+        _ if kind.starts_with("log.") => of(6, APPLICATION_LIFECYCLE, OTHER, 1),
         _ if kind.ends_with("refused") || kind.ends_with("failed") || kind.ends_with("blocked") => {
-            of(0, 0, 99, 3)
+            of(0, 0, OTHER, 3)
         }
         // Base event.
-        _ => of(0, 0, 99, 1),
+        _ => of(0, 0, OTHER, 1),
     }
 }
 
@@ -137,8 +173,23 @@ mod tests {
         }));
         assert_eq!(event["class_uid"], 3002);
         assert_eq!(event["src_endpoint"], json!({ "ip": "10.0.0.1", "port": 9 }));
-        assert_eq!(event["certificate"]["fingerprints"][0]["value"], "ab");
-        assert_eq!(event["unmapped"], json!({ "new": { "a": 1 } }));
-        assert_eq!(of(json!({ "type": "incident", "kind": "replays" }))["class_uid"], 2004);
+        // A certificate of the schema has an issuer and a serial number, too.
+        assert_eq!(event["unmapped"], json!({ "certificate": "ab", "new": { "a": 1 } }));
+    }
+
+    #[test]
+    fn what_the_schema_must_have_is_there_even_if_the_entry_has_it_not() {
+        let refused = of(json!({ "entry": 4, "time": 2, "type": "refusals", "counts": {"a": 1} }));
+        assert_eq!((&refused["user"]["name"], &refused["status_id"]), (&json!(UNKNOWN), &json!(2)));
+        assert_eq!(refused["service"]["name"], "sealwire");
+        let incident = of(json!({ "entry": 4, "time": 2, "type": "incident", "kind": "replays" }));
+        assert_eq!(incident["class_uid"], 2004);
+        assert_eq!(incident["finding_info"], json!({ "uid": "4", "title": "replays" }));
+        let unread =
+            of(json!({ "entry": 4, "time": 2, "type": "call.decision", "decision": "deny" }));
+        assert_eq!(unread["api"]["operation"], UNKNOWN);
+        assert_eq!(unread["activity_name"], "call.decision");
+        let started = of(json!({ "entry": 0, "time": 2, "type": "log.start" }));
+        assert_eq!(started["app"]["vendor_name"], "sealwire");
     }
 }

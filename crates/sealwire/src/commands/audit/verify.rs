@@ -1,10 +1,10 @@
 use std::fs;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use sealwire_audit::note::MAX_NOTE;
+use sealwire_audit::note::{MAX_NOTE, Verifier};
 use sealwire_audit::verify::{Outside, Problem, Progress, Verification, verify};
 use sealwire_names::Timestamp;
 use serde_json::{Value, json};
@@ -54,10 +54,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let directory = arguments.log.directory(context)?;
     let key = arguments.log.key(context)?;
     let outside = arguments.checkpoint.iter().map(outside).collect::<Result<Vec<_>, _>>()?;
-    let mut shown = Shown::default();
-    let found = verify(&directory, &key, &outside, |progress| shown.progress(progress));
-    shown.clear();
-    let found = found.map_err(unreadable)?;
+    let found = verify_shown(&directory, &key, &outside)?;
     if arguments.json {
         print_json(&as_json(&found, key.name(), outside.len()))?;
     } else {
@@ -70,6 +67,18 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             .because(problem)
             .fix("keep the directory as it is: docs/audit.md tells what each finding means")),
     }
+}
+
+/// Verifies, and tells on standard error how far it has come if that takes long.
+pub(crate) fn verify_shown(
+    directory: &Path,
+    key: &Verifier,
+    outside: &[Outside],
+) -> Result<Verification, Failure> {
+    let mut shown = Shown::default();
+    let found = verify(directory, key, outside, |progress| shown.progress(progress));
+    shown.clear();
+    found.map_err(unreadable)
 }
 
 pub(crate) fn outside(path: &PathBuf) -> Result<Outside, Failure> {

@@ -71,6 +71,7 @@ pub(super) const CONTROLS: [Control; 12] = [
             "connections.suites",
             "connections.groups",
             "keys.changed",
+            "keys.rotated",
             "certificates.issued",
             "revocations",
         ],

@@ -17,7 +17,8 @@ pub(super) struct Figure {
     pub(super) title: &'static str,
     /// The type of entry, or the begin of it and a star.
     kind: &'static str,
-    /// What else an entry must have: a member, with a value or with any.
+    /// What else an entry must have: a member, with a value, or the begin of one and a star, or
+    /// with any.
     with: &'static [(&'static str, Option<&'static str>)],
     answer: Answer,
 }
@@ -43,7 +44,7 @@ const fn figure(
 }
 
 /// All of them.
-pub(super) const FIGURES: [Figure; 29] = [
+pub(super) const FIGURES: [Figure; 30] = [
     figure("entries", "entries by type", "*", &[], Answer::By("type")),
     figure("connections", "connections accepted", "connection.accepted", &[], Answer::Count),
     figure(
@@ -170,6 +171,13 @@ pub(super) const FIGURES: [Figure; 29] = [
     figure("revocations", "certificates revoked", "revocation", &[], Answer::Count),
     figure("certificates.issued", "certificates issued", "certificate.issued", &[], Answer::Count),
     figure("keys.changed", "keys made or rotated", "key.changed", &[], Answer::Count),
+    figure(
+        "keys.rotated",
+        "keys of agents rotated, by agent",
+        "key.changed",
+        &[("detail", Some("rotated*"))],
+        Answer::By("subject"),
+    ),
     figure("config.changed", "configurations taken into use", "config.changed", &[], Answer::Count),
     figure("config.refused", "configurations refused", "config.refused", &[], Answer::Count),
     figure(
@@ -212,14 +220,9 @@ impl fmt::Display for Figure {
 
 impl Figure {
     fn fits(&self, entry: &Map<String, Value>) -> bool {
-        let kind = text(entry, "type");
-        let is_kind = match self.kind.strip_suffix('*') {
-            Some(begin) => kind.starts_with(begin),
-            None => kind == self.kind,
-        };
-        is_kind
+        matches(self.kind, text(entry, "type"))
             && self.with.iter().all(|(member, value)| match value {
-                Some(value) => text(entry, member) == *value,
+                Some(value) => matches(value, text(entry, member)),
                 None => entry.contains_key(*member),
             })
     }
@@ -265,6 +268,13 @@ impl Counted {
 fn add(groups: &mut BTreeMap<String, u64>, name: &str, count: u64) {
     let is_full = groups.len() >= MAX_GROUPS && !groups.contains_key(name);
     *groups.entry(if is_full { OTHERS } else { name }.to_owned()).or_default() += count;
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(begin) => text.starts_with(begin),
+        None => text == pattern,
+    }
 }
 
 fn text<'e>(entry: &'e Map<String, Value>, member: &str) -> &'e str {

@@ -45,6 +45,7 @@ pub(super) fn page(report: &Value) -> String {
         out += &format!("</table>\n<p class=\"q\">Does not cover {not}.</p>\n");
     }
     certificates(&mut out, &report["certificates"]);
+    keys(&mut out, &report["keys"]);
     out += "<h2>What this does not cover</h2>\n<ul>\n";
     for what in items(&report["does_not_cover"]) {
         out += &format!("<li>{}</li>\n", text(what));
@@ -136,6 +137,34 @@ fn certificates(out: &mut String, certificates: &Value) {
     out.push_str("</table>\n");
 }
 
+fn keys(out: &mut String, keys: &Value) {
+    out.push_str(
+        "<h2>Keys of agents, now</h2>\n<table>\n<tr><th>agent</th><th>fingerprint</th>\
+         <th>state</th><th>since</th><th>days</th><th>rotation due</th></tr>\n",
+    );
+    let row = |out: &mut String, of: &Value, columns: &[&str]| {
+        let cell = |column: &&str| format!("<td>{}</td>", text(&of[*column]));
+        let cells: String = columns.iter().map(cell).collect();
+        out.push_str(&format!("<tr>{cells}</tr>\n"));
+    };
+    for key in items(&keys["agents"]) {
+        let columns = ["agent", "signing_kid", "state", "not_before", "age_days", "due"];
+        row(out, key, &columns);
+    }
+    out.push_str("</table>\n");
+    if keys["agents"].is_null() {
+        out.push_str("<p class=\"q\">Not known: there is no configuration.</p>\n");
+    }
+    out.push_str(
+        "<h2>Keys that sign for the installation, now</h2>\n<table>\n<tr><th>for</th>\
+         <th>fingerprint</th><th>since, by its file</th><th>days</th></tr>\n",
+    );
+    for key in items(&keys["signing"]) {
+        row(out, key, &["signs_for", "fingerprint", "file_since", "age_days"]);
+    }
+    out.push_str("</table>\n");
+}
+
 fn items(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
@@ -171,6 +200,7 @@ mod tests {
             "origin": evil, "to": evil, "certificates": [{"subject": evil, "uris": []}],
             "figures": {"incidents": {"title": evil, "query": evil, "value": {evil: 1}}},
             "controls": [{"evidence_for": evil, "title": evil, "figures": ["incidents"], "does_not_cover": evil}],
+            "keys": {"agents": [{"agent": evil}], "signing": [{"signs_for": evil}]},
             "verification": {"problems": [{"what": evil}]}, "does_not_cover": [evil],
         });
         let page = page(&report);

@@ -4,17 +4,18 @@
 mod controls;
 mod figures;
 mod html;
+mod keys;
 
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use sealwire_audit::read::Reader;
-use sealwire_audit::verify::{Outside, Verification, verify};
+use sealwire_audit::verify::{Outside, Verification};
 use sealwire_names::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::audit::{Log, moment, outside, unreadable, verification_as_json};
+use super::audit::{Log, moment, outside, unreadable, verification_as_json, verify_shown};
 use super::certificates;
 use crate::cli::{Context, Failure, print, print_json};
 use controls::{CONTROLS, NOT_COVERED};
@@ -60,11 +61,12 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let directory = arguments.log.directory(context)?;
     let key = arguments.log.key(context)?;
     let kept = arguments.checkpoint.iter().map(outside).collect::<Result<Vec<Outside>, _>>()?;
-    let verified = verify(&directory, &key, &kept, |_| {}).map_err(unreadable)?;
+    let verified = verify_shown(&directory, &key, &kept)?;
     let to = arguments.to.unwrap_or_else(|| SystemTime::now().into());
     let (counted, range) = count(&directory, arguments.from, to, verified.size)?;
-    let report = report(arguments.from, to, &counted, range, &verified, key.name(), kept.len());
-    let report = with_inventory(report, context)?;
+    let mut report = report(arguments.from, to, &counted, range, &verified, key.name(), kept.len());
+    report["certificates"] = certificates::inventory(context)?;
+    report["keys"] = keys::inventory(&key, context)?;
     match arguments.format {
         Format::Html => print(&html::page(&report))?,
         Format::Json => print_json(&report)?,
@@ -156,10 +158,4 @@ fn report(
         "controls": controls,
         "does_not_cover": NOT_COVERED,
     })
-}
-
-/// Adds the certificates that there are now.
-fn with_inventory(mut report: Value, context: &Context) -> Result<Value, Failure> {
-    report["certificates"] = certificates::inventory(context)?;
-    Ok(report)
 }
