@@ -12,9 +12,11 @@ use sealwire_identity::{Credential, TrustAnchors, describe};
 use sealwire_identity::{parse_pem_certificates, parse_pem_private_key};
 use sealwire_relay::link::frame::{Frame, HEADER};
 
+mod audit;
 mod envelope;
 mod head;
 
+pub use audit::{entry_line, note, proof};
 pub use envelope::envelope;
 pub use head::head;
 
@@ -22,8 +24,16 @@ pub use head::head;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 5] =
-    [("head", head), ("frame", frame), ("config", config), ("pem", pem), ("envelope", envelope)];
+pub const TARGETS: [Target; 8] = [
+    ("head", head),
+    ("frame", frame),
+    ("config", config),
+    ("pem", pem),
+    ("envelope", envelope),
+    ("note", note),
+    ("proof", proof),
+    ("entry_line", entry_line),
+];
 
 /// Frames one after the other, as they stand in a receive buffer: what is parsed encodes
 /// to the same bytes, and a frame that is not all there is waited for, not guessed.
