@@ -90,7 +90,12 @@ impl<'a> Certificate<'a> {
     /// SHA-256 of the subjectPublicKeyInfo (RFC 5280 §4.1.2.7): names the key, whatever
     /// certificates it stands in.
     pub(crate) fn key_hash(&self) -> Fingerprint {
-        sha256(self.x509.public_key().raw)
+        sha256(self.public_key())
+    }
+
+    /// The subjectPublicKeyInfo, DER.
+    pub(crate) fn public_key(&self) -> &[u8] {
+        self.x509.public_key().raw
     }
 
     pub(crate) fn has_public_key(&self, key: &impl rcgen::PublicKeyData) -> bool {

@@ -1,12 +1,13 @@
 use std::fmt;
 
 use rcgen::{CertificateParams, DistinguishedName};
+use rustls::pki_types::CertificateDer;
 use sealwire_names::{Fingerprint, Refusal, RefusalCode, Timestamp};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-use crate::certificate::{key_kind, sha256};
+use crate::certificate::{Certificate, key_kind, sha256};
 use crate::error::Error;
 use crate::keys::{KeyAlgorithm, PrivateKey};
 use crate::pem::{encode_pem, parse_pem_block};
@@ -93,7 +94,18 @@ impl RequestedKey {
         Ok(Self { public, digest: sha256(&der) })
     }
 
-    /// SHA-256 of the request's DER encoding.
+    /// The key of a certificate whose holder has proven that he has the private half, by TLS.
+    ///
+    /// # Errors
+    /// [`RefusalCode::CertificateMalformed`], [`RefusalCode::WeakKey`].
+    pub fn of_certificate(der: &CertificateDer<'_>) -> Result<Self, Refusal> {
+        let certificate = Certificate::parse(der, "the leaf")?;
+        let public = rcgen::SubjectPublicKeyInfo::from_der(certificate.public_key())
+            .map_err(|_| Refusal::new(RefusalCode::WeakKey, "a key of a kind not issued for"))?;
+        Ok(Self { public, digest: sha256(der) })
+    }
+
+    /// SHA-256 of the DER encoding of the request, or certificate.
     pub fn digest(&self) -> Fingerprint {
         self.digest
     }

@@ -14,7 +14,7 @@ use sealwire_relay::ConnectConfig;
 use sealwire_relay::link::DialConfig;
 
 use crate::config::{ListenConfig, SecureMcpConfig, ServerEntry, ServerRole};
-use crate::home::Home;
+use crate::home::{CertificatePair, Home};
 use crate::pins::PinStore;
 use crate::renewal::IdentityFiles;
 use crate::revocations::Followed;
@@ -28,6 +28,8 @@ use crate::{Error, Result};
 pub struct Reach {
     dial: DialConfig,
     gate: Arc<dyn Gate>,
+    /// What we present.
+    pair: CertificatePair,
     /// Where pins are kept, and how they come about, if they do.
     pins: Option<(Home, PinMode)>,
     revocations: Followed,
@@ -149,6 +151,7 @@ impl Reach {
         gate: Arc<dyn Gate>,
     ) -> Result<Self> {
         let revocations = files.revocations.clone();
+        let pair = CertificatePair { cert: files.cert.clone(), key: files.key.clone() };
         let dial = DialConfig {
             endpoint,
             server_name: server_name.to_owned(),
@@ -161,6 +164,7 @@ impl Reach {
         Ok(Self {
             dial,
             gate,
+            pair,
             pins: None,
             revocations,
             reconnect_timeout: limits.reconnect_timeout,
@@ -172,6 +176,11 @@ impl Reach {
     /// How to dial it.
     pub fn dial(&self) -> &DialConfig {
         &self.dial
+    }
+
+    /// The certificate that is presented, and its key.
+    pub fn certificate(&self) -> &CertificatePair {
+        &self.pair
     }
 
     /// Follows what is revoked in the home, so that a connection to a server that is ends. To be

@@ -10,13 +10,18 @@
 //!    whoever sees it can do nothing with it, and the token itself is never sent;
 //! 3. checks the same kind of proof over the answer.
 //!
+//! Whoever has joined has his certificate renewed there by presenting it
+//! ([`renewal_client_config`]), for the same key and name.
+//!
 //! The service uses [`ServiceCredential`] and [`server_config`], and keeps of a token what
 //! [`Token::secret`] and [`Token::id`] give.
 
 mod line;
 mod proof;
+mod renewal;
 mod tls;
 
 pub use line::{JoinLine, JoinLineError};
 pub use proof::{Binding, Secret, Side, Token, TokenId};
+pub use renewal::{RENEWAL_ALPN, renewal_client_config, renewal_server_config, verify_peer};
 pub use tls::{ALPN, ServiceCredential, client_config, server_config, tls_exporter};

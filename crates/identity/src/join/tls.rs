@@ -34,6 +34,10 @@ impl ServiceCredential {
     pub fn issue(authority: &CertificateAuthority, validity: Duration) -> Result<Self, Error> {
         authority.issue_service(validity).map(|certified| Self(Arc::new(certified)))
     }
+
+    pub(super) fn resolver(&self) -> Arc<SingleCertAndKey> {
+        Arc::new(SingleCertAndKey::from(Arc::clone(&self.0)))
+    }
 }
 
 /// TLS for the service: TLS 1.3, no client certificate, no tickets and no sessions, so that every
@@ -49,7 +53,7 @@ pub fn server_config(credential: &ServiceCredential) -> Result<Arc<ServerConfig>
         .with_protocol_versions(&[&version::TLS13])
         .map_err(Error::crypto("setting TLS up"))?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&credential.0))));
+        .with_cert_resolver(credential.resolver());
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -67,7 +71,7 @@ pub fn client_config(authority: Fingerprint) -> Result<Arc<ClientConfig>, Error>
         .with_protocol_versions(&[&version::TLS13])
         .map_err(Error::crypto("setting TLS up"))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ServiceVerifier { authority }))
+        .with_custom_certificate_verifier(Arc::new(ServiceVerifier::Key(authority)))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
@@ -87,21 +91,32 @@ pub fn tls_exporter<Data>(connection: &ConnectionCommon<Data>) -> Result<[u8; 32
         .map_err(Error::crypto("exporting a channel binding"))
 }
 
-/// Accepts the service of the authority with this key, and nothing else that it has certified.
+/// Accepts the service of an authority, and nothing else that it has certified.
 #[derive(Debug)]
-struct ServiceVerifier {
-    authority: Fingerprint,
+pub(super) enum ServiceVerifier {
+    /// Of the one with this key, by whoever trusts no other yet.
+    Key(Fingerprint),
+    /// Of one of these.
+    Anchors(Arc<TrustAnchors>),
 }
 
 impl ServiceVerifier {
     fn verify(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<(), Refusal> {
-        let mut authority = None;
+        let authority = match self {
+            Self::Key(authority) => *authority,
+            Self::Anchors(anchors) => {
+                let service = service_name(anchors.trust_domain());
+                let verifier = PeerVerifier::new(Arc::clone(anchors), Role::Server);
+                return verifier.verify_service(chain, &service, now);
+            }
+        };
+        let mut found = None;
         for certificate in &chain[1..] {
-            if Certificate::parse(certificate, "the authority")?.key_hash() == self.authority {
-                authority = Some(certificate);
+            if Certificate::parse(certificate, "the authority")?.key_hash() == authority {
+                found = Some(certificate);
             }
         }
-        let authority = authority.ok_or_else(|| {
+        let authority = found.ok_or_else(|| {
             let reason = "the authority there is not the one that the line names";
             Refusal::new(RefusalCode::UnknownIssuer, reason)
         })?;

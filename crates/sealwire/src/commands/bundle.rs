@@ -67,6 +67,7 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         cert: text(&target.pair.cert, &files::read_public(&target.pair.cert)?)?,
         key: Zeroizing::new(text(&target.pair.key, &files::read_private(&target.pair.key)?)?),
         servers,
+        renew_from: None,
         id: target.id,
     };
     let label = target.pair.cert.display().to_string();
@@ -186,9 +187,19 @@ fn compose(bundle: &Bundle) -> String {
     let id = &bundle.id;
     let is_default = id.kind() == Kind::Core && id.name() == "core";
     let mut text = template(id.trust_domain(), "core");
-    if !is_default && id.kind() != Kind::McpServer {
-        text.push_str(&certificates_table(id.kind(), id.name()));
+    let is_own = !is_default && id.kind() != Kind::McpServer;
+    let mut certificates =
+        if is_own { certificates_table(id.kind(), id.name()) } else { String::new() };
+    if let Some(address) = &bundle.renew_from {
+        if certificates.is_empty() {
+            certificates.push_str("[security.certificates]\n");
+        }
+        let address = quoted(address);
+        certificates.push_str(&format!(
+            "renew_from = {address}  # by `serve` and `connect`, while they run\n"
+        ));
     }
+    text.push_str(&certificates);
     for (name, server) in &bundle.servers {
         text.push('\n');
         text.push_str(&connect_table(name, server));

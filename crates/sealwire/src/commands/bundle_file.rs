@@ -27,6 +27,8 @@ pub(crate) struct Bundle {
     pub(crate) key: Zeroizing<String>,
     /// Servers to connect to, by the name of their table.
     pub(crate) servers: BTreeMap<String, BundledServer>,
+    /// Where the certificate is renewed; a bundle file says nothing of it.
+    pub(crate) renew_from: Option<String>,
 }
 
 /// A server to connect to.
@@ -127,6 +129,7 @@ impl Bundle {
             cert: encoded.cert,
             key: Zeroizing::new(encoded.key),
             servers: encoded.servers,
+            renew_from: None,
         })
     }
 }
@@ -175,6 +178,7 @@ mod tests {
             cert: "CERT\n".into(),
             key: Zeroizing::new("KEY\n".into()),
             servers: [("a.b".to_owned(), server)].into(),
+            renew_from: None,
         };
         let decoded = Bundle::decode(toml::from_str(&bundle.encode()).unwrap()).unwrap();
         assert_eq!(decoded.id, bundle.id);

@@ -23,7 +23,7 @@ enum Command {
     Serve(ServeArguments),
 }
 
-/// Let other machines join, by the lines that `sealwire invite` prints
+/// Let other machines join, by the lines that `sealwire invite` prints, and renew what they got
 ///
 /// A process and a listener of its own, at `[ca] address`: whoever breaks into the process that
 /// serves MCP has not the authority's key. Whoever connects is nobody until he has proven an

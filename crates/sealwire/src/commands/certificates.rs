@@ -15,6 +15,8 @@ use crate::cli::{Context, Failure, print, print_json, printable};
 
 /// From how long before its end a certificate is shown as about to expire.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
+/// Longest validity of what renews itself: a day, and what it is backdated.
+const SHORT: Duration = Duration::from_secs(25 * 3600);
 
 /// List the certificates of this home
 #[derive(Debug, Args)]
@@ -156,6 +158,13 @@ pub(crate) fn leaf(file: &Path) -> Result<CertificateSummary, Failure> {
     chain.into_iter().next().ok_or_else(|| Failure::new("no certificate in it").at(label))
 }
 
+/// From how long before its end a certificate is told of: what lives for a day at most when it
+/// should have renewed itself, others as usual.
+pub(crate) fn ends_soon(not_before: Timestamp, not_after: Timestamp, usual: Duration) -> Duration {
+    let life = not_before.until(not_after).unwrap_or_default();
+    if life <= SHORT { life / 4 } else { usual }
+}
+
 /// Why the leaf in a certificate file is not to be used any more, if it is revoked in `home`.
 pub(crate) fn revoked_leaf(file: &Path, home: &Home) -> Result<Option<Refusal>, Failure> {
     let (leaf, revocations) = (leaf(file)?, Revocations::new(revoked(home)?));
@@ -259,9 +268,10 @@ fn status(summary: &CertificateSummary, now: Timestamp) -> &'static str {
     if now < summary.not_before {
         return "future";
     }
+    let soon = ends_soon(summary.not_before, summary.not_after, SOON);
     match now.until(summary.not_after) {
         None => "expired",
-        Some(left) if left < SOON => "expiring",
+        Some(left) if left < soon => "expiring",
         Some(_) => "valid",
     }
 }

@@ -10,6 +10,7 @@ use sealwire_relay::{ConnectConfig, Connection, EndpointError, RelayError, stdio
 
 use super::signals;
 use crate::cli::{Context, Failure};
+use crate::joining::Renewing;
 
 /// Longer than it takes to wake four processes one after the other, and to answer many calls.
 const STAY_AWAKE: Duration = Duration::from_micros(500);
@@ -60,9 +61,12 @@ const AD_HOC: [&str; 6] = ["endpoint", "server_name", "ca", "cert", "key", "expe
 
 pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let agent = arguments.agent.clone();
-    let reach = match (arguments.name.clone(), arguments.ad_hoc()) {
-        (_, Some(target)) => Reach::ad_hoc(&target)?,
-        (Some(name), None) => Reach::configured(&context.load_config()?, &name, agent.as_deref())?,
+    let (reach, config) = match (arguments.name.clone(), arguments.ad_hoc()) {
+        (_, Some(target)) => (Reach::ad_hoc(&target)?, None),
+        (Some(name), None) => {
+            let config = context.load_config()?;
+            (Reach::configured(&config, &name, agent.as_deref())?, Some(config))
+        }
         (None, None) => return Err(Failure::usage("name a server, or describe one with options")),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -74,6 +78,8 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         let stop = signals::stop()?;
         let client = stdio(reach.dial().max_message)
             .map_err(|error| Failure::new("cannot use standard input or output").because(error))?;
+        let _renewing =
+            config.map(|config| Renewing::start(&config, vec![reach.certificate().clone()]));
         let relayed = tokio::select! {
             relayed = Connection::new(how).relay_stdio(client, Box::pin(stop)) => relayed,
             never = reach.follow() => match never {},

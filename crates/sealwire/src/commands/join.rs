@@ -62,6 +62,7 @@ fn bundle(joined: Joined, place: &str) -> Result<Bundle, Failure> {
         cert: certificate,
         key: Zeroizing::new(key.key_pem().to_owned()),
         servers,
+        renew_from: Some(place.to_owned()),
     };
     bundle.check(place)?;
     Ok(bundle)

@@ -35,4 +35,5 @@ pub(crate) mod status;
 mod watch;
 
 pub(crate) use bundle_file::BundledServer;
-pub(crate) use issuing::{Terms, leaf_request, open_authority};
+pub(crate) use certificates::leaf;
+pub(crate) use issuing::{HomeLock, Terms, leaf_request, open_authority};

@@ -68,6 +68,7 @@ pub(crate) fn check(
         ca_cert,
         client_cert,
         client_key,
+        renew_from: renew_from(typed.renew_from.as_ref(), problems),
         listen: listen?,
         servers,
         agent_security,
@@ -142,6 +143,16 @@ pub(crate) fn address(given: &Located<String>, problems: &mut Problems) -> Optio
         },
         Some,
     )
+}
+
+fn renew_from(given: Option<&Located<String>>, problems: &mut Problems) -> Option<String> {
+    let given = given?;
+    if server::is_endpoint(&given.value) {
+        return Some(given.value.clone());
+    }
+    let what = format!("{:?} is not host:port", given.value);
+    problems.push(given.at.problem(what, "write it like \"ca.example.org:7444\""));
+    None
 }
 
 fn client_pair(home: &Home, typed: &Typed, problems: &mut Problems) -> Option<(PathBuf, PathBuf)> {

@@ -89,6 +89,8 @@ pub struct SecureMcpConfig {
     pub client_cert: PathBuf,
     /// Its private key.
     pub client_key: PathBuf,
+    /// Where the certificates in use are renewed, `host:port`, if they are.
+    pub renew_from: Option<String>,
     /// Addresses, limits and timeouts.
     pub listen: ListenConfig,
     /// The MCP servers, by the name of their table.

@@ -38,6 +38,7 @@ pub(crate) struct Typed {
     pub(crate) ca_cert: Option<Located<String>>,
     pub(crate) client_cert: Option<Located<String>>,
     pub(crate) client_key: Option<Located<String>>,
+    pub(crate) renew_from: Option<Located<String>>,
     pub(crate) listen: Listen,
     pub(crate) defaults: Defaults,
     pub(crate) servers: Vec<(Located<String>, Server)>,
@@ -174,6 +175,7 @@ impl Typed {
                 typed.ca_cert = certificates.string("ca_cert", problems);
                 typed.client_cert = certificates.string("client_cert", problems);
                 typed.client_key = certificates.string("client_key", problems);
+                typed.renew_from = certificates.string("renew_from", problems);
             }
         }
         if let Some(section) = top.section("listen", &schema::LISTEN, problems) {

@@ -98,7 +98,7 @@ fn refused(why: Why) -> Failure {
         Why::Expired => "it has expired",
         Why::Revoked => "the name that it is for was revoked since",
         Why::Malformed => "the service does not understand the request",
-        Why::Failed => "the service failed; its log tells why",
+        Why::Failed | Why::NotJoined => "the service failed; its log tells why",
     };
     let remedy = match why {
         Why::Used => "tell whoever invited you; he sees in `cert list` and the audit log who has",

@@ -2,12 +2,14 @@
 //! is in `sealwire_identity::join`; here are the messages, and who sends them.
 
 mod client;
+mod renewal;
 mod service;
 mod wire;
 
 use std::time::Duration;
 
 pub(crate) use client::{Joined, join};
+pub(crate) use renewal::Renewing;
 pub(crate) use service::Service;
 pub(crate) use wire::Servers;
 

@@ -16,18 +16,26 @@ use sealwire::config::SecureMcpConfig;
 use sealwire::invitations::{Denied, Invitation, Invitations};
 use sealwire::revocations::revoked;
 use sealwire_audit::ChangeKind;
-use sealwire_identity::join::{ALPN, Binding, Secret, Side, server_config, tls_exporter};
-use sealwire_identity::{RequestedKey, Revocations, io_refusal};
+use sealwire_identity::join::{
+    ALPN, Binding, RENEWAL_ALPN, Secret, Side, renewal_server_config, server_config, tls_exporter,
+    verify_peer,
+};
+use sealwire_identity::{RequestedKey, Revocations, TrustAnchors, io_refusal};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::DEADLINE;
-use super::wire::{self, Answer, Grant, MAX_REQUEST, Request, VERSION, Why};
+use super::wire::{
+    self, Answer, Grant, MAX_REQUEST, RenewalAnswer, RenewalRequest, Request, VERSION, Why,
+};
 use crate::cli::Failure;
 use crate::commands::{Terms, leaf_request, open_authority};
 use crate::control::note;
@@ -51,11 +59,18 @@ pub(crate) struct Service {
     tls: Mutex<Option<Held>>,
 }
 
+/// TLS for each of the two protocols.
+#[derive(Clone)]
+struct Tls {
+    join: Arc<ServerConfig>,
+    renewal: Arc<ServerConfig>,
+}
+
 /// TLS with a certificate that was issued for it.
 struct Held {
     since: Instant,
     authority: Snapshot,
-    tls: Arc<ServerConfig>,
+    tls: Tls,
 }
 
 /// Why somebody was not let in.
@@ -124,11 +139,19 @@ impl Service {
             tracing::error!(error = error.one_line(), "nobody can join");
             failed(RefusalCode::TlsHandshake, "the authority cannot be used".to_owned())
         })?;
-        let accepted = TlsAcceptor::from(tls).accept(tcp).await;
-        let mut stream = accepted.map_err(|error| io_refusal(&error))?;
-        if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
-            let reason = "the peer names no protocol (ALPN)".to_owned();
-            return Err(failed(RefusalCode::TlsProtocol, reason));
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), tcp).await;
+        let begun = begun.map_err(|error| io_refusal(&error))?;
+        let offered = begun.client_hello().alpn();
+        let renews = offered.is_some_and(|mut names| names.any(|name| name == RENEWAL_ALPN));
+        let tls = if renews { tls.renewal } else { tls.join };
+        let mut stream = begun.into_stream(tls).await.map_err(|error| io_refusal(&error))?;
+        match stream.get_ref().1.alpn_protocol() {
+            Some(RENEWAL_ALPN) => return self.converse_renewal(stream, address).await,
+            Some(ALPN) => {}
+            _ => {
+                let reason = "the peer names no protocol (ALPN)".to_owned();
+                return Err(failed(RefusalCode::TlsProtocol, reason));
+            }
         }
         let exporter = tls_exporter(stream.get_ref().1)
             .map_err(|error| failed(RefusalCode::TlsHandshake, error.to_string()))?;
@@ -139,6 +162,68 @@ impl Service {
         let answer = answered.unwrap_or(Answer::Refused { why: Why::Failed });
         wire::write(&mut stream, &answer).await.map_err(lost)?;
         stream.shutdown().await.map_err(lost)
+    }
+
+    async fn converse_renewal(
+        self: Arc<Self>,
+        mut stream: TlsStream<TcpStream>,
+        address: SocketAddr,
+    ) -> Result<(), Refusal> {
+        let lost = |error: io::Error| Refusal::new(RefusalCode::ConnectionLost, error.to_string());
+        let request: RenewalRequest = wire::read(&mut stream, MAX_REQUEST).await.map_err(lost)?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+        let answered = tokio::task::spawn_blocking(move || {
+            self.renew(&request, &chain, address).unwrap_or_else(
+                |Refused { why, reason, .. }| {
+                    tracing::warn!(%address, reason, "renewal refused");
+                    RenewalAnswer::Refused { why }
+                },
+            )
+        });
+        let failed = RenewalAnswer::Refused { why: Why::Failed };
+        let answer = answered.await.unwrap_or(failed);
+        wire::write(&mut stream, &answer).await.map_err(lost)?;
+        stream.shutdown().await.map_err(lost)
+    }
+
+    /// Another certificate for whoever presents one that is good now: for the same name and key,
+    /// as long as when he joined.
+    fn renew(
+        &self,
+        request: &RenewalRequest,
+        chain: &[CertificateDer<'static>],
+        address: SocketAddr,
+    ) -> Result<RenewalAnswer, Refused> {
+        if request.version != VERSION {
+            return Err(Refused::stranger(Why::Malformed, "it is of another version"));
+        }
+        let home = self.config.layout();
+        let anchors = self.anchors().map_err(|why| Refused::failed(why.one_line()))?;
+        let verified = verify_peer(&anchors, chain, SystemTime::now().into());
+        let peer = verified.map_err(|refusal| Refused::stranger(Why::Malformed, refusal))?;
+        let revocations = Revocations::new(revoked(&home).map_err(Refused::failed)?);
+        revocations
+            .check_peer(&peer)
+            .map_err(|refusal| Refused::stranger(Why::Revoked, refusal))?;
+        let invitations = Invitations::open(&home).map_err(Refused::failed)?;
+        let peer = peer.id;
+        let validity = invitations.lifetime(&peer).map_err(Refused::failed)?.ok_or_else(|| {
+            Refused::stranger(Why::NotJoined, format!("{peer} has not joined by an invitation"))
+        })?;
+        let key = RequestedKey::of_certificate(&chain[0]).map_err(Refused::failed)?;
+        let request = leaf_request(&peer, &Terms { validity, ..Terms::default() });
+        let issued = open_authority(&self.config).and_then(|it| it.issue_for(&request, &key));
+        let issued = issued.map_err(|why| Refused::failed(why.one_line()))?;
+        let until = issued.not_after;
+        let detail = format!("renewed from {}, until {until}", address.ip());
+        note(&self.config, ChangeKind::CertificateIssued, &peer, &detail);
+        tracing::info!(%peer, %address, %until, "renewed");
+        Ok(RenewalAnswer::Renewed { certificate: issued.cert_pem })
+    }
+
+    fn anchors(&self) -> Result<Arc<TrustAnchors>, Failure> {
+        let SecureMcpConfig { ca_cert, trust_domain, .. } = &self.config;
+        Ok(Arc::new(TrustAnchors::load(ca_cert, trust_domain.clone())?))
     }
 
     fn answer(&self, request: &Request, exporter: [u8; 32], address: SocketAddr) -> Answer {
@@ -208,19 +293,22 @@ impl Service {
     }
 
     /// TLS with a certificate of the authority that there is now.
-    fn tls(&self) -> Result<Arc<ServerConfig>, Failure> {
+    fn tls(&self) -> Result<Tls, Failure> {
         let home = self.config.layout();
-        let files = Snapshot::take([home.ca_cert(), home.ca_key()]);
+        let files = Snapshot::take([home.ca_cert(), home.ca_key(), self.config.ca_cert.clone()]);
         let mut held = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Held { since, authority, tls }) = &*held
             && since.elapsed() < USED
             && *authority == files
         {
-            return Ok(Arc::clone(tls));
+            return Ok(tls.clone());
         }
         let credential = open_authority(&self.config)?.service(VALIDITY)?;
-        let tls = server_config(&credential)?;
-        *held = Some(Held { since: Instant::now(), authority: files, tls: Arc::clone(&tls) });
+        let tls = Tls {
+            join: server_config(&credential)?,
+            renewal: renewal_server_config(&credential, self.anchors()?)?,
+        };
+        *held = Some(Held { since: Instant::now(), authority: files, tls: tls.clone() });
         Ok(tls)
     }
 }

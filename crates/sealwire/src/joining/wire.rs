@@ -61,6 +61,25 @@ pub(super) enum Why {
     Malformed,
     /// The service has failed.
     Failed,
+    /// Of a renewal: the certificate was not issued to one who joined.
+    NotJoined,
+}
+
+/// What whoever has a certificate sends to have it renewed. All else is in the certificate.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RenewalRequest {
+    pub(super) version: u32,
+}
+
+/// What the service answers.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(super) enum RenewalAnswer {
+    /// The new certificate, PEM, leaf first.
+    Renewed { certificate: String },
+    /// One word: why not.
+    Refused { why: Why },
 }
 
 /// What whoever joins gets.

@@ -61,7 +61,7 @@ fn an_existing_pair_is_replaced_only_by_force_and_kept_then() {
     let cert = home.read("certs/mcp-servers/time-cert.pem");
     home.run(&["cert", "issue", "time"]).failed(1, &["time-cert.pem", "--force"]);
     assert_eq!(home.read("certs/mcp-servers/time-key.pem"), key);
-    home.run(&["cert", "issue", "time", "--force", "--days", "1"]).ok();
+    home.run(&["cert", "issue", "time", "--force", "--days", "2"]).ok();
     assert_ne!(home.read("certs/mcp-servers/time-key.pem"), key);
     assert_eq!(home.read("certs/mcp-servers/time-key.pem.old"), key);
     assert_eq!(home.read("certs/mcp-servers/time-cert.pem.old"), cert);

@@ -67,6 +67,22 @@ impl Presented {
     }
 }
 
+/// What to do about the end of a certificate that should have been renewed by itself.
+fn renewal(case: &Case<'_>, found: &Finding) -> Option<String> {
+    let ends = [Id::ExpiresSoon.into(), Id::ExpiresThisWeek.into()].contains(&found.id);
+    let has_ended = found.id == RefusalCode::CertificateExpired.as_str();
+    let service = case.config.as_ref()?.renew_from.as_ref().filter(|_| ends || has_ended)?;
+    Some(if has_ended {
+        "what has expired cannot be renewed: have it invited again, and join with another home"
+            .to_owned()
+    } else {
+        format!(
+            "it renews itself while `serve` or `connect` runs here, and `ca serve` at {service}: \
+             their logs tell why it has not"
+        )
+    })
+}
+
 struct Check<'a, 'c> {
     case: &'a Case<'c>,
     report: &'a mut Report,
@@ -232,7 +248,11 @@ impl Check<'_, '_> {
             }
         }
         for found in found {
-            let found = issued.fix(self.case, found.at(&label));
+            let found = found.at(&label);
+            let found = match renewal(self.case, &found) {
+                Some(remedy) => found.fix(remedy),
+                None => issued.fix(self.case, found),
+            };
             self.report.found(validity::or_the_clock(found));
         }
     }

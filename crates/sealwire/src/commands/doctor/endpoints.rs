@@ -157,11 +157,16 @@ impl Target {
         Ok(Reached { server, we_are, answer })
     }
 
+    fn ending(&self, server: &VerifiedPeer) -> Option<Finding> {
+        let valid = (server.not_before, server.not_after);
+        validity::ending(&server.id.to_string(), valid, self.now)
+    }
+
     fn reached(&self, reached: &Reached, report: &mut Report) {
         let Reached { server, we_are, answer } = reached;
         let place = &self.endpoint;
         report.passed(format!("reached {} as {we_are}", server.id), place);
-        if let Some(found) = validity::ending(&server.id.to_string(), server.not_after, self.now) {
+        if let Some(found) = self.ending(server) {
             let remedy = format!(
                 "on that machine: sealwire cert issue {} --kind mcp-server --force, and restart \
                  its serve if it has not taken it by itself",

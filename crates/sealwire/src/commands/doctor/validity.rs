@@ -6,6 +6,7 @@ use sealwire_identity::CertificateSummary;
 use sealwire_names::{RefusalCode, Timestamp};
 
 use super::finding::{Finding, Id};
+use crate::commands::certificates::ends_soon;
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// From how long before its end a certificate is found.
@@ -27,15 +28,23 @@ pub(super) fn of(certificate: &CertificateSummary, now: Timestamp) -> Option<Fin
         let what = format!("{subject} expired at {not_after}");
         return Some(Finding::error(RefusalCode::CertificateExpired.as_str(), what));
     }
-    ending(subject, *not_after, now)
+    ending(subject, (*not_before, *not_after), now)
 }
 
 /// About to expire; without place and remedy.
-pub(super) fn ending(whose: &str, not_after: Timestamp, now: Timestamp) -> Option<Finding> {
-    let left = now.until(not_after).filter(|left| *left < SOON)?;
+pub(super) fn ending(
+    whose: &str,
+    (not_before, not_after): (Timestamp, Timestamp),
+    now: Timestamp,
+) -> Option<Finding> {
+    let soon = ends_soon(not_before, not_after, SOON);
+    let left = now.until(not_after).filter(|left| *left < soon)?;
     let id = if left < THIS_WEEK { Id::ExpiresThisWeek } else { Id::ExpiresSoon };
-    let days = left.as_secs() / DAY.as_secs();
-    Some(Finding::warning(id, format!("{whose} expires at {not_after}, in {days} days")))
+    let left = match left.as_secs() / DAY.as_secs() {
+        0 => format!("{} minutes", left.as_secs() / 60),
+        days => format!("{days} days"),
+    };
+    Some(Finding::warning(id, format!("{whose} expires at {not_after}, in {left}")))
 }
 
 /// A leaf that outlives what one who steals its key should have of it.
@@ -72,10 +81,19 @@ mod tests {
         let now = Timestamp::from_unix_seconds(1_000_000_000);
         let in_days = |days: i64| {
             let end = Timestamp::from_unix_seconds(1_000_000_000 + days * 86_400);
-            ending("it", end, now).map(|finding| finding.id)
+            ending("it", (Timestamp::from_unix_seconds(0), end), now).map(|finding| finding.id)
         };
         assert_eq!(in_days(31), None);
         assert_eq!(in_days(29), Some(Id::ExpiresSoon.into()));
         assert_eq!(in_days(6), Some(Id::ExpiresThisWeek.into()));
+    }
+
+    #[test]
+    fn what_lives_for_a_day_is_found_when_it_should_have_been_renewed() {
+        let hour = |hour: i64| Timestamp::from_unix_seconds(hour * 3600);
+        let at = |now| ending("it", (hour(0), hour(24)), hour(now)).map(|finding| finding.id);
+        assert_eq!(at(1), None);
+        assert_eq!(at(17), None);
+        assert_eq!(at(19), Some(Id::ExpiresThisWeek.into()));
     }
 }

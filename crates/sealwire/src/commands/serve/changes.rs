@@ -135,6 +135,8 @@ fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
         of.admin.address.map_or_else(|| "none".to_owned(), |address| address.to_string())
     };
     note("[admin] address", admin(before), admin(after));
+    let renewal = |of: &SecureMcpConfig| of.renew_from.clone().unwrap_or_else(|| "none".to_owned());
+    note("renew_from", renewal(before), renewal(after));
     note("address", address.to_string(), now.address.to_string());
     for (key, was, is) in [
         ("max_connections", max_connections, now.max_connections),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole};
 use sealwire::evidence;
-use sealwire::home::Home;
+use sealwire::home::{CertificatePair, Home};
 use sealwire::incidents::{IncidentSink, Raised};
 use sealwire::metrics::{MetricsSink, SecurityMetrics};
 use sealwire::state::State;
@@ -26,6 +26,7 @@ use crate::admin::{Admin, Answers, Readiness};
 use crate::alerts::{Alert, AlertSink, Alerts, Kind};
 use crate::cli::{Context, Failure};
 use crate::control::{Answer, Counting, Recorder, Reload, Service, Socket};
+use crate::joining::Renewing;
 use crate::notify;
 
 /// Incidents that wait to be acted upon.
@@ -112,7 +113,9 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         // Before anybody is told that it serves: who is told may send commands.
         let socket = claim.listen(service.clone());
         log_addresses(&server);
-        let mut running = Running { server, admin, answers, metrics, incidents, alerts, journal };
+        let renewing = renewing(config, names);
+        let mut running =
+            Running { renewing, server, admin, answers, metrics, incidents, alerts, journal };
         notify::ready("Serving");
         notify::keep_watchdog_fed();
         tokio::select! {
@@ -184,6 +187,7 @@ async fn reload_for_ever(
             }
             Outcome::Replaced(_) | Outcome::Unchanged => {
                 let Loaded { config, checked, .. } = reloader.active();
+                running.renewing = renewing(config, names);
                 running.answers.readiness.serving(config, checked, names);
                 let addresses = running.server.addresses();
                 service.serving(&config.trust_domain, addresses, presented(config, names));
@@ -193,12 +197,27 @@ async fn reload_for_ever(
     }
 }
 
+/// Renews what we present, if it is to renew itself.
+fn renewing(config: &SecureMcpConfig, names: &[String]) -> Renewing {
+    let pair = |entry: &ServerEntry| match &entry.role {
+        ServerRole::Serve { tls_cert, tls_key, .. } if is_served(names, &entry.name) => {
+            Some(CertificatePair { cert: tls_cert.clone(), key: tls_key.clone() })
+        }
+        _ => None,
+    };
+    Renewing::start(config, config.servers.values().filter_map(pair).collect())
+}
+
+/// Whether a server is among those named; none named are all.
+fn is_served(names: &[String], name: &String) -> bool {
+    names.is_empty() || names.contains(name)
+}
+
 /// The certificates that we present, by server. Each has just been read and was in order.
 fn presented(config: &SecureMcpConfig, names: &[String]) -> Vec<(String, CertificateSummary)> {
     let entries = config.servers.values();
-    let is_named = |name: &String| names.is_empty() || names.contains(name);
     let of_entry = |entry: &ServerEntry| match &entry.role {
-        ServerRole::Serve { tls_cert, .. } if is_named(&entry.name) => {
+        ServerRole::Serve { tls_cert, .. } if is_served(names, &entry.name) => {
             Some((entry.name.clone(), leaf(tls_cert).ok()?))
         }
         _ => None,

@@ -1,0 +1,242 @@
+//! Certificates that renew themselves, at the authority's service.
+//!
+//! The key stays, so that one file is replaced, in one step: whoever reads it has the old
+//! certificate or the new one, and never one that does not fit its key.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use sealwire::config::SecureMcpConfig;
+use sealwire::home::{CertificatePair, Home};
+use sealwire_identity::join::{renewal_client_config, verify_peer};
+use sealwire_identity::{CertificateSummary, Credential, TrustAnchors, files, io_refusal};
+use sealwire_names::Timestamp;
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::DEADLINE;
+use super::wire::{self, RenewalAnswer, RenewalRequest, VERSION, Why};
+use crate::cli::Failure;
+use crate::commands::{HomeLock, leaf};
+
+/// A certificate is renewed at a random point between these thousandths of its life, so that not
+/// all that began together come back together.
+const EARLIEST: u32 = 600;
+const LATEST: u32 = 733;
+/// So long before it was issued, our authority's certificates are valid.
+const BACKDATED: Duration = Duration::from_secs(5 * 60);
+/// After a failure it is tried again so often within a life, and within these bounds.
+const ATTEMPTS: u32 = 20;
+const SOONEST: Duration = Duration::from_secs(1);
+const LATEST_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// The clock may be set, and others may renew the same certificate.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Renews certificates of a home until it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Renewing(Vec<AbortHandle>);
+
+impl Renewing {
+    /// Begins, if the configuration says where. Must be called within a tokio runtime.
+    pub(crate) fn start(config: &SecureMcpConfig, pairs: Vec<CertificatePair>) -> Self {
+        let Some(authority) = &config.renew_from else { return Self(Vec::new()) };
+        let begin = |pair| {
+            let renewer = Renewer {
+                home: config.layout(),
+                anchors: config.ca_cert.clone(),
+                authority: authority.clone(),
+                pair,
+            };
+            tokio::spawn(renewer.keep()).abort_handle()
+        };
+        Self(pairs.into_iter().map(begin).collect())
+    }
+}
+
+impl Drop for Renewing {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Keeps one certificate from expiring.
+struct Renewer {
+    home: Home,
+    anchors: PathBuf,
+    authority: String,
+    pair: CertificatePair,
+}
+
+impl Renewer {
+    async fn keep(self) {
+        let this = Arc::new(self);
+        let mut part = random_part();
+        loop {
+            let pause = match this.wait(part) {
+                Ok(left) if !left.is_zero() => left.min(LOOK),
+                Ok(_) => match Arc::clone(&this).renew(part).await {
+                    Ok(Some(until)) => {
+                        tracing::info!(cert = %this.pair.cert.display(), %until, "certificate renewed");
+                        part = random_part();
+                        continue;
+                    }
+                    Ok(None) => continue,
+                    Err(failure) => this.failed(&failure),
+                },
+                Err(failure) => this.failed(&failure),
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// How long until the certificate in the file is to be renewed.
+    fn wait(&self, part: u32) -> Result<Duration, Failure> {
+        let (issued, life) = life(&leaf(&self.pair.cert)?);
+        let due = life * part / 1000;
+        let passed = issued.until(Timestamp::from(SystemTime::now())).unwrap_or_default();
+        Ok(due.saturating_sub(passed))
+    }
+
+    /// Tells why, and how long to wait.
+    fn failed(&self, failure: &Failure) -> Duration {
+        let cert = self.pair.cert.display();
+        tracing::warn!(%cert, reason = failure.one_line(), "the certificate could not be renewed");
+        let life = leaf(&self.pair.cert).map(|leaf| life(&leaf).1).unwrap_or_default();
+        (life / ATTEMPTS).clamp(SOONEST, LATEST_AGAIN)
+    }
+
+    /// Renews it, unless another process has done so. Until when the new one is valid.
+    async fn renew(self: Arc<Self>, part: u32) -> Result<Option<Timestamp>, Failure> {
+        let this = Arc::clone(&self);
+        let lock = spawn_blocking(move || HomeLock::acquire(&this.home)).await;
+        let _lock = lock.map_err(|error| Failure::new("cannot wait").because(error))??;
+        if !self.wait(part)?.is_zero() {
+            return Ok(None);
+        }
+        let CertificatePair { cert, key } = &self.pair;
+        let own = Credential::load(cert, key)?;
+        let anchors = TrustAnchors::load(&self.anchors, own.id().trust_domain().clone())?;
+        let anchors = Arc::new(anchors);
+        let exchanged = timeout(DEADLINE, self.exchange(&own, &anchors)).await;
+        let late = || Failure::new("the authority's service does not answer").at(&self.authority);
+        let renewed = exchanged.map_err(|_| late())??;
+        let place = &self.authority;
+        let wrong = |why: String| {
+            Failure::new("what the authority's service issued cannot be used")
+                .at(place)
+                .because(why)
+        };
+        let key = files::read_private(key)?;
+        let new = Credential::from_pem(renewed.as_bytes(), &key, place)?;
+        if new.id() != own.id() {
+            return Err(wrong(format!("it is of {}", new.id())));
+        }
+        let now = SystemTime::now().into();
+        verify_peer(&anchors, new.chain(), now).map_err(|refusal| wrong(refusal.to_string()))?;
+        if new.not_after() <= own.not_after() {
+            return Err(wrong(format!("it expires at {}", new.not_after())));
+        }
+        files::write_atomic(cert, renewed.as_bytes(), files::PUBLIC_FILE)?;
+        Ok(Some(new.not_after()))
+    }
+
+    async fn exchange(
+        &self,
+        own: &Credential,
+        anchors: &Arc<TrustAnchors>,
+    ) -> Result<String, Failure> {
+        let failed = |error: &io::Error| {
+            Failure::new("the authority's service cannot be reached")
+                .at(&self.authority)
+                .because(io_refusal(error))
+                .fix("see that `sealwire ca serve` runs there; its log tells more")
+        };
+        let tcp = TcpStream::connect(&self.authority).await.map_err(|error| {
+            Failure::new("the authority's service cannot be reached")
+                .at(&self.authority)
+                .because(error)
+                .fix("see that `sealwire ca serve` runs there, or correct renew_from")
+        })?;
+        let name = tcp.peer_addr().map(|address| ServerName::from(address.ip()));
+        let name = name.map_err(|error| failed(&error))?;
+        let connector = TlsConnector::from(renewal_client_config(own, Arc::clone(anchors))?);
+        let mut stream = connector.connect(name, tcp).await.map_err(|error| failed(&error))?;
+        let request = RenewalRequest { version: VERSION };
+        wire::write(&mut stream, &request).await.map_err(|error| failed(&error))?;
+        match wire::read(&mut stream, wire::MAX_ANSWER).await.map_err(|error| failed(&error))? {
+            RenewalAnswer::Renewed { certificate } => Ok(certificate),
+            RenewalAnswer::Refused { why } => Err(refused(why)),
+        }
+    }
+}
+
+fn refused(why: Why) -> Failure {
+    let failure = Failure::new("the authority's service does not renew the certificate");
+    let again = "have it invited again, and join with another home";
+    match why {
+        Why::Revoked => failure.because("it is revoked").fix(again),
+        Why::NotJoined => failure
+            .because("it was not issued to one who joined")
+            .fix("issue it by `sealwire cert issue`, and take renew_from out; or have it invited"),
+        _ => failure.because("its log tells why"),
+    }
+}
+
+/// When a certificate was issued, and how long it is to be used.
+fn life(leaf: &CertificateSummary) -> (Timestamp, Duration) {
+    let valid = leaf.not_before.until(leaf.not_after).unwrap_or_default();
+    let backdated = if valid > BACKDATED { BACKDATED } else { Duration::ZERO };
+    let issued =
+        leaf.not_before.unix_millis() + i64::try_from(backdated.as_millis()).unwrap_or_default();
+    (Timestamp::from_unix_millis(issued), valid - backdated)
+}
+
+/// Where in its life a certificate is renewed, in thousandths.
+fn random_part() -> u32 {
+    let mut random = [0; 2];
+    // Without randomness, they come back together.
+    let _all_at_once = aws_lc_rs::rand::fill(&mut random);
+    EARLIEST + u32::from(u16::from_be_bytes(random)) % (LATEST - EARLIEST + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use sealwire_identity::{CertificateAuthority, KeyAlgorithm, LeafRequest, describe};
+
+    use super::*;
+
+    #[test]
+    fn a_life_begins_when_the_certificate_is_issued() {
+        let dir = tempfile::tempdir().unwrap();
+        let domain = "example.org".parse().unwrap();
+        let day = Duration::from_secs(86_400);
+        let ca = CertificateAuthority::create(&dir.path().join("ca"), &domain, day).unwrap();
+        let id: sealwire_names::PeerId = "spiffe://example.org/core/a".parse().unwrap();
+        let now = Timestamp::from(SystemTime::now());
+        let (dns, ip, key_algorithm) = (Vec::new(), Vec::new(), KeyAlgorithm::EcdsaP256);
+        let validity = Duration::from_secs(60);
+        let request = LeafRequest { id, dns, ip, validity, key_algorithm };
+        // The one from five minutes ago, the other from just after a revocation.
+        for revoked in [None, Some(now)] {
+            let issued = ca.issue_after(&request, revoked).unwrap();
+            let leaf = describe(issued.cert_pem.as_bytes(), "it").unwrap().remove(0);
+            let (issued, life) = life(&leaf);
+            let since = now.unix_seconds() - issued.unix_seconds();
+            assert!((-2..=1).contains(&since), "{since}");
+            assert!((57..=60).contains(&life.as_secs()), "{life:?}");
+        }
+    }
+
+    #[test]
+    fn the_point_is_about_two_thirds() {
+        let parts: Vec<_> = (0..1000).map(|_| random_part()).collect();
+        assert!(parts.iter().all(|part| (EARLIEST..=LATEST).contains(part)));
+        let first = parts[0];
+        assert!(parts.iter().any(|part| *part != first));
+    }
+}

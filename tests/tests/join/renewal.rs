@@ -1,0 +1,151 @@
+//! Certificates that renew themselves, with calls under way all the time.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
+use sealwire_identity::join::renewal_client_config;
+use sealwire_identity::{Credential, TrustAnchors};
+use sealwire_testkit::{Connect, GUARD, Home, Serve, bin, server_table, soak, wait_until};
+use sealwire_tests::call_echo;
+use serde_json::Value;
+
+use super::{entries, invite, inviting};
+
+/// The serial number of the certificate in a file of a home.
+fn serial(home: &Home, name: &str) -> String {
+    let shown = home.run(&["cert", "show", name, "--json"]).ok();
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    shown[0]["serial"].as_str().unwrap().to_owned()
+}
+
+/// A home that has joined as an MCP server, and serves it.
+fn serving(line: &str) -> (Home, Serve) {
+    let home = Home::empty();
+    home.run(&["join", line]).ok();
+    let text = std::fs::read_to_string(home.file("sealwire.toml")).unwrap();
+    let table = server_table("echo", bin("sealwire-fake-server"), &[]);
+    home.write("sealwire.toml", format!("[listen]\naddress = \"127.0.0.1:0\"\n{text}\n{table}"));
+    let serve = Serve::start(&home);
+    (home, serve)
+}
+
+#[test]
+fn calls_go_on_through_every_renewal_of_both_ends() {
+    // In a soak five minutes, and leaves of a minute at both ends.
+    let whole = Duration::from_secs(soak(75, 300));
+    let (authority, ca) = inviting();
+    // There is a log from then on.
+    Serve::start(&authority).stop();
+    let line =
+        invite(&authority, ca.address, &["echo", "--kind", "mcp-server", "--lifetime", "60s"]);
+    let (server, serve) = serving(&line);
+    let line = invite(&authority, ca.address, &["laptop", "--lifetime", "60s"]);
+    let client = Home::empty();
+    client.run(&["join", &line]).ok();
+    let first = (serial(&server, "echo"), serial(&client, "laptop"));
+
+    let config = std::fs::read_to_string(client.file("sealwire.toml")).unwrap();
+    let endpoint = serve.address();
+    // It was invited before the server was there: this is the entry that it lacks.
+    let config = config.replace("127.0.0.1:1", &endpoint.to_string());
+    client.write("sealwire.toml", config);
+    let mut command = client.sealwire();
+    command.args(["connect", "echo"]);
+    let mut connect = Connect::spawn(command);
+    connect.initialize();
+    let (begun, mut calls) = (Instant::now(), 0_u32);
+    while begun.elapsed() < whole {
+        // Each is answered, and rightly.
+        call_echo(&mut connect, &format!("call {calls}"));
+        calls += 1;
+        thread::sleep(Duration::from_millis(5));
+    }
+    let log = connect.log().lines().join("\n");
+    assert!(connect.finish().0.success());
+    assert_ne!(serial(&server, "echo"), first.0, "the server's is as old as before");
+    assert_ne!(serial(&client, "laptop"), first.1, "the client's is as old as before: {log}");
+    let issued = entries(&authority, "certificate.issued");
+    let renewed = |name: &str| {
+        let of_it = |entry: &&Value| {
+            entry["subject"].to_string().contains(name)
+                && entry["detail"].to_string().contains("renewed from 127.0.0.1")
+        };
+        issued.iter().filter(of_it).count()
+    };
+    println!("{calls} calls, {} and {} renewals", renewed("echo"), renewed("laptop"));
+    assert!(renewed("mcp-server/echo") > 0 && renewed("core/laptop") > 0, "{issued:?}");
+}
+
+/// Whoever is revoked where the authority is does not get another certificate.
+#[test]
+fn who_is_revoked_is_not_renewed() {
+    let (authority, ca) = inviting();
+    let serve = Serve::start(&authority);
+    let endpoint = serve.address().to_string();
+    let args = ["laptop", "--lifetime", "20s", "--endpoint", &endpoint];
+    let client = Home::empty();
+    client.run(&["join", &invite(&authority, ca.address, &args)]).ok();
+    serve.stop();
+    authority.run(&["cert", "revoke", "core/laptop"]).ok();
+    let before = serial(&client, "laptop");
+    let mut command = client.sealwire();
+    command.args(["connect", "echo"]);
+    let connect = Connect::spawn(command);
+    connect.log().wait_for(&["could not be renewed", "revoked"]);
+    ca.process.log().wait_for(&["renewal refused", "core/laptop"]);
+    assert_eq!(serial(&client, "laptop"), before);
+}
+
+/// The service may be away for a while.
+#[test]
+fn a_renewal_is_tried_again() {
+    let (authority, ca) = inviting();
+    let serve = Serve::start(&authority);
+    let endpoint = serve.address().to_string();
+    let args = ["laptop", "--lifetime", "20s", "--endpoint", &endpoint];
+    let client = Home::empty();
+    client.run(&["join", &invite(&authority, ca.address, &args)]).ok();
+    let before = serial(&client, "laptop");
+    let address = ca.address;
+    drop(ca);
+    let mut command = client.sealwire();
+    command.args(["connect", "echo"]);
+    let connect = Connect::spawn(command);
+    connect.log().wait_for(&["could not be renewed", &address.to_string()]);
+    let config = std::fs::read_to_string(authority.file("sealwire.toml")).unwrap();
+    let config = config
+        .replace("[ca]\naddress = \"127.0.0.1:0\"", &format!("[ca]\naddress = \"{address}\""));
+    authority.write("sealwire.toml", config);
+    let ca = super::Ca::start(&authority);
+    ca.process.log().wait_for(&["renewed", "core/laptop"]);
+    wait_until("the file is another one", || serial(&client, "laptop") != before);
+}
+
+/// What was issued by hand is for days, and does not become what lasts for ever.
+#[test]
+fn what_did_not_join_is_not_renewed() {
+    let (authority, ca) = inviting();
+    let own = authority.core_pair();
+    let own = Credential::load(&own.cert, &own.key).unwrap();
+    let domain = own.id().trust_domain().clone();
+    let anchors =
+        Arc::new(TrustAnchors::load(&authority.file("certs/ca/ca-cert.pem"), domain).unwrap());
+    let tls = renewal_client_config(&own, anchors).unwrap();
+    let mut tcp = TcpStream::connect(ca.address).unwrap();
+    tcp.set_read_timeout(Some(GUARD)).unwrap();
+    let mut tls = ClientConnection::new(tls, ServerName::from(ca.address.ip())).unwrap();
+    let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
+    let request = br#"{"version":1}"#;
+    stream.write_all(&(request.len() as u32).to_be_bytes()).unwrap();
+    stream.write_all(request).unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), r#"{"refused":{"why":"not_joined"}}"#);
+}
