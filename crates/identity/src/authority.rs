@@ -14,12 +14,13 @@ use sealwire_names::{Fingerprint, Kind, PeerId, Timestamp, TrustDomain};
 use zeroize::Zeroizing;
 
 use crate::anchors::TrustAnchors;
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, sha256};
 use crate::error::Error;
 use crate::files;
 use crate::keys::{KeyAlgorithm, PrivateKey};
 use crate::pem::parse_pem_certificates;
 use crate::request::{IssuedCertificate, RequestedKey};
+use crate::summary::{CertificateSummary, describe};
 
 /// The organization in our own authorities' names: their leaves' common names are
 /// always checked.
@@ -63,22 +64,63 @@ impl CertificateAuthority {
         files::create_private_dir(dir)?;
         files::refuse_existing(&[&certificate_path, &key_path])?;
 
-        let (key, key_pem) = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
-        let mut params = params(trust_domain.as_str(), validity, None)?;
-        // The suffix keeps two authorities' names apart, so that a certificate of
-        // another one is refused as what it is and not as a broken signature.
-        let suffix: [u8; 4] = random()?;
-        let suffix: String = suffix.iter().map(|byte| format!("{byte:02x}")).collect();
-        params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
-        params.distinguished_name.push(DnType::CommonName, format!("sealwire CA {suffix}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.subject_alt_names = vec![uri_san(&format!("spiffe://{trust_domain}"))?];
-        let certificate = params.self_signed(&key).map_err(Error::crypto(SIGNING))?;
-
+        let (key_pem, certificate_pem) = new_pair(trust_domain, validity)?;
         files::write_new(&key_path, key_pem.as_bytes(), files::CA_KEY_FILE)?;
-        files::write_new(&certificate_path, certificate.pem().as_bytes(), files::PUBLIC_FILE)?;
+        files::write_new(&certificate_path, certificate_pem.as_bytes(), files::PUBLIC_FILE)?;
         Self::load(dir, trust_domain)
+    }
+
+    /// Begins a rotation: makes the key of the authority to come in `dir`, `next-key.pem`, and adds
+    /// its certificate to `ca-cert.pem`, so that it is trusted before it issues anything. `false`
+    /// if that has been done already.
+    ///
+    /// # Errors
+    /// As [`Self::create`] and [`Self::load`]; nothing that is in use is changed then.
+    pub fn prepare_next(
+        dir: &Path,
+        trust_domain: &TrustDomain,
+        validity: Duration,
+    ) -> Result<bool, Error> {
+        if Self::next(dir)?.is_some() {
+            return Ok(false);
+        }
+        Self::load(dir, trust_domain)?;
+        let (certificate_path, _) = paths(dir);
+        let mut trusted = files::read_public(&certificate_path)?;
+        let (key_pem, certificate_pem) = new_pair(trust_domain, validity)?;
+        // One that is there belongs to no certificate: somebody was interrupted here.
+        files::write_atomic(&next_key(dir), key_pem.as_bytes(), files::CA_KEY_FILE)?;
+        trusted.extend(certificate_pem.as_bytes());
+        files::write_atomic(&certificate_path, &trusted, files::PUBLIC_FILE)?;
+        Ok(true)
+    }
+
+    /// The certificate of the authority to come, if a rotation has begun.
+    ///
+    /// # Errors
+    /// Of files that cannot be read or used.
+    pub fn next(dir: &Path) -> Result<Option<CertificateSummary>, Error> {
+        let key_path = next_key(dir);
+        if !key_path.exists() {
+            return Ok(None);
+        }
+        let key_pem = files::read_checked(&key_path, Some(files::CA_KEY_FILE))?;
+        let key = PrivateKey::from_pem(&key_pem, &key_path.display().to_string())?;
+        let (certificate_path, _) = paths(dir);
+        let label = certificate_path.display().to_string();
+        let all = describe(&files::read_public(&certificate_path)?, &label)?;
+        let hash = sha256(&key.subject_public_key_info());
+        Ok(all.into_iter().find(|certificate| certificate.key_hash == hash))
+    }
+
+    /// Puts the key of the authority to come in the place of the present one, which is gone then:
+    /// from now on it issues. What the old one has issued stays trusted with its certificate.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there is none, or it cannot be renamed; nothing is changed then.
+    pub fn activate_next(dir: &Path) -> Result<(), Error> {
+        let (_, key_path) = paths(dir);
+        files::rename(&next_key(dir), &key_path)
     }
 
     /// Opens the authority in `dir`.
@@ -98,20 +140,27 @@ impl CertificateAuthority {
         let key = PrivateKey::from_pem(&key_pem, &key_path.display().to_string())?;
 
         let refuse = |refusal| Error::Certificate { label: certificate_label.clone(), refusal };
-        let certificate = Certificate::parse(&chain[0], "the authority").map_err(refuse)?;
-        if !certificate.has_public_key(key.public()) {
+        // While one authority takes another's place, both are trusted, and one has the key.
+        let mut own = None;
+        for der in &chain {
+            let certificate = Certificate::parse(der, "the authority").map_err(refuse)?;
+            if own.is_none() && certificate.has_public_key(key.public()) {
+                own = Some((der, certificate));
+            }
+        }
+        let Some((der, certificate)) = own else {
             return Err(Error::KeyMismatch {
                 certificate: certificate_label,
                 key: key_path.display().to_string(),
             });
-        }
+        };
         let (not_after, key_hash) = (certificate.not_after(), certificate.key_hash());
-        let issuer = Issuer::from_ca_cert_der(&chain[0], key)
+        let issuer = Issuer::from_ca_cert_der(der, key)
             .map_err(Error::crypto("reading the authority's certificate"))?;
         Ok(Self {
             issuer,
             certificate_pem: String::from_utf8_lossy(&pem).into_owned(),
-            certificate: chain[0].clone(),
+            certificate: der.clone(),
             key_hash,
             trust_domain: trust_domain.clone(),
             not_after,
@@ -301,6 +350,31 @@ impl fmt::Debug for IssuedLeaf {
 /// no certificate of a peer can hold it.
 pub(crate) fn service_name(trust_domain: &TrustDomain) -> String {
     format!("spiffe://{trust_domain}{SERVICE_PATH}")
+}
+
+/// A new self-signed authority: its key and its certificate, PEM.
+fn new_pair(
+    trust_domain: &TrustDomain,
+    validity: Duration,
+) -> Result<(Zeroizing<String>, String), Error> {
+    let (key, key_pem) = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+    let mut params = params(trust_domain.as_str(), validity, None)?;
+    // The suffix keeps two authorities' names apart, so that a certificate of
+    // another one is refused as what it is and not as a broken signature.
+    let suffix: [u8; 4] = random()?;
+    let suffix: String = suffix.iter().map(|byte| format!("{byte:02x}")).collect();
+    params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
+    params.distinguished_name.push(DnType::CommonName, format!("sealwire CA {suffix}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.subject_alt_names = vec![uri_san(&format!("spiffe://{trust_domain}"))?];
+    let certificate = params.self_signed(&key).map_err(Error::crypto(SIGNING))?;
+    Ok((key_pem, certificate.pem()))
+}
+
+/// The key of the authority to come.
+fn next_key(dir: &Path) -> PathBuf {
+    dir.join("next-key.pem")
 }
 
 fn paths(dir: &Path) -> (PathBuf, PathBuf) {

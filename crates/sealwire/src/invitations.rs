@@ -202,6 +202,16 @@ impl Invitations {
         Ok(found.map(|millis| Duration::from_millis(millis.unsigned_abs())))
     }
 
+    /// The longest life of a certificate of anybody who has joined; zero if nobody has.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn longest_lifetime(&self) -> Result<Duration, StateError> {
+        let select = "SELECT coalesce(max(lifetime), 0) FROM joined";
+        let millis = self.db.query_row(select, [], |row| row.get::<_, i64>(0));
+        millis.map(|millis| Duration::from_millis(millis.unsigned_abs())).map_err(|r| self.fault(r))
+    }
+
     fn fault(&self, reason: rusqlite::Error) -> StateError {
         StateError::Database { file: self.home.state_file(), reason }
     }

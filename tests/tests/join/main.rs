@@ -4,6 +4,7 @@ mod attacks;
 mod client;
 mod namespaces;
 mod renewal;
+mod rotation;
 
 use std::fs;
 use std::net::SocketAddr;

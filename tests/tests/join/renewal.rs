@@ -24,7 +24,7 @@ fn serial(home: &Home, name: &str) -> String {
 }
 
 /// A home that has joined as an MCP server, and serves it.
-fn serving(line: &str) -> (Home, Serve) {
+pub(super) fn serving(line: &str) -> (Home, Serve) {
     let home = Home::empty();
     home.run(&["join", line]).ok();
     let text = std::fs::read_to_string(home.file("sealwire.toml")).unwrap();

@@ -252,3 +252,38 @@ fn what_is_issued_after_a_revocation_is_not_revoked() {
     let leaf = ca.issue_after(&request, Some(long_ago)).unwrap();
     assert!(check(leaf).is_err());
 }
+
+#[test]
+fn another_authority_is_trusted_before_it_issues_and_the_old_one_afterwards() {
+    let dir = TempDir::new().unwrap();
+    let ca = dir.path().join("ca");
+    let old = authority(&ca);
+    let prepare = || CertificateAuthority::prepare_next(&ca, &trust_domain(), 365 * DAY).unwrap();
+    assert!(CertificateAuthority::next(&ca).unwrap().is_none());
+    assert!(CertificateAuthority::activate_next(&ca).is_err());
+    assert!(prepare());
+    assert!(!prepare(), "a second one");
+    assert_eq!(mode(&ca.join("next-key.pem")), 0o400);
+    let next = CertificateAuthority::next(&ca).unwrap().unwrap();
+    // Both are trusted; it is the old one that issues.
+    let issue = || {
+        let authority = CertificateAuthority::load(&ca, &trust_domain()).unwrap();
+        let leaf = authority.issue(&request("spiffe://test.example/core/a")).unwrap();
+        let anchors = TrustAnchors::load(&ca.join("ca-cert.pem"), trust_domain()).unwrap();
+        let credential =
+            Credential::from_pem(leaf.cert_pem.as_bytes(), leaf.key_pem.as_bytes(), "it").unwrap();
+        let verifier = PeerVerifier::new(Arc::new(anchors), Role::Client);
+        verifier.verify(credential.chain(), None, now()).unwrap();
+        (authority.key_hash(), credential)
+    };
+    let (by, before) = issue();
+    assert_eq!(by, old.key_hash());
+    CertificateAuthority::activate_next(&ca).unwrap();
+    assert_eq!(mode(&ca.join("ca-key.pem")), 0o400);
+    assert!(CertificateAuthority::next(&ca).unwrap().is_none());
+    let (by, _) = issue();
+    assert_eq!(by, next.key_hash);
+    let anchors = TrustAnchors::load(&ca.join("ca-cert.pem"), trust_domain()).unwrap();
+    let verifier = PeerVerifier::new(Arc::new(anchors), Role::Client);
+    verifier.verify(before.chain(), None, now()).unwrap();
+}

@@ -1,11 +1,24 @@
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use tokio::net::TcpListener;
 
+use sealwire::config::SecureMcpConfig;
+use sealwire::invitations::Invitations;
+use sealwire_audit::ChangeKind;
+use sealwire_identity::CertificateAuthority;
+use sealwire_names::Timestamp;
+
+use super::init::AUTHORITY_VALIDITY;
+use super::issuing::{HomeLock, open_authority};
 use super::signals;
-use crate::cli::{Context, Failure};
+use crate::cli::{Context, Failure, print};
+use crate::control::note;
 use crate::joining::Service;
+
+/// How long before it is made an authority's certificate is valid.
+const BACKDATED_MILLIS: i64 = 5 * 60 * 1000;
 
 /// Run the service of this home's certificate authority
 #[derive(Debug, Args)]
@@ -21,6 +34,24 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(ServeArguments),
+    Rotate(RotateArguments),
+}
+
+/// Replace the authority by another one, in two steps, with nobody refused meanwhile
+///
+/// The first step makes the other authority's key and adds its certificate to the trust anchors.
+/// Those who joined get it with their next renewal; to other machines, take certs/ca/ca-cert.pem.
+/// When all have it, `--finish` puts the new key in the place of the old one, which is gone then.
+/// What the old authority has issued stays good while its certificate is in the file.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire ca rotate
+  sealwire ca rotate --finish      when every certificate has been renewed since")]
+struct RotateArguments {
+    /// The second step: the new authority issues from now on
+    #[arg(long)]
+    finish: bool,
 }
 
 /// Let other machines join, by the lines that `sealwire invite` prints, and renew what they got
@@ -43,7 +74,59 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let Command::Serve(ServeArguments {}) = &arguments.command;
+    match &arguments.command {
+        Command::Serve(ServeArguments {}) => serve(context),
+        Command::Rotate(arguments) => rotate(arguments, context),
+    }
+}
+
+fn rotate(arguments: &RotateArguments, context: &Context) -> Result<(), Failure> {
+    let config = context.load_config()?;
+    let home = config.layout();
+    let _lock = HomeLock::acquire(&home)?;
+    open_authority(&config)?;
+    let dir = home.ca_dir();
+    if !arguments.finish {
+        let is_new =
+            CertificateAuthority::prepare_next(&dir, &config.trust_domain, AUTHORITY_VALIDITY)?;
+        let due = due(&config)?;
+        if is_new {
+            note(&config, ChangeKind::KeyChanged, "the authority", "a rotation has begun");
+        }
+        let begun = if is_new { "has begun" } else { "had begun before" };
+        return print(&format!(
+            "the rotation {begun}: {} holds the other authority's certificate, too\n\
+             those who joined get it when they renew; take the file to all other machines\n\
+             then, from {due} on: {} ca rotate --finish\n",
+            home.ca_cert().display(),
+            context.invocation
+        ));
+    }
+    let due = due(&config)?;
+    if Timestamp::from(SystemTime::now()) < due {
+        return Err(Failure::new("not all who joined can know the other authority yet")
+            .because(format!("the last certificate from before is valid until {due}"))
+            .fix("wait until then: who does not know it would refuse whom it certifies"));
+    }
+    CertificateAuthority::activate_next(&dir)?;
+    note(&config, ChangeKind::KeyChanged, "the authority", "the other one issues from now on");
+    print("the other authority issues from now on; the key of the old one is gone\n")
+}
+
+/// When everything that was issued before the rotation has been renewed, or has expired.
+fn due(config: &SecureMcpConfig) -> Result<Timestamp, Failure> {
+    let home = config.layout();
+    let next = CertificateAuthority::next(&home.ca_dir())?.ok_or_else(|| {
+        Failure::new("no rotation has begun").fix("begin one: sealwire ca rotate")
+    })?;
+    let longest = Invitations::open(&home)?.longest_lifetime()?.max(config.ca.leaf_lifetime);
+    // It is valid from five minutes before it was made.
+    let made = next.not_before.unix_millis() + BACKDATED_MILLIS;
+    let life = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+    Ok(Timestamp::from_unix_millis(made.saturating_add(life).saturating_add(1_000)))
+}
+
+fn serve(context: &Context) -> Result<(), Failure> {
     let config = context.load_config()?;
     let address = config.ca.address;
     let service = Arc::new(Service::new(config)?);

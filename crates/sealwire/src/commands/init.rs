@@ -14,7 +14,7 @@ use super::issuing::{HomeLock, Target, Terms, open_authority};
 use crate::cli::{Context, Failure, print, print_json};
 
 /// How long an authority made here is valid: ten years.
-const AUTHORITY_VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub(super) const AUTHORITY_VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
 const DEFAULT_NAME: &str = "core";
 
 /// Make the home: authority, certificate, signing key, configuration

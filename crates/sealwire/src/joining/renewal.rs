@@ -11,8 +11,11 @@ use std::time::{Duration, SystemTime};
 use sealwire::config::SecureMcpConfig;
 use sealwire::home::{CertificatePair, Home};
 use sealwire_identity::join::{renewal_client_config, verify_peer};
-use sealwire_identity::{CertificateSummary, Credential, TrustAnchors, files, io_refusal};
-use sealwire_names::Timestamp;
+use sealwire_identity::{
+    CertificateSummary, Credential, TrustAnchors, describe, encode_pem, files, io_refusal,
+    parse_pem_certificates,
+};
+use sealwire_names::{Timestamp, TrustDomain};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
@@ -124,7 +127,9 @@ impl Renewer {
         let anchors = Arc::new(anchors);
         let exchanged = timeout(DEADLINE, self.exchange(&own, &anchors)).await;
         let late = || Failure::new("the authority's service does not answer").at(&self.authority);
-        let renewed = exchanged.map_err(|_| late())??;
+        let (renewed, trusted) = exchanged.map_err(|_| late())??;
+        // First: what is issued now may be by one of these.
+        let anchors = self.trust(&trusted, own.id().trust_domain())?;
         let place = &self.authority;
         let wrong = |why: String| {
             Failure::new("what the authority's service issued cannot be used")
@@ -145,11 +150,37 @@ impl Renewer {
         Ok(Some(new.not_after()))
     }
 
+    /// Adds to the trust anchors what the service has added to its own, while one authority takes
+    /// another's place. Nothing is taken away: others may be in the file. All that are trusted then.
+    fn trust(&self, pem: &str, domain: &TrustDomain) -> Result<Arc<TrustAnchors>, Failure> {
+        let place = &self.authority;
+        let label = self.anchors.display().to_string();
+        let mut text = files::read_public(&self.anchors)?;
+        let known = describe(&text, &label)?;
+        let known = |hash| known.iter().any(|anchor| anchor.fingerprint == hash);
+        // All of it is as it must be, or none of it is taken.
+        TrustAnchors::from_pem(pem.as_bytes(), domain.clone(), place)?;
+        let certificates = parse_pem_certificates(pem.as_bytes())
+            .map_err(|problem| Failure::new(problem.to_string()).at(place))?;
+        let before = text.len();
+        for (der, summary) in certificates.iter().zip(describe(pem.as_bytes(), place)?) {
+            if !known(summary.fingerprint) {
+                tracing::info!(authority = summary.subject, "another authority is trusted");
+                text.extend(b"\n");
+                text.extend(encode_pem("CERTIFICATE", der)?.as_bytes());
+            }
+        }
+        if text.len() > before {
+            files::write_atomic(&self.anchors, &text, files::PUBLIC_FILE)?;
+        }
+        Ok(Arc::new(TrustAnchors::load(&self.anchors, domain.clone())?))
+    }
+
     async fn exchange(
         &self,
         own: &Credential,
         anchors: &Arc<TrustAnchors>,
-    ) -> Result<String, Failure> {
+    ) -> Result<(String, String), Failure> {
         let failed = |error: &io::Error| {
             Failure::new("the authority's service cannot be reached")
                 .at(&self.authority)
@@ -169,7 +200,7 @@ impl Renewer {
         let request = RenewalRequest { version: VERSION };
         wire::write(&mut stream, &request).await.map_err(|error| failed(&error))?;
         match wire::read(&mut stream, wire::MAX_ANSWER).await.map_err(|error| failed(&error))? {
-            RenewalAnswer::Renewed { certificate } => Ok(certificate),
+            RenewalAnswer::Renewed { certificate, ca_cert } => Ok((certificate, ca_cert)),
             RenewalAnswer::Refused { why } => Err(refused(why)),
         }
     }
@@ -206,7 +237,7 @@ fn random_part() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use sealwire_identity::{CertificateAuthority, KeyAlgorithm, LeafRequest, describe};
+    use sealwire_identity::{CertificateAuthority, KeyAlgorithm, LeafRequest};
 
     use super::*;
 

@@ -212,13 +212,15 @@ impl Service {
         })?;
         let key = RequestedKey::of_certificate(&chain[0]).map_err(Refused::failed)?;
         let request = leaf_request(&peer, &Terms { validity, ..Terms::default() });
-        let issued = open_authority(&self.config).and_then(|it| it.issue_for(&request, &key));
-        let issued = issued.map_err(|why| Refused::failed(why.one_line()))?;
+        let failed = |why: Failure| Refused::failed(why.one_line());
+        let authority = open_authority(&self.config).map_err(failed)?;
+        let issued = authority.issue_for(&request, &key).map_err(failed)?;
         let until = issued.not_after;
         let detail = format!("renewed from {}, until {until}", address.ip());
         note(&self.config, ChangeKind::CertificateIssued, &peer, &detail);
         tracing::info!(%peer, %address, %until, "renewed");
-        Ok(RenewalAnswer::Renewed { certificate: issued.cert_pem })
+        let ca_cert = authority.certificate_pem().to_owned();
+        Ok(RenewalAnswer::Renewed { certificate: issued.cert_pem, ca_cert })
     }
 
     fn anchors(&self) -> Result<Arc<TrustAnchors>, Failure> {

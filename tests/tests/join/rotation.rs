@@ -1,0 +1,87 @@
+//! One authority takes another's place, with calls under way.
+
+use std::fs;
+
+use sealwire_testkit::{Connect, Home, wait_until};
+use sealwire_tests::call_echo;
+use serde_json::Value;
+
+use super::{Ca, invite};
+
+fn issuer(home: &Home, name: &str) -> String {
+    let shown = home.run(&["cert", "show", name, "--json"]).ok();
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    shown[0]["issuer"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn calls_go_on_while_the_authority_is_rotated() {
+    let authority = Home::with_config("[ca]\naddress = \"127.0.0.1:0\"\nleaf_lifetime = \"15s\"\n");
+    let ca = Ca::start(&authority);
+    let line = invite(&authority, ca.address, &["echo", "--kind", "mcp-server"]);
+    let (server, serve) = super::renewal::serving(&line);
+    let line = invite(&authority, ca.address, &["laptop"]);
+    let client = Home::empty();
+    client.run(&["join", &line]).ok();
+    let table =
+        format!("\n[mcp_servers.echo]\nendpoint = \"{}\"\ndefault_level = 1\n", serve.address());
+    let config = fs::read_to_string(client.file("sealwire.toml")).unwrap();
+    client.write("sealwire.toml", config + &table);
+    let mut command = client.sealwire();
+    command.args(["connect", "echo"]);
+    let mut connect = Connect::spawn(command);
+    connect.initialize();
+    let old = issuer(&client, "laptop");
+
+    authority.run(&["ca", "rotate"]).ok();
+    // Too early: nobody else knows the other authority yet.
+    let early = authority.run(&["ca", "rotate", "--finish"]);
+    assert_eq!(early.code, Some(1), "{early}");
+    // Again changes nothing.
+    let trusted = fs::read(authority.file("certs/ca/ca-cert.pem")).unwrap();
+    authority.run(&["ca", "rotate"]).ok();
+    assert_eq!(fs::read(authority.file("certs/ca/ca-cert.pem")).unwrap(), trusted);
+
+    let mut calls = 0_u32;
+    let mut call = || {
+        call_echo(&mut connect, &format!("call {calls}"));
+        calls += 1;
+    };
+    wait_until("the rotation can be finished", || {
+        call();
+        authority.run(&["ca", "rotate", "--finish"]).code == Some(0)
+    });
+    assert!(!authority.file("certs/ca/next-key.pem").exists());
+    wait_until("both ends have certificates of the other authority", || {
+        call();
+        issuer(&client, "laptop") != old && issuer(&server, "echo") != old
+    });
+    (0..100).for_each(|_| call());
+    // Whoever joins now trusts what is there now.
+    let line = invite(&authority, ca.address, &["late"]);
+    let late = Home::empty();
+    late.run(&["join", &line]).ok();
+    assert_ne!(issuer(&late, "late"), old);
+    assert!(connect.finish().0.success());
+    println!("{calls} calls");
+}
+
+/// A new key in the old one's place, and nothing that was interrupted stays so.
+#[test]
+fn a_rotation_that_was_interrupted_is_begun_anew() {
+    let authority = Home::with_config("[ca]\nleaf_lifetime = \"1ms\"\n");
+    let output = authority.run(&["ca", "rotate", "--finish"]);
+    assert_eq!(output.code, Some(1), "{output}");
+    assert!(output.stderr.contains("no rotation has begun"), "{output}");
+    let before = fs::read(authority.file("certs/ca/ca-cert.pem")).unwrap();
+    authority.run(&["ca", "rotate"]).ok();
+    // As if the process had died before the certificate was there.
+    fs::write(authority.file("certs/ca/ca-cert.pem"), &before).unwrap();
+    authority.run(&["ca", "rotate"]).ok();
+    wait_until("it is time", || authority.run(&["ca", "rotate", "--finish"]).code == Some(0));
+    authority.run(&["cert", "issue", "x"]).ok();
+    let shown = issuer(&authority, "x");
+    let own = issuer(&authority, "core");
+    assert_ne!(shown, own);
+    authority.run(&["config", "check"]).ok();
+}
