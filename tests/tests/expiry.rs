@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use sealwire_testkit::openssl::{Leaf, Pair, Validity};
@@ -12,7 +13,7 @@ use sealwire_tests::{CORE, ECHO, call_echo, echo_table, honest_session, wire_tab
 
 const EXPIRED: &str = "certificate_expired";
 /// As `serve` and `connect` say it of a connection that stood.
-const ENDED: &str = "the peer's certificate has expired";
+const ENDED: &str = "the peer's certificate, or a revocation list, has expired";
 
 /// How long the leaves live, in seconds: long enough for what is done before.
 fn life() -> u64 {
@@ -45,6 +46,14 @@ fn exchange(client: &mut LinkClient, seq: u64) {
     let text = note(&seq.to_string());
     client.send_message(seq, &text);
     assert_eq!(client.message(), (seq, text));
+}
+
+/// One call after the other, each of which is answered.
+fn calls_until(client: &mut Connect, end: Instant) {
+    while Instant::now() < end {
+        call_echo(client, "on and on");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The connection, the TLS session, and the conversation's handle: none of them is any good
@@ -88,10 +97,11 @@ fn a_clients_certificate() {
 fn a_servers_certificate() {
     let home = Home::with_config(&echo_table());
     put(&home, &short_lived(&home, Leaf::server(ECHO)), "certs/mcp-servers/echo");
+    let began = Instant::now();
     let serve = Serve::start(&home);
     let mut client = Connect::start(&home, "echo", serve.address());
     client.initialize();
-    call_echo(&mut client, "before");
+    calls_until(&mut client, began + Duration::from_secs(life() - 3));
     client.log().wait_for(&[&format!("[{EXPIRED}]")]);
     assert_eq!(client.process().wait().code(), Some(1));
     drop(serve);
@@ -108,9 +118,7 @@ fn renewed_in_time(leaf: Leaf, place: &str, who: &str, ended: impl Fn(&Serve, &C
     let mut client = Connect::spawn(command);
     client.initialize();
     home.run(&["cert", "issue", who, "--force"]).ok();
-    while began.elapsed() < Duration::from_secs(life() + 3) {
-        call_echo(&mut client, "on and on");
-    }
+    calls_until(&mut client, began + Duration::from_secs(life() + 3));
     ended(&serve, &client);
     call_echo(&mut client, "after");
     let (status, rest) = client.finish();

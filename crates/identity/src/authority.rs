@@ -278,6 +278,11 @@ impl CertificateAuthority {
         self.key_hash
     }
 
+    /// What signs.
+    pub(crate) fn issuer(&self) -> &Issuer<'static, PrivateKey> {
+        &self.issuer
+    }
+
     /// The authority's certificate, which every peer needs as its trust anchor.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem

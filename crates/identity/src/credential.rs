@@ -7,6 +7,7 @@ use rustls::sign::CertifiedKey;
 use sealwire_names::{Fingerprint, PeerId, Timestamp};
 
 use crate::certificate::{Certificate, fingerprint};
+use crate::crl::Link;
 use crate::error::Error;
 use crate::files;
 use crate::keys::PrivateKey;
@@ -24,6 +25,7 @@ pub struct Credential {
     signed: Fingerprint,
     not_before: Timestamp,
     not_after: Timestamp,
+    link: Link,
 }
 
 impl Credential {
@@ -70,6 +72,11 @@ impl Credential {
         (self.signed, self.not_before)
     }
 
+    /// The leaf, as its issuer's revocation list names it.
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// When the leaf expires.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
@@ -94,13 +101,14 @@ impl Credential {
         leaf.check_key_strength("the leaf").map_err(refuse)?;
         let id = leaf.peer_id().map_err(refuse)?;
         let (signed, not_before, not_after) = (leaf.signed(), leaf.not_before(), leaf.not_after());
+        let link = Link::of(&leaf);
         let key = PrivateKey::from_pem(key_pem, key_label)?;
         let certified = CertifiedKey::new(chain, key.signer());
         certified.keys_match().map_err(|_| Error::KeyMismatch {
             certificate: certificate_label.into(),
             key: key_label.into(),
         })?;
-        Ok(Self { certified: Arc::new(certified), id, signed, not_before, not_after })
+        Ok(Self { certified: Arc::new(certified), id, signed, not_before, not_after, link })
     }
 }
 

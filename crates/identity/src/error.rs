@@ -70,6 +70,14 @@ pub enum Error {
         /// The rule.
         refusal: Refusal,
     },
+    /// A revocation list is not one that can be gone by.
+    #[error("{label}: {reason}")]
+    RevocationList {
+        /// The file.
+        label: String,
+        /// The rule that it breaks.
+        reason: String,
+    },
     /// A private key is of a kind that cannot be used.
     #[error("{label}: {reason}")]
     Key {
@@ -133,6 +141,10 @@ impl Error {
                     .into()
             }
             Self::Certificate { .. } => "issue a new certificate with `sealwire cert issue`".into(),
+            Self::RevocationList { label, .. } => format!(
+                "bring the list that the authority has now to {label}; `sealwire cert crl` writes \
+                 one, where the authority is"
+            ),
             Self::Key { .. } => {
                 "use an Ed25519, ECDSA (P-256, P-384, P-521) or RSA key of 2048 bits or more".into()
             }

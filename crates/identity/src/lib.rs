@@ -62,6 +62,9 @@
 //! ends at the latest. A program also runs it on its own credential before it serves.
 //!
 //! [`Revocations`] are asked after each of these, and whenever they change: `certificate_revoked`.
+//! They hold what was revoked by command, and [`RevocationLists`] that authorities have signed
+//! (RFC 5280 §5), beside which nothing is accepted that no list of its issuer's covers:
+//! `revocation_unknown`.
 //! A revoked peer is refused by the first thing that is said within TLS, rather than by an alert:
 //! so it is told the code, and the log who it was and why.
 //!
@@ -86,6 +89,8 @@ mod anchors;
 mod authority;
 mod certificate;
 mod credential;
+mod crl;
+mod crl_issue;
 mod error;
 pub mod files;
 pub mod join;
@@ -104,6 +109,7 @@ mod x25519;
 pub use anchors::TrustAnchors;
 pub use authority::{CertificateAuthority, IssuedLeaf, LeafRequest};
 pub use credential::Credential;
+pub use crl::{Link, RevocationList, RevocationLists};
 pub use error::Error;
 pub use keys::KeyAlgorithm;
 pub use pem::{

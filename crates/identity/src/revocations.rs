@@ -4,6 +4,7 @@ use std::fmt;
 use sealwire_names::{Fingerprint, PeerId, Refusal, RefusalCode, Timestamp};
 
 use crate::credential::Credential;
+use crate::crl::RevocationLists;
 use crate::summary::CertificateSummary;
 use crate::verify::VerifiedPeer;
 
@@ -18,6 +19,8 @@ pub struct Revocations {
     /// By what is signed of them.
     certificates: HashMap<Fingerprint, Revocation>,
     names: HashMap<PeerId, Revocation>,
+    /// What authorities say.
+    lists: RevocationLists,
 }
 
 /// What is revoked.
@@ -115,18 +118,38 @@ impl Revocations {
         revocations
     }
 
+    /// These, and what the lists of authorities say.
+    #[must_use]
+    pub fn with_lists(self, lists: RevocationLists) -> Self {
+        Self { lists, ..self }
+    }
+
+    /// What the lists of authorities say.
+    pub fn lists(&self) -> &RevocationLists {
+        &self.lists
+    }
+
+    /// Until when it is known what is revoked: a connection must not outlast that. Later than
+    /// anything where no lists are gone by.
+    pub fn valid_until(&self) -> Timestamp {
+        self.lists.valid_until().unwrap_or(Timestamp::from_unix_millis(i64::MAX))
+    }
+
     /// When certificates of that name were last revoked, if they were: what is issued to it
     /// must not be valid before.
     pub fn of_name(&self, id: &PeerId) -> Option<Timestamp> {
         self.names.get(id).map(|revocation| revocation.at)
     }
 
-    /// Is the certificate by which this peer was verified still to be believed?
+    /// Is the certificate by which this peer was verified still to be believed, and those of the
+    /// authorities between it and the anchor?
     ///
     /// # Errors
-    /// `certificate_revoked`, with whose it is, since when and why.
-    pub fn check_peer(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
-        self.check(&peer.id, &peer.fingerprint, &peer.signed, peer.not_before)
+    /// `certificate_revoked`, with whose it is, since when and why; `revocation_unknown` where
+    /// lists are gone by and one is missing or out of date.
+    pub fn check_peer(&self, peer: &VerifiedPeer, now: Timestamp) -> Result<(), Refusal> {
+        self.check(&peer.id, &peer.fingerprint, &peer.signed, peer.not_before)?;
+        self.lists.check(&peer.chain, now)
     }
 
     /// Is a certificate of our own still to be believed?
@@ -135,7 +158,8 @@ impl Revocations {
     /// As [`Self::check_peer`].
     pub fn check_own(&self, own: &Credential) -> Result<(), Refusal> {
         let (signed, not_before) = own.marks();
-        self.check(own.id(), &own.fingerprint(), &signed, not_before)
+        self.check(own.id(), &own.fingerprint(), &signed, not_before)?;
+        self.lists.check_listed(own.link())
     }
 
     /// Is a certificate that is only looked at still to be believed? One that names no peer never
@@ -147,7 +171,8 @@ impl Revocations {
         let CertificateSummary { fingerprint, signed, not_before, .. } = summary;
         let [uri] = summary.uris.as_slice() else { return Ok(()) };
         let Ok(id) = uri.parse() else { return Ok(()) };
-        self.check(&id, fingerprint, signed, *not_before)
+        self.check(&id, fingerprint, signed, *not_before)?;
+        self.lists.check_listed(&summary.link)
     }
 
     fn check(

@@ -5,6 +5,7 @@ use sealwire_names::{Fingerprint, Timestamp};
 use x509_parser::extensions::GeneralName;
 
 use crate::certificate::{Certificate, fingerprint};
+use crate::crl::Link;
 use crate::error::Error;
 use crate::pem::{PemError, parse_pem_certificates};
 
@@ -39,6 +40,15 @@ pub struct CertificateSummary {
     pub key_algorithm: String,
     /// keyUsage and extendedKeyUsage, by their names in RFC 5280.
     pub usages: Vec<&'static str>,
+    /// As its issuer's revocation list names it.
+    pub(crate) link: Link,
+}
+
+impl CertificateSummary {
+    /// The serial number without leading zeros.
+    pub(crate) fn serial_bytes(&self) -> Vec<u8> {
+        self.link.serial().to_vec()
+    }
 }
 
 /// Summarizes every certificate in a PEM text, or the one in a DER encoding;
@@ -82,6 +92,7 @@ fn summarize(der: &CertificateDer<'_>, label: &str) -> Result<CertificateSummary
         is_ca: certificate.is_ca(),
         key_algorithm: certificate.key().name,
         usages: usages(&certificate),
+        link: Link::of(&certificate),
     })
 }
 

@@ -8,6 +8,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use crate::anchors::TrustAnchors;
 use crate::authority::ORGANIZATION;
 use crate::certificate::{Certificate, fingerprint};
+use crate::crl::Link;
 use crate::tls::ALGORITHMS;
 
 /// The role of the peer being verified.
@@ -32,6 +33,8 @@ pub struct VerifiedPeer {
     pub not_before: Timestamp,
     /// When the first certificate of the chain, the anchor included, expires.
     pub not_after: Timestamp,
+    /// Its leaf and the authorities below the anchor, as revocation lists name them.
+    pub chain: Arc<[Link]>,
 }
 
 /// Decides whether a certificate chain proves who a peer is.
@@ -70,7 +73,7 @@ impl PeerVerifier {
         expected: Option<&PeerId>,
         now: Timestamp,
     ) -> Result<VerifiedPeer, Refusal> {
-        let (certificate, issuers_not_after) = self.check_chain(chain, now)?;
+        let (certificate, issuers_not_after, issuers) = self.check_chain(chain, now)?;
         let id = self.check_name(&certificate, expected)?;
         Ok(VerifiedPeer {
             id,
@@ -78,6 +81,7 @@ impl PeerVerifier {
             signed: certificate.signed(),
             not_before: certificate.not_before(),
             not_after: issuers_not_after.min(certificate.not_after()),
+            chain: std::iter::once(Link::of(&certificate)).chain(issuers).collect(),
         })
     }
 
@@ -89,7 +93,7 @@ impl PeerVerifier {
         uri: &str,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let (certificate, _) = self.check_chain(chain, now)?;
+        let (certificate, ..) = self.check_chain(chain, now)?;
         match certificate.uri_sans().as_slice() {
             [only] if *only == uri => Ok(()),
             others => Err(Refusal::new(
@@ -99,12 +103,13 @@ impl PeerVerifier {
         }
     }
 
-    /// Every rule but those of names: the leaf, and the earliest notAfter above it.
+    /// Every rule but those of names: the leaf, the earliest notAfter above it, and the authorities
+    /// below the anchor.
     fn check_chain<'c>(
         &self,
         chain: &'c [CertificateDer<'_>],
         now: Timestamp,
-    ) -> Result<(Certificate<'c>, Timestamp), Refusal> {
+    ) -> Result<(Certificate<'c>, Timestamp, Vec<Link>), Refusal> {
         let (leaf, intermediates) = chain.split_first().ok_or_else(|| {
             Refusal::new(RefusalCode::CertificateMissing, "the peer presented no certificate")
         })?;
@@ -112,18 +117,19 @@ impl PeerVerifier {
         certificate.check_form("the leaf")?;
         certificate.check_not_ca()?;
         certificate.check_key_strength("the leaf")?;
-        let issuers_not_after = self.check_path(leaf, intermediates, now)?;
+        let (issuers_not_after, issuers) = self.check_path(leaf, intermediates, now)?;
         self.check_usage(&certificate)?;
-        Ok((certificate, issuers_not_after))
+        Ok((certificate, issuers_not_after, issuers))
     }
 
-    /// Validates the path and returns the earliest notAfter above the leaf.
+    /// Validates the path and returns the earliest notAfter above the leaf, and the authorities
+    /// below the anchor.
     fn check_path(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: Timestamp,
-    ) -> Result<Timestamp, Refusal> {
+    ) -> Result<(Timestamp, Vec<Link>), Refusal> {
         let valid = self.anchors.valid_at(now);
         let result = self.check_path_to(&valid, leaf, intermediates, now);
         let unknown = matches!(&result, Err(refusal) if refusal.code == RefusalCode::UnknownIssuer);
@@ -145,7 +151,7 @@ impl PeerVerifier {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: Timestamp,
-    ) -> Result<Timestamp, Refusal> {
+    ) -> Result<(Timestamp, Vec<Link>), Refusal> {
         let end_entity = EndEntityCert::try_from(leaf).map_err(path_refusal)?;
         let usage = match self.role {
             Role::Client => KeyUsage::client_auth(),
@@ -161,6 +167,7 @@ impl PeerVerifier {
 
         let mut not_after = Timestamp::from_unix_millis(i64::MAX);
         let mut authorities = 0;
+        let mut issuers = Vec::new();
         for intermediate in path.intermediate_certificates() {
             let place = "an intermediate certificate";
             let der = intermediate.der();
@@ -172,9 +179,10 @@ impl PeerVerifier {
             certificate.check_key_strength(place)?;
             not_after = not_after.min(certificate.not_after());
             authorities += u32::from(!certificate.is_self_issued());
+            issuers.push(Link::of(&certificate));
         }
         let anchor_not_after = self.check_anchor(path.anchor(), authorities, now)?;
-        Ok(not_after.min(anchor_not_after))
+        Ok((not_after.min(anchor_not_after), issuers))
     }
 
     /// What webpki does not keep of an anchor: its validity and its pathLen.

@@ -74,6 +74,9 @@ codes! {
     CertificateNotYetValid => "certificate_not_yet_valid",
     /// The certificate is revoked.
     CertificateRevoked => "certificate_revoked",
+    /// Whether the certificate is revoked is not known: a revocation list is missing or out of
+    /// date.
+    RevocationUnknown => "revocation_unknown",
     /// A signature in the chain, or over the handshake, does not hold.
     CertificateSignature => "certificate_signature",
     /// The leaf carries no URI SAN.

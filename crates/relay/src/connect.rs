@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sealwire_audit::{AuditSink, Event};
 use sealwire_guard::{Gate, Pins};
@@ -140,7 +140,9 @@ impl Connection {
                 Ok(()) = revocations.changed() => {
                     let conversation = bridge.server.carrier().conversation();
                     let revocations = revocations.borrow_and_update();
-                    let checked = conversation.map(|it| revocations.check_peer(&it.server));
+                    let checked = conversation.map(|it| {
+                        revocations.check_peer(&it.server, SystemTime::now().into())
+                    });
                     let Some(Err(refusal)) = checked else { continue };
                     Happened::ServerFailed(LinkError::Refused(refusal).into())
                 }

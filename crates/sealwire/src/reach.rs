@@ -94,7 +94,7 @@ impl Reach {
             anchors: entry.trusted_ca.clone(),
             trust_domain: config.trust_domain.clone(),
             expected_cn,
-            revocations: Followed::of(config.layout())?,
+            revocations: Followed::of(config)?,
         };
         let gate = Arc::new(config.guard(|other| other.name == entry.name));
         let reach = Self::new(&config.listen, &entry.server_name, endpoint, files, gate)?;
@@ -117,7 +117,7 @@ impl Reach {
             anchors: config.ca_cert.clone(),
             trust_domain: config.trust_domain.clone(),
             expected_cn: None,
-            revocations: Followed::of(config.layout())?,
+            revocations: Followed::of(config)?,
         };
         let gate = Arc::new(AllowAuthenticated);
         Self::new(&config.listen, server_name, address.to_owned(), files, gate)

@@ -3,21 +3,61 @@
 //! A list that comes from elsewhere (of another machine, or of the authority) belongs here, too:
 //! what is in force is all of it together, one [`Revocations`].
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension, Transaction};
-use sealwire_identity::{Revocation, Revocations, Revoked};
+use sealwire_identity::{Revocation, RevocationLists, Revocations, Revoked};
 use sealwire_names::Timestamp;
 use tokio::sync::watch;
 
 use crate::Snapshot;
+use crate::config::{SecureMcpConfig, ServerRole};
 use crate::database::{self, StateError, Tables};
 use crate::home::Home;
 
 /// How often whoever is connected looks whether anything was revoked.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The files that say what authorities have revoked, and whose word counts.
+#[derive(Clone, Debug, Default)]
+pub struct ListFiles {
+    lists: Vec<PathBuf>,
+    issuers: Vec<PathBuf>,
+}
+
+impl ListFiles {
+    /// Those of a configuration. Lists may be by its trust anchors, and by the authorities
+    /// between them and certificates of its own.
+    pub fn of(config: &SecureMcpConfig) -> Self {
+        if config.crl.is_empty() {
+            return Self::default();
+        }
+        let mut issuers = BTreeSet::from([config.ca_cert.clone(), config.client_cert.clone()]);
+        for entry in config.servers.values() {
+            let (ServerRole::Serve { tls_cert, .. } | ServerRole::Connect { tls_cert, .. }) =
+                &entry.role;
+            issuers.extend([entry.trusted_ca.clone(), tls_cert.clone()]);
+        }
+        // What is missing is told where it is used.
+        let issuers = issuers.into_iter().filter(|file| file.exists()).collect();
+        Self { lists: config.crl.clone(), issuers }
+    }
+
+    /// Reads and verifies them.
+    ///
+    /// # Errors
+    /// As [`RevocationLists::load`].
+    pub fn load(&self, now: Timestamp) -> Result<RevocationLists, sealwire_identity::Error> {
+        fn paths(files: &[PathBuf]) -> Vec<&Path> {
+            files.iter().map(PathBuf::as_path).collect()
+        }
+        RevocationLists::load(&paths(&self.lists), &paths(&self.issuers), now)
+    }
+}
 
 pub(crate) const TABLES: Tables = Tables {
     component: "revocations",
@@ -101,6 +141,7 @@ pub(crate) struct Followed(Arc<Inner>);
 struct Inner {
     /// `None` where there is no home, and nothing is known of revocations.
     home: Option<Home>,
+    files: ListFiles,
     told: watch::Sender<Arc<Revocations>>,
     looked: Mutex<Looked>,
 }
@@ -110,28 +151,36 @@ struct Looked {
     at: Instant,
     /// What tells of changes, as it was before.
     stamp: Snapshot,
+    lists: RevocationLists,
     failed: Option<String>,
 }
 
 impl Followed {
     /// Nothing is revoked, and nothing ever will be.
     pub(crate) fn nothing() -> Self {
-        Self::new(None, Snapshot::default(), Revocations::default())
+        Self::new(None, ListFiles::default(), Snapshot::default(), Revocations::default())
     }
 
-    /// What is revoked in that home.
+    /// What is revoked in the home of that configuration, and by the lists that it names.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub(crate) fn of(home: Home) -> Result<Self, StateError> {
-        let stamp = stamp(&home);
-        let now = Revocations::new(revoked(&home)?);
-        Ok(Self::new(Some(home), stamp, now))
+    pub(crate) fn of(config: &SecureMcpConfig) -> crate::Result<Self> {
+        let (home, files) = (config.layout(), ListFiles::of(config));
+        let stamp = stamp(&home, &files);
+        let lists = files.load(SystemTime::now().into())?;
+        let now = Revocations::new(revoked(&home)?).with_lists(lists);
+        Ok(Self::new(Some(home), files, stamp, now))
     }
 
-    fn new(home: Option<Home>, stamp: Snapshot, now: Revocations) -> Self {
-        let looked = Mutex::new(Looked { at: Instant::now(), stamp, failed: None });
-        Self(Arc::new(Inner { home, told: watch::Sender::new(Arc::new(now)), looked }))
+    fn new(home: Option<Home>, files: ListFiles, stamp: Snapshot, now: Revocations) -> Self {
+        let looked = Mutex::new(Looked {
+            at: Instant::now(),
+            stamp,
+            lists: now.lists().clone(),
+            failed: None,
+        });
+        Self(Arc::new(Inner { home, files, told: watch::Sender::new(Arc::new(now)), looked }))
     }
 
     /// As it was last read.
@@ -155,14 +204,21 @@ impl Followed {
 
     fn read(&self, looked: &mut Looked) {
         let Some(home) = &self.0.home else { return };
-        (looked.at, looked.stamp) = (Instant::now(), stamp(home));
-        let failed = match revoked(home) {
-            Ok(all) => {
-                let now = Arc::new(Revocations::new(all));
+        (looked.at, looked.stamp) = (Instant::now(), stamp(home, &self.0.files));
+        let read = revoked(home).map_err(|error| error.to_string()).and_then(|all| {
+            let lists = self.0.files.load(SystemTime::now().into());
+            let lists = lists.map_err(|error| error.to_string())?;
+            lists.check_follows(&looked.lists)?;
+            Ok((all, lists))
+        });
+        let failed = match read {
+            Ok((all, lists)) => {
+                looked.lists = lists.clone();
+                let now = Arc::new(Revocations::new(all).with_lists(lists));
                 self.0.told.send_if_modified(|held| *std::mem::replace(held, now.clone()) != *now);
                 None
             }
-            Err(error) => Some(error.to_string()),
+            Err(error) => Some(error),
         };
         if let Some(error) = failed.as_ref().filter(|_| failed != looked.failed) {
             tracing::warn!(error, "what is revoked cannot be read; what was before holds");
@@ -175,7 +231,7 @@ impl Followed {
         let Some(home) = self.0.home.clone() else { return std::future::pending().await };
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = stamp(&home);
+            let now = stamp(&home, &self.0.files);
             let mut looked = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
             if looked.stamp != now {
                 self.read(&mut looked);
@@ -184,6 +240,6 @@ impl Followed {
     }
 }
 
-fn stamp(home: &Home) -> Snapshot {
-    Snapshot::take([home.quarantine_stamp()])
+fn stamp(home: &Home, files: &ListFiles) -> Snapshot {
+    Snapshot::take(files.lists.iter().cloned().chain([home.quarantine_stamp()]))
 }

@@ -670,6 +670,30 @@ fn name_constraints() {
     }
 }
 
+/// Constraints on URIs are not understood: whoever has them vouches for nobody, rather than for
+/// all.
+#[test]
+fn name_constraints_on_uris() {
+    for (case, list) in [("permitted", 0xa0), ("excluded", 0xa1)] {
+        // GeneralSubtrees { { uniformResourceIdentifier } } (RFC 5280 §4.2.1.10).
+        let host = Der::items(0x30, vec![Der::bytes(0x86, b"test.example")]);
+        let content = Der::items(0x30, vec![Der::items(list, vec![host])]).encode();
+        let constrain = |p: &mut CertificateParams| {
+            let mut it = CustomExtension::from_oid_content(&[2, 5, 29, 30], content.clone());
+            it.set_criticality(true);
+            p.custom_extensions = vec![it];
+        };
+        let root = Ca::with(constrain);
+        let words = "nameConstraints";
+        let anchors = root.anchors();
+        refused(case, &anchors, &root.leaf(|_| ()), Code::CertificatePath, words);
+        let root = Ca::new();
+        let issuer = root.intermediate(constrain);
+        let leaf = issuer.leaf(|_| ()).with_issuer(&issuer);
+        refused(case, &root.anchors(), &leaf, Code::CertificatePath, words);
+    }
+}
+
 #[test]
 fn an_anchor_that_cannot_be_one_is_refused_when_it_is_read() {
     type Change = fn(&mut CertificateParams);

@@ -8,6 +8,8 @@ mod bad_certificates;
 #[cfg(test)]
 mod credential;
 #[cfg(test)]
+mod crl;
+#[cfg(test)]
 mod der;
 #[cfg(test)]
 mod files;

@@ -86,11 +86,11 @@ fn another_fingerprint_is_no_other_certificate() {
         let summary = describe(&leaf.chain[0], "leaf").unwrap().remove(0);
         let all = revoked(Revoked::certificate(&summary), now());
         for presented in [&one, &same] {
-            let refused = all.check_peer(presented).unwrap_err();
+            let refused = all.check_peer(presented, now()).unwrap_err();
             assert_eq!(refused.code, RefusalCode::CertificateRevoked);
             assert!(refused.reason.contains(&presented.fingerprint.to_string()), "{refused}");
         }
-        assert_eq!(all.check_peer(&verified(&ca, &ca.leaf(|_| ()).chain)), Ok(()));
+        assert_eq!(all.check_peer(&verified(&ca, &ca.leaf(|_| ()).chain), now()), Ok(()));
     }
 }
 
@@ -101,7 +101,7 @@ fn a_name_is_revoked_for_what_began_by_then() {
     let at = Timestamp::from_unix_seconds(date_time_ymd(2024, 1, 2).unix_timestamp());
     let all = revoked(Revoked::Name(peer(URI)), at);
     for (day, is_revoked) in [(1, true), (2, true), (3, false)] {
-        let checked = all.check_peer(&verified(&ca, &leaf(day).chain));
+        let checked = all.check_peer(&verified(&ca, &leaf(day).chain), now());
         assert_eq!(checked.is_err(), is_revoked, "{day}: {checked:?}");
     }
 }

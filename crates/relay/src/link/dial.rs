@@ -129,7 +129,7 @@ impl Dialer {
         let verified = verifier.verify(chain, Some(&self.config.server), now);
         let server = verified.map_err(LinkError::Refused)?;
         let revocations = Arc::clone(&self.config.revocations.borrow());
-        revocations.check_peer(&server).map_err(LinkError::Refused)?;
+        revocations.check_peer(&server, now).map_err(LinkError::Refused)?;
         Ok(Dialed { stream, server })
     }
 
@@ -140,7 +140,8 @@ impl Dialer {
         received: u64,
     ) -> Result<(Connected<TlsStream<Tcp>>, Conversation), LinkError> {
         let Dialed { stream, server } = self.dial_over(buffered).await?;
-        let valid_until = server.not_after;
+        let known_until = self.config.revocations.borrow().valid_until();
+        let valid_until = server.not_after.min(known_until);
         let mut wire = Wire::new(stream);
         let hello = Hello {
             server_name: &self.config.server_name,

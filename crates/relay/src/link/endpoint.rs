@@ -57,7 +57,8 @@ pub struct Connected<S> {
     pub(crate) peer_window: u32,
     /// The largest message that the peer accepts.
     pub(crate) peer_max_message: usize,
-    /// Until when the peer's certificate holds: the connection ends by then.
+    /// Until when the peer's certificate holds, and it is known whether it is revoked: the
+    /// connection ends by then.
     pub(crate) valid_until: Timestamp,
     /// Our greeting, where it has to tell what we had received by now.
     pub(crate) greeting: Option<Box<dyn FnOnce(u64) -> Vec<u8> + Send>>,
@@ -206,7 +207,7 @@ impl<C: Carrier> LinkEndpoint<C> {
         while self.ping_timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if self.wire.is_some() && self.expires_in().is_zero() {
-                self.lose("the peer's certificate has expired");
+                self.lose("the peer's certificate, or a revocation list, has expired");
             } else if self.wire.is_some() && now.duration_since(self.heard) >= self.idle_timeout {
                 self.lose("nothing heard from the peer");
             } else if self.wire.is_some() && now.duration_since(self.spoke) >= self.idle_timeout / 3

@@ -387,7 +387,9 @@ impl Acceptor {
                 peer_received: hello.received,
                 peer_window: hello.window,
                 peer_max_message: hello.max_message,
-                valid_until: verified.not_after,
+                valid_until: verified
+                    .not_after
+                    .min(self.shared.barred.borrow().revocations.valid_until()),
                 greeting: Some(Box::new(greeting)),
             },
         }

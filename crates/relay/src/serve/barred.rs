@@ -19,9 +19,10 @@ impl Barred {
     /// May the peer, by this certificate of its, use the server now?
     ///
     /// # Errors
-    /// `certificate_revoked`, or what the quarantine says.
+    /// `certificate_revoked`, `revocation_unknown`, or what the quarantine says.
     pub(super) fn check(&self, peer: &VerifiedPeer, server: &str) -> Result<(), Refusal> {
-        self.revocations.check_peer(peer)?;
-        self.quarantine.check(&peer.id, server, SystemTime::now().into())
+        let now = SystemTime::now().into();
+        self.revocations.check_peer(peer, now)?;
+        self.quarantine.check(&peer.id, server, now)
     }
 }

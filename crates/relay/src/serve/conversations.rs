@@ -193,6 +193,7 @@ mod tests {
             signed: Fingerprint::from_sha256([0; 32]),
             not_before: moment,
             not_after: moment,
+            chain: Arc::new([]),
         };
         watch::channel(Arc::new(verified)).1
     }

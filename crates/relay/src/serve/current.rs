@@ -100,7 +100,7 @@ impl Held {
         let (barred, presented) = &mut self.of_now;
         if barred.has_changed().unwrap_or(false) || presented.has_changed().unwrap_or(false) {
             let (barred, peer) = (barred.borrow_and_update(), presented.borrow_and_update());
-            self.revoked = barred.revocations.check_peer(&peer).err();
+            self.revoked = barred.revocations.check_peer(&peer, now).err();
             self.entries = barred.quarantine.concerning(&peer.id, server).cloned().collect();
         }
         if let Some(refusal) = &self.revoked {
@@ -197,6 +197,7 @@ mod tests {
             signed: Fingerprint::from_sha256([number; 32]),
             not_before: moment,
             not_after: moment,
+            chain: Arc::new([]),
         })
     }
 

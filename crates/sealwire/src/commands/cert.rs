@@ -8,7 +8,7 @@ use sealwire_names::{Kind, Timestamp};
 use serde::Serialize;
 
 use super::issuing::{DEFAULT_DAYS, HomeLock, Presence, Target, Terms, days, open_authority};
-use super::{bundle, certificates, revoke};
+use super::{bundle, certificates, crl, revoke};
 use crate::cli::{Context, Failure, print, print_json};
 use crate::control::note;
 
@@ -30,6 +30,7 @@ enum Command {
     Issue(IssueArguments),
     Bundle(bundle::Arguments),
     Revoke(revoke::Arguments),
+    Crl(crl::Arguments),
     List(certificates::ListArguments),
     Show(certificates::ShowArguments),
 }
@@ -74,6 +75,7 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         Command::Issue(arguments) => issue(arguments, context),
         Command::Bundle(arguments) => bundle::run(arguments, context),
         Command::Revoke(arguments) => revoke::run(&arguments, context),
+        Command::Crl(arguments) => crl::run(&arguments, context),
         Command::List(arguments) => certificates::list(&arguments, context),
         Command::Show(arguments) => certificates::show(&arguments, context),
     }

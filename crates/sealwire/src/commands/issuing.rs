@@ -202,6 +202,11 @@ pub(crate) fn open_authority(config: &SecureMcpConfig) -> Result<Issuer, Failure
 }
 
 impl Issuer {
+    /// The authority itself.
+    pub(crate) fn authority(&self) -> &CertificateAuthority {
+        &self.authority
+    }
+
     /// Issues it, and comes back when it is valid: at once, but for a name that was revoked
     /// within this second.
     fn issue(&self, request: &LeafRequest) -> Result<IssuedLeaf, Failure> {

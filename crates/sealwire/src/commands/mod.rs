@@ -11,6 +11,7 @@ mod certificates;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod connect;
+mod crl;
 pub(crate) mod demo;
 pub(crate) mod demo_server;
 pub(crate) mod doctor;

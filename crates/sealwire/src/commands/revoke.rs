@@ -10,11 +10,12 @@ use sealwire::config::{SecureMcpConfig, ServerRole};
 use sealwire::revocations::revoked;
 use sealwire::state::State;
 use sealwire_audit::ChangeKind;
-use sealwire_identity::{CertificateSummary, Revocation, Revoked, describe, files};
+use sealwire_identity::{CertificateSummary, Revocation, Revocations, Revoked, describe, files};
 use sealwire_names::{Fingerprint, Kind, PeerId};
 use serde_json::{Value, json};
 
 use super::certificates::certificate_files;
+use super::crl;
 use super::quarantine::{conversations_ended, reason};
 use crate::cli::{Context, Failure, print, print_json, printable};
 use crate::control::{Request, UNKNOWN_CERTIFICATE, find, note, revocation_as_json};
@@ -90,10 +91,21 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             return Err(Failure::new(what).fix(UNKNOWN_CERTIFICATE));
         }
     };
+    // What the authority signs of it, where it is here: for other machines.
+    let list = match home.ca_key().exists() {
+        // What is revoked is revoked, with or without a list of it.
+        true => crl::write(&config, crl::DEFAULT_DAYS)
+            .inspect_err(|failure| {
+                tracing::warn!(reason = failure.one_line(), "the revocation list is not written");
+            })
+            .ok(),
+        false => None,
+    };
     let concerned: Vec<_> = known.iter().filter(|known| wanted.concerns(known)).collect();
     if arguments.json {
         let mut done = done;
         done["certificates"] = concerned.iter().map(|known| known.as_json()).collect();
+        done["crl"] = list.map_or(Value::Null, |(file, list)| crl::as_json(&file, &list));
         return print_json(&done);
     }
     let effect = match &done {
@@ -115,6 +127,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         )),
         None => shown
             .push_str("note: no certificate of this home is concerned; it holds all the same\n"),
+    }
+    if let Some((file, list)) = &list {
+        shown.push_str(&crl::shown(file.strip_prefix(home.root()).unwrap_or(file), list));
     }
     print(&shown)
 }
@@ -179,6 +194,15 @@ pub(super) fn list(json: bool, context: &Context) -> Result<(), Failure> {
         format!("{:11}  {}{whose}  at {at}: {reason}\n", what.kind(), what.text())
     };
     print(&all.iter().map(line).collect::<String>())
+}
+
+/// The certificates in files of the home that are revoked by command.
+pub(super) fn revoked_certificates(
+    config: &SecureMcpConfig,
+) -> Result<Vec<CertificateSummary>, Failure> {
+    let revocations = Revocations::new(revoked(&config.layout())?);
+    let all = known(config).into_iter().map(|known| known.summary);
+    Ok(all.filter(|summary| revocations.check_summary(summary).is_err()).collect())
 }
 
 /// Every certificate of the home, and of its configuration, that can be read.

@@ -38,6 +38,7 @@ pub(crate) fn check(
         Some(given) => path(home, given, problems),
         None => Some(home.ca_cert()),
     };
+    let crl = crl(home, typed, problems);
     let listen = listen(&typed.listen, problems);
     let trust_domain = trust_domain(typed.trust_domain.as_ref(), problems);
     let agent_security = agents::check(home, typed, problems);
@@ -69,6 +70,7 @@ pub(crate) fn check(
         client_cert,
         client_key,
         renew_from: renew_from(typed.renew_from.as_ref(), problems),
+        crl: crl?,
         listen: listen?,
         servers,
         agent_security,
@@ -163,6 +165,19 @@ fn client_pair(home: &Home, typed: &Typed, problems: &mut Problems) -> Option<(P
         let core = home.pair(Kind::Core, DEFAULT_CORE);
         (core.cert, core.key)
     }))
+}
+
+/// The files of revocation lists. An empty list of them would only look like one.
+fn crl(home: &Home, typed: &Typed, problems: &mut Problems) -> Option<Vec<PathBuf>> {
+    let Some(given) = &typed.crl else { return Some(Vec::new()) };
+    if given.value.is_empty() {
+        problems.push(given.at.problem("names no file", "name a file, or leave the key out"));
+        return None;
+    }
+    let file = |file: &String| {
+        path(home, &Located { value: file.clone(), at: given.at.clone() }, problems)
+    };
+    given.value.iter().map(file).collect()
 }
 
 fn trust_domain(given: Option<&Located<String>>, problems: &mut Problems) -> Option<TrustDomain> {

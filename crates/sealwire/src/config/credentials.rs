@@ -21,6 +21,7 @@ impl SecureMcpConfig {
             }
         };
         [&mut self.ca_cert, &mut self.client_cert, &mut self.client_key].into_iter().for_each(take);
+        self.crl.iter_mut().for_each(take);
         for entry in self.servers.values_mut() {
             take(&mut entry.trusted_ca);
             let (ServerRole::Serve { tls_cert, tls_key, .. }

@@ -11,7 +11,7 @@ use sealwire_names::{AgentId, Fingerprint, Kind, PeerId, RefusalCode, Timestamp}
 use super::{ConfigError, Problem, Secret, SecureMcpConfig, ServerEntry, ServerRole};
 use crate::agents::KeyStore;
 use crate::config::error::Problems;
-use crate::revocations::revoked;
+use crate::revocations::{ListFiles, revoked};
 
 /// What [`SecureMcpConfig::check_files`] found to be in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,13 @@ impl SecureMcpConfig {
             Err(error) => {
                 let warning = format!("which certificates are revoked is not known: {error}");
                 check.warnings.push(warning);
+            }
+        }
+        match ListFiles::of(self).load(check.now) {
+            Ok(lists) => check.revocations = check.revocations.with_lists(lists),
+            Err(error) => {
+                let file = self.crl.first().unwrap_or(&self.file);
+                check.problems.push(of_identity(file, &error));
             }
         }
         let servers = check.all();

@@ -91,6 +91,9 @@ pub struct SecureMcpConfig {
     pub client_key: PathBuf,
     /// Where the certificates in use are renewed, `host:port`, if they are.
     pub renew_from: Option<String>,
+    /// Revocation lists of authorities. If there are any, each authority whose certificates are
+    /// accepted must have one.
+    pub crl: Vec<PathBuf>,
     /// Addresses, limits and timeouts.
     pub listen: ListenConfig,
     /// The MCP servers, by the name of their table.

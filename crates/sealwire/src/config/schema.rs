@@ -47,7 +47,7 @@ pub(crate) const SECURITY: Table = Table {
 
 pub(crate) const CERTIFICATES: Table = Table {
     title: "[security.certificates]",
-    keys: &["ca_cert", "client_cert", "client_key", "renew_from"],
+    keys: &["ca_cert", "client_cert", "client_key", "renew_from", "crl"],
     tables: &[],
 };
 

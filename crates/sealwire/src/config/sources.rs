@@ -35,6 +35,7 @@ impl SecureMcpConfig {
             | ServerRole::Connect { tls_cert, tls_key, .. }) = &entry.role;
             files.extend([entry.trusted_ca.clone(), tls_cert.clone(), tls_key.clone()]);
         }
+        files.extend(self.crl.iter().cloned());
         files.extend(self.alerts.files());
         files.sort();
         files.dedup();

@@ -66,7 +66,6 @@ fn keys_of_later_releases_are_unknown() {
     for text in [
         "[security]\nmtls_enabled = false",
         "[security.certificates]\nverify_peer = false",
-        "[security.certificates]\ncrl = \"x\"",
         "[security.signing]\nsigning_key = \"x\"",
         "[security.replay_protection]\nredis_url = \"redis://localhost\"",
         "[agent_security.rate_limiting]\nenabled = true",
@@ -378,6 +377,7 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
         "[security.certificates]\nclient_cert = \"c\"\nclient_key = \"a\"",
         "b\"",
     ),
+    ("[security.certificates]", "crl", "[security.certificates]\n", "crl = \"c\""),
     ("[listen]", "address", "[listen]\n", "address = \"[::1]:1\""),
     ("[listen]", "max_connections", "[listen]\n", "max_connections = 2"),
     ("[listen]", "max_connections_per_peer", "[listen]\n", "max_connections_per_peer = 2"),

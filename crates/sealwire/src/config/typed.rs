@@ -39,6 +39,7 @@ pub(crate) struct Typed {
     pub(crate) client_cert: Option<Located<String>>,
     pub(crate) client_key: Option<Located<String>>,
     pub(crate) renew_from: Option<Located<String>>,
+    pub(crate) crl: Option<Located<Vec<String>>>,
     pub(crate) listen: Listen,
     pub(crate) defaults: Defaults,
     pub(crate) servers: Vec<(Located<String>, Server)>,
@@ -176,6 +177,7 @@ impl Typed {
                 typed.client_cert = certificates.string("client_cert", problems);
                 typed.client_key = certificates.string("client_key", problems);
                 typed.renew_from = certificates.string("renew_from", problems);
+                typed.crl = certificates.string_or_strings("crl", problems);
             }
         }
         if let Some(section) = top.section("listen", &schema::LISTEN, problems) {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use sealwire::state::{State, StateError};
 use sealwire_audit::{AuditSink, Change, ChangeKind, Event};
 use sealwire_guard::{Entry, Quarantine};
-use sealwire_identity::{Revocation, Revocations};
+use sealwire_identity::{Revocation, RevocationLists, Revocations};
 use sealwire_names::Timestamp;
 
 use super::service::{SHOWN, Service, Serving, lock};
@@ -55,14 +55,35 @@ impl Service {
             tracing::warn!(%what, reason, %at, "revoked");
             self.record_change(serving, ChangeKind::Revocation, what, reason, None);
         }
-        self.0.relay.revoke(Revocations::new(revoked.iter().cloned()));
         serving.revoked = revoked;
+        self.put_in_force(serving);
+    }
+
+    /// Goes by these lists of authorities from now on, unless they are older than those before.
+    pub(super) fn enforce_lists(&self, serving: &mut Serving, lists: RevocationLists) {
+        if serving.lists == lists {
+            return;
+        }
+        if let Err(reason) = lists.check_follows(&serving.lists) {
+            tracing::error!(reason, "an older revocation list is not taken up");
+            return;
+        }
+        for list in lists.iter().filter(|list| !serving.lists.iter().any(|old| old == *list)) {
+            let (issuer, number, until) = (&list.issuer, &list.number, list.next_update);
+            tracing::info!(issuer, number, %until, revoked = list.len(), "revocation list");
+        }
+        serving.lists = lists;
+        self.put_in_force(serving);
+    }
+
+    fn put_in_force(&self, serving: &mut Serving) {
+        self.0.relay.revoke(revocations(serving));
         self.look_at_own(serving);
     }
 
     /// Tells which of the certificates that we present are revoked: whoever knows it refuses us.
     pub(super) fn look_at_own(&self, serving: &mut Serving) {
-        let revocations = Revocations::new(serving.revoked.iter().cloned());
+        let revocations = revocations(serving);
         let mut revoked = Vec::new();
         for (server, own) in &serving.own {
             let Err(refusal) = revocations.check_summary(own) else { continue };
@@ -110,4 +131,9 @@ impl Service {
         self.0.relay.quarantine(Quarantine::new(&serving.trust_domain, entries.clone()));
         serving.entries = entries;
     }
+}
+
+/// All that is not to be believed any more.
+fn revocations(serving: &Serving) -> Revocations {
+    Revocations::new(serving.revoked.iter().cloned()).with_lists(serving.lists.clone())
 }

@@ -34,8 +34,8 @@ impl Service {
             return Answer::failed(wrong, UNKNOWN_CERTIFICATE);
         };
         let revocation = Revocation { what, at: SystemTime::now().into(), reason };
-        let alone = Revocations::new([revocation.clone()]);
-        let is_ended = |of: &&ConversationReport| alone.check_peer(&of.presented).is_err();
+        let (alone, now) = (Revocations::new([revocation.clone()]), revocation.at);
+        let is_ended = |of: &&ConversationReport| alone.check_peer(&of.presented, now).is_err();
         let ends = conversations.iter().filter(is_ended).count();
         let shown = revocation_as_json(&revocation);
         let revoked = self.change(move |state| state.revoke(&revocation)).await;

@@ -11,7 +11,7 @@ use sealwire::metrics::{Levels, LogLevels, MetricsSink, SecurityMetrics};
 use sealwire::state::{State, StateError};
 use sealwire_audit::{AuditSink, Journal, Status};
 use sealwire_guard::{Entry, Quarantine, Target};
-use sealwire_identity::{CertificateSummary, Revocation};
+use sealwire_identity::{CertificateSummary, Revocation, RevocationLists};
 use sealwire_names::{Timestamp, TrustDomain};
 use sealwire_relay::{Control, ConversationReport};
 use serde_json::{Value, json};
@@ -69,6 +69,8 @@ pub(super) struct Serving {
     /// What was there before is in force.
     pub(super) is_begun: bool,
     pub(super) revoked: Vec<Revocation>,
+    /// What authorities say is.
+    pub(super) lists: RevocationLists,
     /// The certificates that we present, by server.
     pub(super) own: Vec<(String, CertificateSummary)>,
     /// The servers of which they are revoked.
@@ -85,7 +87,7 @@ impl Service {
     pub(crate) fn new(
         relay: Control,
         state: State,
-        trust_domain: TrustDomain,
+        (trust_domain, lists): (TrustDomain, RevocationLists),
         (incidents, journal, metrics): Recording,
         (readiness, alerts): (Arc<Readiness>, Alerts),
         reloads: mpsc::Sender<Reload>,
@@ -96,6 +98,7 @@ impl Service {
             entries: Vec::new(),
             is_begun: false,
             revoked: Vec::new(),
+            lists: RevocationLists::default(),
             own: Vec::new(),
             own_revoked: Vec::new(),
             incidents: Vec::new(),
@@ -113,17 +116,23 @@ impl Service {
             since: SystemTime::now().into(),
         }));
         service.enforce(&lock(&service.0.state))?;
+        service.enforce_lists(&mut lock(&service.0.serving), lists);
         Ok(service)
     }
 
-    /// From now on, this is what is served, and these are the certificates for it.
+    /// From now on, this is what is served, these are the certificates for it, and this is what
+    /// authorities say is revoked; `None` if that cannot be read, and what was before holds.
     pub(crate) fn serving(
         &self,
         trust_domain: &TrustDomain,
         addresses: Vec<(SocketAddr, Vec<String>)>,
         own: Vec<(String, CertificateSummary)>,
+        lists: Option<RevocationLists>,
     ) {
         let mut serving = lock(&self.0.serving);
+        if let Some(lists) = lists {
+            self.enforce_lists(&mut serving, lists);
+        }
         serving.addresses = addresses;
         serving.own = own;
         self.look_at_own(&mut serving);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sealwire::Snapshot;
 use sealwire::config::SecureMcpConfig;
 use sealwire::invitations::{Denied, Invitation, Invitations};
-use sealwire::revocations::revoked;
+use sealwire::revocations::{ListFiles, revoked};
 use sealwire_audit::ChangeKind;
 use sealwire_identity::join::{
     ALPN, Binding, RENEWAL_ALPN, Secret, Side, renewal_server_config, server_config, tls_exporter,
@@ -199,11 +199,14 @@ impl Service {
         }
         let home = self.config.layout();
         let anchors = self.anchors().map_err(|why| Refused::failed(why.one_line()))?;
-        let verified = verify_peer(&anchors, chain, SystemTime::now().into());
+        let now = SystemTime::now().into();
+        let verified = verify_peer(&anchors, chain, now);
         let peer = verified.map_err(|refusal| Refused::stranger(Why::Malformed, refusal))?;
+        let lists = ListFiles::of(&self.config).load(now).map_err(Refused::failed)?;
         let revocations = Revocations::new(revoked(&home).map_err(Refused::failed)?);
         revocations
-            .check_peer(&peer)
+            .with_lists(lists)
+            .check_peer(&peer, now)
             .map_err(|refusal| Refused::stranger(Why::Revoked, refusal))?;
         let invitations = Invitations::open(&home).map_err(Refused::failed)?;
         let peer = peer.id;

@@ -15,6 +15,7 @@ pub(super) const OF_MTLS: &[RefusalCode] = &[
     RefusalCode::CertificateExpired,
     RefusalCode::CertificateNotYetValid,
     RefusalCode::CertificateRevoked,
+    RefusalCode::RevocationUnknown,
     RefusalCode::CertificateSignature,
     RefusalCode::SanMissing,
     RefusalCode::SanMultiple,
@@ -68,6 +69,7 @@ pub(super) fn of_messages() -> impl Iterator<Item = RefusalCode> {
         RefusalCode::PeerQuarantined,
         RefusalCode::ServerSuspended,
         RefusalCode::CertificateRevoked,
+        RefusalCode::RevocationUnknown,
         RefusalCode::Draining,
     ];
     let of_message = RefusalCode::MessageMalformed..RefusalCode::EnvelopeMalformed;

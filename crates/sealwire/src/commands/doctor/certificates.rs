@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sealwire::config::{SecureMcpConfig, ServerRole};
-use sealwire::revocations::revoked;
+use sealwire::revocations::{ListFiles, revoked};
 use sealwire_identity::{
     CertificateSummary, Credential, Error, PeerVerifier, PemError, Revocations, Role, describe,
     files, parse_pem_certificates,
@@ -231,7 +231,8 @@ impl Check<'_, '_> {
                 let verifier = PeerVerifier::new(Arc::clone(anchors), presented.role);
                 match verifier.verify(&chain, presented.expected.as_ref(), self.case.now) {
                     Ok(verified) => {
-                        if let Err(refusal) = self.revocations.check_peer(&verified) {
+                        if let Err(refusal) = self.revocations.check_peer(&verified, self.case.now)
+                        {
                             found.push(self.refused(presented, &refusal));
                         }
                         found.extend(leaf.and_then(|leaf| validity::of(leaf, self.case.now)));
@@ -308,8 +309,14 @@ impl Check<'_, '_> {
 fn revocations(case: &Case<'_>, report: &mut Report) -> Revocations {
     let home =
         case.config.as_ref().map_or_else(|| case.context.home.clone(), SecureMcpConfig::layout);
+    let lists = case.config.as_ref().map(|config| ListFiles::of(config).load(case.now));
+    let lists = lists.transpose().unwrap_or_else(|error| {
+        let id = RefusalCode::RevocationUnknown.as_str();
+        report.found(Finding::error(id, error.to_string()).fix(error.remedy()));
+        None
+    });
     match revoked(&home) {
-        Ok(all) => Revocations::new(all),
+        Ok(all) => Revocations::new(all).with_lists(lists.unwrap_or_default()),
         Err(error) => {
             let what = format!("which certificates are revoked cannot be read: {error}");
             let found = Finding::error(Id::FileUnreadable, what).at(home.state_file().display());

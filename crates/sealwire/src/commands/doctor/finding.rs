@@ -134,12 +134,13 @@ pub(super) fn id_of_code(code: RefusalCode) -> &'static str {
 }
 
 /// The refusal codes that are findings, too: rules that a certificate of ours may break.
-pub(super) const CERTIFICATE_CODES: [RefusalCode; 15] = [
+pub(super) const CERTIFICATE_CODES: [RefusalCode; 16] = [
     RefusalCode::CertificateMalformed,
     RefusalCode::UnknownIssuer,
     RefusalCode::CertificateExpired,
     RefusalCode::CertificateNotYetValid,
     RefusalCode::CertificateRevoked,
+    RefusalCode::RevocationUnknown,
     RefusalCode::CertificateSignature,
     RefusalCode::SanMissing,
     RefusalCode::SanMultiple,

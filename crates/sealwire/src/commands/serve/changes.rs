@@ -22,6 +22,9 @@ pub(super) fn changes(old: &Loaded, new: &Loaded, names: &[String]) -> Vec<Strin
     if before.alerts != after.alerts || after.alerts.files().iter().any(has_touched) {
         changes.push("alerts".to_owned());
     }
+    if before.crl != after.crl || after.crl.iter().any(has_touched) {
+        changes.push("revocation lists".to_owned());
+    }
     let all: BTreeSet<&String> = before.servers.keys().chain(after.servers.keys()).collect();
     for name in all.into_iter().filter(|name| names.is_empty() || names.contains(name)) {
         match (served(before, name), served(after, name)) {

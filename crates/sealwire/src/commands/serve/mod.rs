@@ -2,7 +2,7 @@ mod changes;
 mod reload;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole};
@@ -10,10 +10,11 @@ use sealwire::evidence;
 use sealwire::home::{CertificatePair, Home};
 use sealwire::incidents::{IncidentSink, Raised};
 use sealwire::metrics::{MetricsSink, SecurityMetrics};
+use sealwire::revocations::ListFiles;
 use sealwire::state::State;
 use sealwire_audit::{AuditSink, Change, ChangeKind, Event, Journal, LogSink};
 use sealwire_guard::IncidentAction;
-use sealwire_identity::CertificateSummary;
+use sealwire_identity::{CertificateSummary, RevocationLists};
 use sealwire_relay::{ServeConfig, Server};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -90,12 +91,12 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             .map_err(|error| Failure::new(error.to_string()).fix("choose another address"))?;
         let names = &arguments.names;
         let (reloads, mut asked) = mpsc::channel(1);
-        let trust_domain = loaded.config.trust_domain.clone();
+        let lists = ListFiles::of(&loaded.config).load(SystemTime::now().into())?;
+        let domain = (loaded.config.trust_domain.clone(), lists);
         // Before anybody is let in.
         let counting = (Arc::clone(&incidents), journal.clone(), Arc::clone(&metrics));
         let telling = (Arc::clone(&readiness), alerts.clone());
-        let service =
-            Service::new(server.control(), state, trust_domain, counting, telling, reloads);
+        let service = Service::new(server.control(), state, domain, counting, telling, reloads);
         let service = service.map_err(|error| unreadable(&error))?;
         let _first = measured.set(service.clone());
         service.follow();
@@ -109,7 +110,8 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         readiness.serving(&loaded.config, &loaded.checked, names);
         let reloader = Reloader::new(context, names, hangup, FileWatch::new(), (loaded, seen));
         let Loaded { config, .. } = reloader.active();
-        service.serving(&config.trust_domain, server.addresses(), presented(config, names));
+        let addresses = server.addresses();
+        service.serving(&config.trust_domain, addresses, presented(config, names), None);
         // Before anybody is told that it serves: who is told may send commands.
         let socket = claim.listen(service.clone());
         log_addresses(&server);
@@ -190,7 +192,8 @@ async fn reload_for_ever(
                 running.renewing = renewing(config, names);
                 running.answers.readiness.serving(config, checked, names);
                 let addresses = running.server.addresses();
-                service.serving(&config.trust_domain, addresses, presented(config, names));
+                let own = presented(config, names);
+                service.serving(&config.trust_domain, addresses, own, lists(config));
                 notify::ready("Serving");
             }
         }
@@ -211,6 +214,16 @@ fn renewing(config: &SecureMcpConfig, names: &[String]) -> Renewing {
 /// Whether a server is among those named; none named are all.
 fn is_served(names: &[String], name: &String) -> bool {
     names.is_empty() || names.contains(name)
+}
+
+/// What authorities say is revoked. It was in order just now.
+fn lists(config: &SecureMcpConfig) -> Option<RevocationLists> {
+    ListFiles::of(config)
+        .load(SystemTime::now().into())
+        .inspect_err(|error| {
+            tracing::error!(%error, "the revocation lists cannot be read; those before hold");
+        })
+        .ok()
 }
 
 /// The certificates that we present, by server. Each has just been read and was in order.

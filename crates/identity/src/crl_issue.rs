@@ -1,0 +1,92 @@
+//! The revocation list that an authority of our own signs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rcgen::{
+    CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
+};
+use rustls::pki_types::CertificateDer;
+use sealwire_names::Timestamp;
+
+use crate::authority::CertificateAuthority;
+use crate::certificate::Certificate;
+use crate::crl::{RevocationList, plain};
+use crate::error::Error;
+use crate::files;
+use crate::pem::parse_pem_certificates;
+use crate::summary::CertificateSummary;
+
+impl CertificateAuthority {
+    /// Writes this authority's revocation list: what the one in `path` says, if there is one, and
+    /// those of `revoked` that it has issued. Its number is greater than that of any before, and
+    /// it holds for `validity`. What it says now.
+    ///
+    /// The number is the time in seconds, or one more than before: so it grows even where the
+    /// list before is lost.
+    ///
+    /// # Errors
+    /// [`Error::RevocationList`] if what is in `path` is not a list of this authority's: nothing
+    /// is written then; [`Error::Crypto`]; file errors.
+    pub fn write_revocation_list(
+        &self,
+        path: &Path,
+        revoked: &[(CertificateSummary, Timestamp)],
+        now: Timestamp,
+        validity: Duration,
+    ) -> Result<RevocationList, Error> {
+        let label = path.display().to_string();
+        let issuer = self.issuing_certificate()?;
+        let before = match path.try_exists() {
+            Ok(false) => None,
+            _ => Some(RevocationList::read_own(path, &issuer)?),
+        };
+        let mut all = BTreeMap::new();
+        let mut number = u64::try_from(now.unix_seconds()).unwrap_or(0);
+        if let Some(before) = &before {
+            let last = u64::from_str_radix(&before.number, 16).map_err(|_| {
+                let reason = format!("its number {} is none of ours", before.number);
+                Error::RevocationList { label, reason }
+            })?;
+            number = number.max(last.saturating_add(1));
+            all.extend(before.revoked.iter().map(|(serial, (at, _))| (serial.clone(), *at)));
+        }
+        let refuse = |refusal| Error::Certificate { label: path.display().to_string(), refusal };
+        let name = Certificate::parse(&issuer, "the authority").map_err(refuse)?.subject();
+        for (summary, at) in revoked.iter().filter(|(summary, _)| summary.issuer == name) {
+            all.entry(summary.serial_bytes()).or_insert(*at);
+        }
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        let date = |at: Timestamp| {
+            epoch + Duration::from_secs(u64::try_from(at.unix_seconds()).unwrap_or(0))
+        };
+        let entry = |(serial, at): (Vec<u8>, Timestamp)| RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: date(at),
+            reason_code: Some(RevocationReason::Unspecified),
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date(now),
+            next_update: date(now) + validity,
+            crl_number: SerialNumber::from(plain(&number.to_be_bytes())),
+            issuing_distribution_point: None,
+            revoked_certs: all.into_iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list =
+            params.signed_by(self.issuer()).map_err(Error::crypto("signing a revocation list"))?;
+        let pem = list.pem().map_err(Error::crypto("encoding a revocation list"))?;
+        files::write_atomic(path, pem.as_bytes(), files::PUBLIC_FILE)?;
+        RevocationList::read_own(path, &issuer)
+    }
+
+    /// The certificate whose key signs.
+    fn issuing_certificate(&self) -> Result<CertificateDer<'static>, Error> {
+        let label = "the authority".to_owned();
+        let chain = parse_pem_certificates(self.certificate_pem().as_bytes())
+            .map_err(|problem| Error::Pem { label, problem })?;
+        Ok(chain[0].clone())
+    }
+}

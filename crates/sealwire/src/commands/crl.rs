@@ -1,0 +1,79 @@
+//! `cert crl`: what is revoked, as a list that the authority signs, for other machines.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use sealwire::config::SecureMcpConfig;
+use sealwire_identity::RevocationList;
+use serde_json::{Value, json};
+
+use super::issuing::{HomeLock, open_authority};
+use super::revoke::revoked_certificates;
+use crate::cli::{Context, Failure, print, print_json};
+
+/// How long a list holds unless another time is asked for, in days.
+pub(super) const DEFAULT_DAYS: u16 = 7;
+
+/// Write the authority's certificate revocation list (RFC 5280)
+///
+/// It names the certificates in files of this home that are revoked, and those that it named
+/// before. `cert revoke` writes it as well. Take it to the machines that have its file as `crl`
+/// under [security.certificates], and write it anew before it is out of date: until then they let
+/// nobody in who is not in it, and afterwards nobody at all.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire cert crl
+  sealwire cert crl --days 1")]
+pub(crate) struct Arguments {
+    /// For how many days it holds
+    #[arg(long, default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u16).range(1..=365))]
+    days: u16,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    let config = context.load_config()?;
+    let (file, list) = write(&config, arguments.days)?;
+    if arguments.json {
+        return print_json(&as_json(&file, &list));
+    }
+    print(&shown(&file, &list))
+}
+
+/// Writes it, and tells where.
+pub(super) fn write(
+    config: &SecureMcpConfig,
+    days: u16,
+) -> Result<(PathBuf, RevocationList), Failure> {
+    let home = config.layout();
+    let _lock = HomeLock::acquire(&home)?;
+    let authority = open_authority(config)?;
+    let file = home.ca_dir().join("ca-crl.pem");
+    let now = SystemTime::now().into();
+    let revoked = revoked_certificates(config)?;
+    let revoked: Vec<_> = revoked.into_iter().map(|summary| (summary, now)).collect();
+    let validity = Duration::from_secs(u64::from(days) * 86_400);
+    let list = authority.authority().write_revocation_list(&file, &revoked, now, validity)?;
+    Ok((file, list))
+}
+
+pub(super) fn shown(file: &Path, list: &RevocationList) -> String {
+    let (number, count, until) = (&list.number, list.len(), list.next_update);
+    format!(
+        "wrote the revocation list {number}, of {count} certificates, until {until}  {}\n",
+        file.display()
+    )
+}
+
+pub(super) fn as_json(file: &Path, list: &RevocationList) -> Value {
+    json!({
+        "file": file,
+        "number": list.number,
+        "revoked": list.len(),
+        "next_update": list.next_update.to_string(),
+    })
+}
