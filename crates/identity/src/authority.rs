@@ -278,6 +278,11 @@ impl CertificateAuthority {
         self.key_hash
     }
 
+    /// The certificate whose key signs: of those that are trusted, it need not be the first.
+    pub(crate) fn issuing_certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
     /// What signs.
     pub(crate) fn issuer(&self) -> &Issuer<'static, PrivateKey> {
         &self.issuer

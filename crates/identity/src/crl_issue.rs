@@ -7,7 +7,6 @@ use std::time::Duration;
 use rcgen::{
     CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
 };
-use rustls::pki_types::CertificateDer;
 use sealwire_names::Timestamp;
 
 use crate::authority::CertificateAuthority;
@@ -15,7 +14,6 @@ use crate::certificate::Certificate;
 use crate::crl::{RevocationList, plain};
 use crate::error::Error;
 use crate::files;
-use crate::pem::parse_pem_certificates;
 use crate::summary::CertificateSummary;
 
 impl CertificateAuthority {
@@ -37,10 +35,10 @@ impl CertificateAuthority {
         validity: Duration,
     ) -> Result<RevocationList, Error> {
         let label = path.display().to_string();
-        let issuer = self.issuing_certificate()?;
+        let issuer = self.issuing_certificate();
         let before = match path.try_exists() {
             Ok(false) => None,
-            _ => Some(RevocationList::read_own(path, &issuer)?),
+            _ => Some(RevocationList::read_own(path, issuer)?),
         };
         let mut all = BTreeMap::new();
         let mut number = u64::try_from(now.unix_seconds()).unwrap_or(0);
@@ -53,7 +51,7 @@ impl CertificateAuthority {
             all.extend(before.revoked.iter().map(|(serial, (at, _))| (serial.clone(), *at)));
         }
         let refuse = |refusal| Error::Certificate { label: path.display().to_string(), refusal };
-        let name = Certificate::parse(&issuer, "the authority").map_err(refuse)?.subject();
+        let name = Certificate::parse(issuer, "the authority").map_err(refuse)?.subject();
         for (summary, at) in revoked.iter().filter(|(summary, _)| summary.issuer == name) {
             all.entry(summary.serial_bytes()).or_insert(*at);
         }
@@ -79,14 +77,6 @@ impl CertificateAuthority {
             params.signed_by(self.issuer()).map_err(Error::crypto("signing a revocation list"))?;
         let pem = list.pem().map_err(Error::crypto("encoding a revocation list"))?;
         files::write_atomic(path, pem.as_bytes(), files::PUBLIC_FILE)?;
-        RevocationList::read_own(path, &issuer)
-    }
-
-    /// The certificate whose key signs.
-    fn issuing_certificate(&self) -> Result<CertificateDer<'static>, Error> {
-        let label = "the authority".to_owned();
-        let chain = parse_pem_certificates(self.certificate_pem().as_bytes())
-            .map_err(|problem| Error::Pem { label, problem })?;
-        Ok(chain[0].clone())
+        RevocationList::read_own(path, issuer)
     }
 }
