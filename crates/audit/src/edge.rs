@@ -88,10 +88,8 @@ impl Edge {
         if self.signed.is_some_and(|signed| signed.size == self.tree.size()) {
             return Ok(false);
         }
-        while let Some(tile) = self.unwritten.first() {
-            self.tiles.write(tile)?;
-            self.unwritten.remove(0);
-        }
+        self.tiles.write(&self.unwritten)?;
+        self.unwritten.clear();
         let checkpoint = self.now();
         let note = self.signer.checkpoint(&checkpoint);
         files::replace(&self.directory.join(CHECKPOINT), note.as_bytes())?;

@@ -20,7 +20,7 @@ pub(crate) fn is_private(metadata: &fs::Metadata) -> bool {
 /// Gives what was made to whom its directory belongs: root commands for others, and must not
 /// shut them out. Nobody else can, nor needs to.
 #[cfg(unix)]
-fn give(path: &Path) -> io::Result<()> {
+pub(crate) fn give(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, lchown};
     let Some(parent) = path.parent() else { return Ok(()) };
     let (parent, made) = (fs::metadata(parent)?, fs::symlink_metadata(path)?);
@@ -34,7 +34,7 @@ fn give(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn give(_path: &Path) -> io::Result<()> {
+pub(crate) fn give(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -48,6 +48,25 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
         Err(error) => Err(error),
         Ok(()) => give(path).and_then(|()| path.parent().map_or(Ok(()), sync_directory)),
     }
+}
+
+/// Makes a directory and those that it is in, for their owner alone, unless they are there.
+pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
+    match make_directory(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), make_directories)?;
+            make_directory(path)
+        }
+        done => done,
+    }
+}
+
+/// Makes everything last that was written to the file system that has this directory.
+pub(crate) fn sync_file_system(directory: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return Ok(rustix::fs::syncfs(File::open(directory)?)?);
+    #[cfg(not(target_os = "linux"))]
+    sync_directory(directory)
 }
 
 /// Makes what was made, renamed or removed in a directory last.
@@ -90,7 +109,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-fn options() -> OpenOptions {
+pub(crate) fn options() -> OpenOptions {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "elsewhere there is no mode to set"))]
     let mut options = OpenOptions::new();
     #[cfg(unix)]

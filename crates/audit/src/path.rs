@@ -226,7 +226,7 @@ mod tests {
         let (mut tree, tiles) = (Tree::new(), Tiles::at(dir.path()));
         let leaves = leaves(size);
         for leaf in &leaves {
-            tree.append(*leaf, |tile| tiles.write(&tile).unwrap());
+            tree.append(*leaf, |tile| tiles.write(&[tile]).unwrap());
         }
         Made { leaves, tree, tiles, _dir: dir }
     }

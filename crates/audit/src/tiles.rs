@@ -3,11 +3,17 @@
 //! They are derived from the entries, and make proofs and restarts fast. Nothing is believed
 //! because a tile says so: whoever verifies computes them again.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::tree::{TILE_WIDTH, TreeHash};
+
+/// Tiles that are synced one by one. Of more, the disk would wait for each; so all there is on it
+/// is synced at once, where the system can do that.
+const FEW: usize = if cfg!(target_os = "linux") { 32 } else { usize::MAX };
 
 /// Which tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,8 +67,8 @@ impl Tile {
 
 /// The tiles of one log directory.
 ///
-/// A tile is written before the checkpoint that covers it, and synced with it. What is beyond
-/// the last checkpoint is written again when the log is opened, as a crash may have torn it.
+/// A tile is written and synced before the checkpoint that covers it. What is beyond the last
+/// checkpoint is written again when the log is opened, as a crash may have torn it.
 #[derive(Clone, Debug)]
 pub struct Tiles {
     dir: PathBuf,
@@ -75,29 +81,27 @@ impl Tiles {
         Self { dir: dir.to_owned() }
     }
 
-    /// Writes one whole (mode 0600, directories 0700), in place of what is there, and syncs it.
+    /// Writes them (mode 0600, directories 0700), in place of what is there, and syncs them.
     ///
     /// # Errors
-    /// Those of the file system.
-    pub fn write(&self, tile: &Tile) -> io::Result<()> {
-        let path = self.dir.join(tile.path());
-        let parent = path.parent().unwrap_or(&self.dir);
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        let temporary = path.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-            builder.mode(0o700);
-            options.mode(0o600);
+    /// Those of the file system. Some may have been written then.
+    pub fn write(&self, tiles: &[Tile]) -> io::Result<()> {
+        let are_few = tiles.len() <= FEW;
+        let mut parents = BTreeSet::new();
+        for tile in tiles {
+            let path = self.dir.join(tile.path());
+            let mut file = create(&path)?;
+            file.write_all(&tile.bytes())?;
+            if are_few {
+                file.sync_data()?;
+                parents.extend(path.parent().map(Path::to_owned));
+            }
         }
-        builder.create(parent)?;
-        let mut file = options.open(&temporary)?;
-        file.write_all(&tile.bytes())?;
-        file.sync_data()?;
-        fs::rename(&temporary, &path)
+        if are_few {
+            parents.iter().try_for_each(|parent| files::sync_directory(parent))
+        } else {
+            files::sync_file_system(&self.dir)
+        }
     }
 
     /// A full tile; `None` if there is none.
@@ -172,6 +176,19 @@ impl Tiles {
     }
 }
 
+/// Makes an empty file of a tile, and the directories that it is in.
+fn create(path: &Path) -> io::Result<File> {
+    let open = || files::options().write(true).create(true).truncate(true).open(path);
+    let file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), files::make_directories)?;
+            open()
+        }
+        opened => opened,
+    }?;
+    files::give(path).map(|()| file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,13 +212,13 @@ mod tests {
         let id = TileId { level: 0, index: 3 };
         assert_eq!(tiles.read(id).unwrap(), None);
         assert_eq!(tiles.hash(1, 3).unwrap_err().kind(), io::ErrorKind::NotFound);
-        tiles.write(&Tile { id, hashes: hashes.clone() }).unwrap();
+        tiles.write(&[Tile { id, hashes: hashes.clone() }]).unwrap();
         assert_eq!(tiles.hash(0, 768 + 9).unwrap(), hashes[9]);
         assert_eq!(tiles.hash(1, 3).unwrap(), TreeHash::perfect(&hashes));
         // As after a prune: the tile below is gone.
         for width in [5, 2] {
             let id = TileId { level: 1, index: 0 };
-            tiles.write(&Tile { id, hashes: hashes[..width].to_vec() }).unwrap();
+            tiles.write(&[Tile { id, hashes: hashes[..width].to_vec() }]).unwrap();
         }
         fs::remove_file(dir.path().join("tile/0/003")).unwrap();
         assert_eq!(tiles.hash(1, 3).unwrap(), hashes[3]);

@@ -301,7 +301,7 @@ pub(crate) mod tests {
             assert_eq!(Tree::restore(tree.size() / 256, &tiles).unwrap(), tree);
             for leaf in bundle {
                 tree.append(*leaf, |tile| {
-                    tiles.write(&tile).unwrap();
+                    tiles.write(std::slice::from_ref(&tile)).unwrap();
                     full.push(tile);
                 });
             }

@@ -115,9 +115,8 @@ impl Shared {
             self.flush()?;
             let edge = lock(&self.edge);
             // What is above the tiles that go is all that is left of them.
-            for tile in edge.tree().partial_tiles().filter(|tile| tile.id.level > 0) {
-                edge.tiles().write(&tile)?;
-            }
+            let above = edge.tree().partial_tiles().filter(|tile| tile.id.level > 0);
+            edge.tiles().write(&above.collect::<Vec<_>>())?;
             let hashes = Hashes { tree: edge.tree(), tiles: edge.tiles() };
             let minimum = Checkpoint { size: first, root: root_at(&hashes, first)? };
             let note = edge.signer().pruned(&minimum);

@@ -66,7 +66,7 @@ impl Log {
         let (mut tree, tiles) = (Tree::new(), Tiles::at(directory));
         let mut history = String::new();
         for leaf in self.leaves() {
-            tree.append(leaf, |tile| tiles.write(&tile).unwrap());
+            tree.append(leaf, |tile| tiles.write(&[tile]).unwrap());
             if tree.size() % EACH == 0 {
                 let checkpoint = Checkpoint { size: tree.size(), root: tree.root() };
                 history += &signer.history(&checkpoint);
@@ -91,7 +91,7 @@ impl Log {
         let tree = self.tree();
         let tiles = Tiles::at(directory);
         for tile in tree.partial_tiles().filter(|tile| tile.id.level > 0) {
-            tiles.write(&tile).unwrap();
+            tiles.write(&[tile]).unwrap();
         }
         let hashes = Hashes { tree: &tree, tiles: &tiles };
         let minimum = Checkpoint { size: first, root: root_at(&hashes, first).unwrap() };
