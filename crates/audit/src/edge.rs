@@ -68,8 +68,10 @@ impl Edge {
 
     /// Appends whole lines.
     pub(crate) fn append(&mut self, lines: &[u8]) {
-        for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            self.append_line(line.strip_suffix(b"\n").unwrap_or(line));
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', lines) {
+            self.append_line(&lines[start..end]);
+            start = end + 1;
         }
     }
 

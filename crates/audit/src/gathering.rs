@@ -5,6 +5,9 @@ use sealwire_names::Timestamp;
 use crate::day::Day;
 use crate::entry::{push_integer, push_number};
 
+/// What is kept for later of memory that is not used, at most, in bytes.
+const LARGEST_SPARE: usize = 1024 * 1024;
+
 /// Lines, in order, and the days to which they belong.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -62,18 +65,27 @@ impl Gathering {
         self.batch.bytes.len()
     }
 
-    /// Takes what there is, if anything, and goes on with the empty `spare`.
-    pub(crate) fn take(&mut self, spare: Vec<u8>) -> Option<Batch> {
+    /// Takes what there is, if anything, and goes on with `spare`, which is empty.
+    pub(crate) fn take(&mut self, spare: &mut Batch) -> Option<Batch> {
         if self.batch.bytes.is_empty() {
             return None;
         }
-        let next = Batch { bytes: spare, ..Batch::default() };
-        let batch = std::mem::replace(&mut self.batch, next);
+        let batch = std::mem::replace(&mut self.batch, std::mem::take(spare));
         Some(Batch { end: self.next, ..batch })
     }
 }
 
 impl Batch {
+    /// The same, empty, for other lines.
+    pub(crate) fn emptied(mut self) -> Self {
+        if self.bytes.capacity() > LARGEST_SPARE {
+            return Self::default();
+        }
+        self.bytes.clear();
+        self.days.clear();
+        Self { written: 0, ..self }
+    }
+
     /// Gives the lines of each day to `append`, those not that it has taken before.
     pub(crate) fn write<E>(
         &mut self,
@@ -101,8 +113,8 @@ mod tests {
         for day in ["2026-01-02", "2026-01-01", "2026-01-03", "2026-01-02"] {
             gathering.push(at(day), b"\"type\":\"t\"}");
         }
-        let mut batch = gathering.take(Vec::new()).unwrap();
-        assert!(gathering.take(Vec::new()).is_none());
+        let mut batch = gathering.take(&mut Batch::default()).unwrap();
+        assert!(gathering.take(&mut Batch::default()).is_none());
         assert_eq!(batch.end, 11);
         let mut seen = Vec::new();
         for _ in 0..2 {

@@ -58,7 +58,8 @@ impl FromStr for PeerId {
 
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}/{}/{}", self.trust_domain, self.kind, self.name)
+        let parts = ["spiffe://", &self.trust_domain.0, "/", self.kind.as_str(), "/", &self.name];
+        parts.into_iter().try_for_each(|part| f.write_str(part))
     }
 }
 

@@ -24,14 +24,13 @@ use crate::recovery::Opened;
 use crate::refusals::Refusals;
 
 /// Bytes that wait to be hashed, from which on the thread that does it is woken.
-const HASH_SOON: u64 = 256 * 1024;
+const HASH_SOON: usize = 256 * 1024;
 /// Bytes that wait to be hashed, from which on whoever writes more does it.
-const HASH_NOW: u64 = 64 * 1024 * 1024;
+const HASH_NOW: usize = 64 * 1024 * 1024;
 /// Bytes that wait to be written, from which on whoever records more writes them.
 const WRITE_NOW: usize = 4 * 1024 * 1024;
-/// Buffers that are kept for later, and the largest of them.
-const SPARES: usize = 4;
-const LARGEST_SPARE: usize = 1024 * 1024;
+/// What is kept for later of memory for that, at most.
+const LARGEST_SPARE: usize = 2 * HASH_SOON;
 
 pub(super) struct Shared {
     pub(super) directory: PathBuf,
@@ -51,10 +50,7 @@ pub(super) struct Shared {
     /// Of the lines in files.
     pub(super) bytes: AtomicU64,
     pub(super) signed_at: AtomicI64,
-    /// What is written and not hashed yet, in order.
-    unhashed: Mutex<Vec<Vec<u8>>>,
-    unhashed_bytes: AtomicU64,
-    spares: Mutex<Vec<Vec<u8>>>,
+    unhashed: Mutex<Unhashed>,
     /// Whether nothing can be written; why, then.
     is_in_trouble: AtomicBool,
     trouble: Mutex<Option<Trouble>>,
@@ -71,6 +67,14 @@ pub(super) struct Files {
     pub(super) days: DayFiles,
     /// Taken, and not all written.
     backlog: Option<Batch>,
+    spare: Batch,
+}
+
+/// What is written and not hashed yet.
+#[derive(Default)]
+struct Unhashed {
+    lines: Vec<u8>,
+    spare: Vec<u8>,
 }
 
 struct Trouble {
@@ -104,7 +108,7 @@ impl Shared {
             rules: RwLock::new(rules),
             gathering: Mutex::new(Gathering::new(entries, day)),
             bytes: AtomicU64::new(days.bytes()),
-            files: Mutex::new(Files { days, backlog: None }),
+            files: Mutex::new(Files { days, backlog: None, spare: Batch::default() }),
             edge: Mutex::new(edge),
             refusals: Mutex::default(),
             recorded: AtomicU64::new(entries),
@@ -113,8 +117,6 @@ impl Shared {
             first: AtomicU64::new(first),
             signed_at: AtomicI64::new(i64::MIN),
             unhashed: Mutex::default(),
-            unhashed_bytes: AtomicU64::new(0),
-            spares: Mutex::default(),
             is_in_trouble: AtomicBool::new(false),
             trouble: Mutex::new(None),
             waiting: Mutex::default(),
@@ -192,24 +194,26 @@ impl Shared {
     /// Writes what has gathered.
     pub(super) fn write(&self) -> io::Result<()> {
         let mut files = lock(&self.files);
+        let mut waits = 0;
         // What was left by a failure, and then what there is now.
         for _ in 0..2 {
-            let Files { days, backlog } = &mut *files;
+            let Files { days, backlog, spare } = &mut *files;
             if backlog.is_none() {
-                let spare = lock(&self.spares).pop().unwrap_or_default();
                 *backlog = lock(&self.gathering).take(spare);
             }
             let Some(batch) = backlog else { break };
             batch.write(|day, lines| days.append(day, lines))?;
             self.bytes.store(days.bytes(), Release);
             self.written.store(batch.end, Release);
-            if let Some(Batch { bytes, .. }) = backlog.take() {
-                self.unhashed_bytes.fetch_add(bytes.len() as u64, AcqRel);
-                lock(&self.unhashed).push(bytes);
+            if let Some(batch) = backlog.take() {
+                let mut unhashed = lock(&self.unhashed);
+                unhashed.lines.extend_from_slice(&batch.bytes);
+                waits = unhashed.lines.len();
+                *spare = batch.emptied();
             }
         }
         drop(files);
-        match load(&self.unhashed_bytes) {
+        match waits {
             HASH_NOW.. => self.hash(&mut lock(&self.edge)),
             HASH_SOON.. => self.wake_keeper(),
             _ => {}
@@ -249,15 +253,14 @@ impl Shared {
 
     /// Hashes what is written.
     pub(super) fn hash(&self, edge: &mut Edge) {
-        let chunks = std::mem::take(&mut *lock(&self.unhashed));
-        for mut chunk in chunks {
-            edge.append(&chunk);
-            self.unhashed_bytes.fetch_sub(chunk.len() as u64, AcqRel);
-            let mut spares = lock(&self.spares);
-            if spares.len() < SPARES && chunk.capacity() <= LARGEST_SPARE {
-                chunk.clear();
-                spares.push(chunk);
-            }
+        let mut lines = {
+            let Unhashed { lines, spare } = &mut *lock(&self.unhashed);
+            std::mem::replace(lines, std::mem::take(spare))
+        };
+        edge.append(&lines);
+        if lines.capacity() <= LARGEST_SPARE {
+            lines.clear();
+            lock(&self.unhashed).spare = lines;
         }
     }
 
