@@ -202,9 +202,13 @@ fn tail_follows_what_is_written() {
     let mut client = Connect::start(&home, "echo", serve.address());
     client.initialize();
     call_echo(&mut client, "shown");
+    let mut decided = None;
     let outcome = lines.find(|line| {
         let entry: Value = serde_json::from_str(line.as_ref().unwrap()).unwrap();
-        entry["type"] == "call.outcome" && entry["mcp.method.name"] == "tools/call"
+        if entry["type"] == "call.decision" && entry["mcp.method.name"] == "tools/call" {
+            decided = Some(entry["entry"].clone());
+        }
+        entry["type"] == "call.outcome" && Some(&entry["decision_entry"]) == decided.as_ref()
     });
     assert!(outcome.is_some());
     tail.kill().unwrap();

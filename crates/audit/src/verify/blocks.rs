@@ -153,7 +153,7 @@ impl<'s> Reader<'s> {
             self.is_done = true;
             return Ok((bytes.len() > 1).then_some((bytes, true)));
         }
-        let end = bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or_default();
+        let end = memchr::memrchr(b'\n', &bytes).unwrap_or_default();
         if end > 0 {
             self.rest = bytes.split_off(end + 1);
         } else {
@@ -174,7 +174,7 @@ fn check(block: Block) -> Checked {
     checked.hashes.reserve(bytes.len() / 256);
     let mut start = 1;
     while start < bytes.len() {
-        let Some(length) = bytes[start..].iter().position(|&byte| byte == b'\n') else {
+        let Some(length) = memchr::memchr(b'\n', &bytes[start..]) else {
             let bytes = (bytes.len() - start) as u64;
             debug_assert!(is_last);
             let is_long = bytes > MAX_LINE as u64;

@@ -2,6 +2,7 @@
 //! here writes to it, and nothing here needs a running `serve`.
 
 mod csv;
+mod decisions;
 mod export;
 mod ocsf;
 mod prove;

@@ -6,6 +6,7 @@ use sealwire_audit::read::Reader;
 use sealwire_names::Timestamp;
 use serde_json::{Map, Value};
 
+use super::decisions::Decisions;
 use super::{Log, unreadable};
 use crate::cli::{Context, Failure, print, printable};
 
@@ -37,12 +38,17 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let directory = arguments.log.directory(context)?;
     let mut reader = Reader::last(&directory, arguments.lines).map_err(unreadable)?;
+    let mut decisions = Decisions::default();
     loop {
         let mut text = String::new();
         while let Some(line) = reader.next_line().map_err(unreadable)? {
             let line = String::from_utf8_lossy(line);
             // A canonical line has nothing in it that a terminal obeys; who knows of this one.
-            text.push_str(&if arguments.json { printable(&line) } else { shown(&line) });
+            text.push_str(&if arguments.json {
+                printable(&line)
+            } else {
+                shown(&line, &mut decisions)
+            });
             text.push('\n');
             if text.len() > 1 << 16 {
                 print(&text)?;
@@ -58,10 +64,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
 }
 
 /// An entry for people: when, which, what, and the rest by name.
-fn shown(line: &str) -> String {
+fn shown(line: &str, decisions: &mut Decisions) -> String {
     let Ok(mut entry) = serde_json::from_str::<Map<String, Value>>(line) else {
         return format!("not an entry: {}", printable(line));
     };
+    decisions.complete(&mut entry);
     let mut take = |name: &str| entry.remove(name).unwrap_or_default();
     let time = Timestamp::from_unix_millis(take("time").as_i64().unwrap_or_default());
     let number = take("entry");
@@ -88,9 +95,9 @@ mod tests {
     fn an_entry_is_one_line_whatever_is_in_it() {
         let line = r#"{"entry":7,"time":1000,"type":"call.decision","decision":"deny","detail":"not \"yours\"","x":"\u000a\u202e","n":3}"#;
         assert_eq!(
-            shown(line),
+            shown(line, &mut Decisions::default()),
             "1970-01-01T00:00:01.000Z 7 call.decision decision=deny detail=\"not \\\"yours\\\"\" n=3 x=\u{fffd}\u{fffd}"
         );
-        assert_eq!(shown("\u{1b}[2J"), "not an entry: \u{fffd}[2J");
+        assert_eq!(shown("\u{1b}[2J", &mut Decisions::default()), "not an entry: \u{fffd}[2J");
     }
 }
