@@ -226,4 +226,18 @@ mod tests {
         fs::write(dir.path().join("tile/0/000"), [0; 8191]).unwrap();
         assert_eq!(tiles.hash(0, 0).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
+
+    #[test]
+    fn many_are_written_as_few_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let tiles = Tiles::at(dir.path());
+        let id = |index| TileId { level: 0, index };
+        for count in [FEW.min(32) as u64, 40] {
+            let many: Vec<_> =
+                (0..count).map(|index| Tile { id: id(index), hashes: leaves(256) }).collect();
+            tiles.write(&many).unwrap();
+            assert_eq!(tiles.read(id(count - 1)).unwrap(), Some(leaves(256)));
+            assert_eq!(tiles.read(id(count)).unwrap(), None);
+        }
+    }
 }
