@@ -2,7 +2,7 @@
 //!
 //! `off` relays calls without it, `interval` and `fsync` with it. `disk` is what the disk allows
 //! at most: as many lines as 64 calls in flight can have waiting, written and synced again and
-//! again, by nobody else.
+//! again, by nobody else. `verify` reads a log, and `hashing` hashes as many bytes.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::requests::Requests;
 use crate::route::{self, Route};
 use crate::setup::{Maker, Setup};
+use crate::verifying::{self, Hashing, Verify};
 use crate::{Case, Effort, Figures, Limit, Measure, Ratio, Result, Scenario};
 
 /// Calls in flight. Each waits for two entries, one after the other; so of those that wait at a
@@ -19,16 +20,20 @@ const IN_FLIGHT: usize = 64;
 /// About what an entry has, in bytes.
 const ENTRY: usize = 320;
 
-const MEASURES: [Measure; 1] = [Measure::more(
-    "calls_per_s_64",
-    "1/s",
-    "calls relayed per second with 64 in flight; of `disk`, as many as the disk can sync the entries of",
-)];
+const MEASURES: [Measure; 2] = [
+    Measure::more(
+        "calls_per_s_64",
+        "1/s",
+        "calls relayed per second with 64 in flight; of `disk`, as many as the disk can sync the entries of",
+    ),
+    Measure::more(verifying::RATE, "MB/s", "lines of a log verified, or only hashed"),
+];
 
 const OVER_OFF: Ratio = Ratio { of: "interval", to: "off" };
 const OVER_DISK: Ratio = Ratio { of: "fsync", to: "disk" };
+const OVER_HASHING: Ratio = Ratio { of: "verify", to: "hashing" };
 
-const MAKERS: [Maker; 4] = [
+const MAKERS: [Maker; 6] = [
     ("disk", |setup| {
         let file = File::options().append(true).create(true).open(setup.file("disk"))?;
         Ok(Ok(Box::new(Disk(file))))
@@ -41,6 +46,8 @@ const MAKERS: [Maker; 4] = [
     ("fsync", |setup| {
         Ok(Ok(Box::new(Relayed(route::audited(setup, "fsync", "durability = \"fsync\"")?))))
     }),
+    ("verify", |setup| Ok(Ok(Box::new(Verify::new(setup)?)))),
+    ("hashing", |setup| Ok(Ok(Box::new(Hashing::new(setup)?)))),
 ];
 
 /// The scenario. With `only`, no other cases.
@@ -57,10 +64,11 @@ pub fn scenario(mut setup: Setup, only: &[String]) -> Result<Scenario> {
         measures: MEASURES.to_vec(),
         cases,
         skipped,
-        ratios: vec![OVER_OFF, OVER_DISK],
+        ratios: vec![OVER_OFF, OVER_DISK, OVER_HASHING],
         limits: vec![
             Limit::at_least(0.8, OVER_OFF, "calls_per_s_64", slower),
             Limit::at_least(0.7, OVER_DISK, "calls_per_s_64", waits),
+            Limit::at_least(0.3, OVER_HASHING, verifying::RATE, "verifying is slow"),
         ],
         versions: setup.versions,
     })

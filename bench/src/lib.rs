@@ -38,6 +38,7 @@ pub mod setup;
 pub mod stats;
 mod stunnel;
 pub mod tunnel;
+mod verifying;
 
 pub use host::Host;
 pub use limit::{Limit, Subject};
