@@ -307,7 +307,7 @@ impl<'l> Names<'l> {
     /// Adds one; false if it is there already, or they are too many.
     fn add(&mut self, name: &'l [u8]) -> bool {
         let last = name.last().copied().unwrap_or_default();
-        let bit = 1 << (name.len() + 5 * usize::from(last)) % 64;
+        let bit = 1 << ((name.len() + 5 * usize::from(last)) % 64);
         let is_there = self.seen & bit != 0 && self.names[..self.count].contains(&name);
         if is_there || self.count == MAX_MEMBERS {
             return false;
