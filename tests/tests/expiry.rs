@@ -65,7 +65,7 @@ fn a_clients_certificate() {
     home.configure(&format!("{wire}{}", echo_table()));
     home.run(&["cert", "issue", "--all"]).ok();
     let serve = Serve::start(&home);
-    let pair = short_lived(&home, Leaf::client(CORE));
+    let (pair, began) = (short_lived(&home, Leaf::client(CORE)), Instant::now());
     let tls = LinkClient::tls(&home, &pair);
     let dial = || LinkClient::dial_with(&tls, "wire", serve.address());
     let mut first = dial();
@@ -73,23 +73,29 @@ fn a_clients_certificate() {
     let mut live = dial();
     assert!(live.has_resumed(), "or nothing is shown below");
     let granted = live.open();
-    exchange(&mut live, 1);
+    // Whoever says nothing for long is given up before.
+    let mut said = 0;
+    while began.elapsed() < Duration::from_secs(life() - 3) {
+        said += 1;
+        exchange(&mut live, said);
+        thread::sleep(Duration::from_millis(100));
+    }
     assert!(live.until_closed().iter().all(|raw| raw.message().is_none()));
     serve.log().wait_for(&[ENDED]);
 
     let mark = serve.log().mark();
     let mut back = dial();
     assert!(back.has_resumed(), "or it is only another handshake");
-    back.hello(Some(granted.resume(1)), 1);
+    back.hello(Some(granted.resume(1)), said);
     assert_eq!(back.granted(), Err(EXPIRED.to_owned()));
     assert_eq!(back.until_closed(), []);
     serve.refused(mark, EXPIRED);
 
     let renewed = home.authority().issue(&Leaf::client(CORE));
     let mut again = LinkClient::dial(&home, &renewed, "wire", serve.address());
-    again.hello(Some(granted.resume(2)), 1);
-    assert_eq!(again.granted().map(|granted| granted.received), Ok(1));
-    exchange(&mut again, 2);
+    again.hello(Some(granted.resume(2)), said);
+    assert_eq!(again.granted().map(|granted| granted.received), Ok(said));
+    exchange(&mut again, said + 1);
     honest_session(&home, serve.address());
 }
 

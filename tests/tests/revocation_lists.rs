@@ -137,7 +137,7 @@ fn a_list_out_of_date_lets_nobody_in_and_ends_what_stands() {
     }
     let mark = serve.log().mark();
     push(&home, &[], DAY);
-    serve.log().wait_after(mark, &["configuration reloaded", "revocation lists"]);
+    serve.log().wait_after(mark, &["enforcing: revocation list", "revoked=0"]);
     let mut back = LinkClient::dial(&home, &pair, "wire", serve.address());
     back.hello(Some(granted.resume(2)), 1);
     assert!(back.granted().is_ok());
