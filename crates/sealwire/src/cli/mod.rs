@@ -10,6 +10,7 @@ mod logging;
 mod memory;
 mod output;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -164,11 +165,40 @@ impl Command {
     }
 }
 
+/// The command line of `connect` alone. A `connect` stays in memory for as long as its client
+/// runs, once for each server, and with it all code that it has run: that which describes the
+/// options of all other commands is not to be among it.
+#[derive(Debug, Parser)]
+struct Connecting {
+    #[command(flatten)]
+    global: GlobalOptions,
+    #[command(subcommand)]
+    command: Connect,
+}
+
+#[derive(Debug, Subcommand)]
+enum Connect {
+    Connect(connect::Arguments),
+}
+
+/// Parses the command line. Whatever is not `connect`, and whatever is wrong or asks for help, is
+/// answered by the whole of it.
+fn parse(arguments: &[OsString]) -> Result<(GlobalOptions, Command), clap::Error> {
+    if arguments.iter().any(|argument| argument == "connect")
+        && let Ok(Connecting { global, command }) = Connecting::try_parse_from(arguments)
+    {
+        let Connect::Connect(arguments) = command;
+        return Ok((global, Command::Connect(arguments)));
+    }
+    Cli::try_parse_from(arguments).map(|Cli { global, command }| (global, command))
+}
+
 /// Parses the command line, runs the command and reports how it ended.
 ///
 /// Wrong usage ends here with exit code 2, and `--help` and `--version` with 0.
 pub(crate) fn run() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let (global, command) = parse(&arguments).unwrap_or_else(|error| error.exit());
     let done = Context::new(&global).and_then(|context| {
         if command.has_agent_keys() {
             memory::keep_private()?;
@@ -195,6 +225,36 @@ mod tests {
     #[test]
     fn definitions_are_consistent() {
         definition().debug_assert();
+        Connecting::command().debug_assert();
+    }
+
+    #[test]
+    fn connect_is_parsed_by_itself_and_all_else_by_the_whole() {
+        let parse = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            let whole = Cli::try_parse_from(&words);
+            let alone = Connecting::try_parse_from(&words).is_ok();
+            (parse(&words), whole, alone)
+        };
+        for line in [
+            "sealwire connect files",
+            "sealwire --home /h connect --log-level debug files",
+            "sealwire connect files --config c.toml",
+        ] {
+            let (parsed, whole, alone) = parse(line);
+            let ((global, command), whole) = (parsed.unwrap(), whole.unwrap());
+            assert!(alone, "{line}");
+            let debug = format!("{global:?} {command:?}");
+            assert_eq!(debug, format!("{:?} {:?}", whole.global, whole.command));
+        }
+        for line in ["sealwire serve connect", "sealwire status --home connect"] {
+            let (parsed, whole, alone) = parse(line);
+            assert!(parsed.is_ok() && whole.is_ok() && !alone, "{line}");
+        }
+        for line in ["sealwire connect", "sealwire connect --help", "sealwire connect a --hom x"] {
+            let (parsed, whole, _) = parse(line);
+            assert_eq!(parsed.unwrap_err().to_string(), whole.unwrap_err().to_string(), "{line}");
+        }
     }
 
     #[test]
