@@ -226,6 +226,13 @@ impl Issuer {
         valid_now(leaf, request, revoked)
     }
 
+    /// What was revoked when this was opened. To issue something because a name is not revoked, go
+    /// by this: by what is read at another time, a revocation in between would be taken for one
+    /// that what is issued comes after.
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
     /// What proves that a service is this authority's own.
     pub(crate) fn service(&self, validity: Duration) -> Result<ServiceCredential, Failure> {
         Ok(ServiceCredential::issue(&self.authority, validity)?)

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant, SystemTime};
 use sealwire::Snapshot;
 use sealwire::config::SecureMcpConfig;
 use sealwire::invitations::{Denied, Invitation, Invitations};
-use sealwire::revocations::{ListFiles, revoked};
+use sealwire::revocations::ListFiles;
 use sealwire_audit::ChangeKind;
 use sealwire_identity::join::{
     ALPN, Binding, RENEWAL_ALPN, Secret, Side, renewal_server_config, server_config, tls_exporter,
     verify_peer,
 };
-use sealwire_identity::{RequestedKey, Revocations, TrustAnchors, io_refusal};
+use sealwire_identity::{RequestedKey, TrustAnchors, io_refusal};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -197,26 +197,24 @@ impl Service {
         if request.version != VERSION {
             return Err(Refused::stranger(Why::Malformed, "it is of another version"));
         }
-        let home = self.config.layout();
         let anchors = self.anchors().map_err(|why| Refused::failed(why.one_line()))?;
         let now = SystemTime::now().into();
         let verified = verify_peer(&anchors, chain, now);
         let peer = verified.map_err(|refusal| Refused::stranger(Why::Malformed, refusal))?;
         let lists = ListFiles::of(&self.config).load(now).map_err(Refused::failed)?;
-        let revocations = Revocations::new(revoked(&home).map_err(Refused::failed)?);
+        let invitations = Invitations::open(&self.config.layout()).map_err(Refused::failed)?;
+        let failed = |why: Failure| Refused::failed(why.one_line());
+        let authority = open_authority(&self.config).map_err(failed)?;
+        let revocations = authority.revocations().clone().with_lists(lists);
         revocations
-            .with_lists(lists)
             .check_peer(&peer, now)
             .map_err(|refusal| Refused::stranger(Why::Revoked, refusal))?;
-        let invitations = Invitations::open(&home).map_err(Refused::failed)?;
         let peer = peer.id;
         let validity = invitations.lifetime(&peer).map_err(Refused::failed)?.ok_or_else(|| {
             Refused::stranger(Why::NotJoined, format!("{peer} has not joined by an invitation"))
         })?;
         let key = RequestedKey::of_certificate(&chain[0]).map_err(Refused::failed)?;
         let request = leaf_request(&peer, &Terms { validity, ..Terms::default() });
-        let failed = |why: Failure| Refused::failed(why.one_line());
-        let authority = open_authority(&self.config).map_err(failed)?;
         let issued = authority.issue_for(&request, &key).map_err(failed)?;
         let until = issued.not_after;
         let detail = format!("renewed from {}, until {until}", address.ip());
@@ -262,23 +260,21 @@ impl Service {
         let key = RequestedKey::parse(request.certificate_request.as_bytes())
             .map_err(|refusal| malformed(&refusal.to_string()))?;
         let binding = Binding { exporter, request: key.digest() };
-        let home = self.config.layout();
-        let mut invitations = Invitations::open(&home).map_err(Refused::failed)?;
+        let mut invitations = Invitations::open(&self.config.layout()).map_err(Refused::failed)?;
         let now = SystemTime::now().into();
         let proves = |secret: &Secret| secret.verify(Side::Client, &binding, &proof);
         let taken = invitations.take(&token, now, proves).map_err(Refused::failed)?;
         let (invitation, secret) = taken.map_err(Refused::denied)?;
-        let revocations = Revocations::new(revoked(&home).map_err(Refused::failed)?);
         let Invitation { peer, made, lifetime, servers, .. } = invitation;
-        if revocations.of_name(&peer).is_some_and(|revoked| revoked >= made) {
-            return Err(Refused::known(Why::Revoked, "the name was revoked since", &peer));
-        }
         // The invitation is used up: that is to be found again.
         let failed = |why: &dyn Display| {
             Refused::known(Why::Failed, format!("the authority failed: {why}"), &peer)
         };
         let terms = Terms { validity: lifetime, ..Terms::default() };
         let authority = open_authority(&self.config).map_err(|why| failed(&why.one_line()))?;
+        if authority.revocations().of_name(&peer).is_some_and(|revoked| revoked >= made) {
+            return Err(Refused::known(Why::Revoked, "the name was revoked since", &peer));
+        }
         let issued = authority.issue_for(&leaf_request(&peer, &terms), &key);
         let issued = issued.map_err(|why| failed(&why.one_line()))?;
         let grant = Grant {
@@ -375,8 +371,62 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::thread;
+
+    use sealwire::state::State;
+    use sealwire_identity::join::Token;
+    use sealwire_identity::{
+        CertificateAuthority, KeyAlgorithm, LeafRequest, Revoked, parse_pem_certificates,
+    };
 
     use super::*;
+
+    /// What is issued to a name just after it was revoked is good: so nobody may get it whose
+    /// check was just before.
+    #[test]
+    fn a_revocation_amid_a_renewal_is_not_passed_by() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = SecureMcpConfig::parse(dir.path(), "").unwrap();
+        let (home, domain) = (config.layout(), config.trust_domain.clone());
+        let hour = Duration::from_secs(3600);
+        let ca = CertificateAuthority::create(&home.ca_dir(), &domain, hour).unwrap();
+        let id: PeerId = format!("spiffe://{domain}/core/laptop").parse().unwrap();
+        let made = SystemTime::now().into();
+        let (lifetime, servers) = (Duration::from_secs(60), "{}".to_owned());
+        let expires = (SystemTime::now() + hour).into();
+        let invitation = Invitation { peer: id.clone(), made, expires, lifetime, servers };
+        let token = Token::generate().unwrap();
+        let mut invitations = Invitations::open(&home).unwrap();
+        invitations.add(&token.id(), &token.secret(), &invitation).unwrap();
+        invitations.take(&token.id(), made, |_| true).unwrap().unwrap();
+        drop(State::open(&home).unwrap());
+        let key_algorithm = KeyAlgorithm::EcdsaP256;
+        let (dns, ip) = (Vec::new(), Vec::new());
+        let leaf = LeafRequest { id: id.clone(), dns, ip, validity: lifetime, key_algorithm };
+        let chain = parse_pem_certificates(ca.issue(&leaf).unwrap().cert_pem.as_bytes()).unwrap();
+        let service = Service::new(config).unwrap();
+        let renew = || {
+            let address = (Ipv4Addr::LOCALHOST, 1).into();
+            service.renew(&RenewalRequest { version: VERSION }, &chain, address)
+        };
+        assert!(matches!(renew(), Ok(RenewalAnswer::Renewed { .. })));
+
+        // Whoever renews waits for the one who writes the revocation.
+        let db = rusqlite::Connection::open(home.state_file()).unwrap();
+        db.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let answer = thread::scope(|scope| {
+            let renewing = scope.spawn(renew);
+            thread::sleep(Duration::from_millis(300));
+            let what = Revoked::Name(id);
+            let insert =
+                "INSERT INTO revoked (kind, what, reason, at) VALUES (?1, ?2, 'stolen', ?3)";
+            let at = sealwire_names::Timestamp::from(SystemTime::now()).unix_millis();
+            db.execute(insert, (what.kind(), what.text(), at)).unwrap();
+            db.execute_batch("COMMIT").unwrap();
+            renewing.join().unwrap()
+        });
+        assert!(matches!(answer, Err(Refused { why: Why::Revoked, .. })));
+    }
 
     #[test]
     fn an_address_is_served_only_so_often() {
