@@ -9,6 +9,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -84,6 +86,10 @@ fn all_is_there(home: &Home, log: &Path, answered: &[String]) {
     home.run(&["audit", "verify"]).ok();
 }
 
+/// Calls that a client has under way: more than a burst, and far fewer than fill the smallest disk,
+/// or there might be no answer before it is full.
+const UNDER_WAY: usize = 256;
+
 /// A client that calls as fast as it can, with ids that begin with `name`.
 struct Caller {
     connect: Process,
@@ -102,6 +108,8 @@ impl Caller {
         let answered = Arc::<Mutex<Vec<String>>>::default();
         let refused = Arc::<Mutex<Vec<Value>>>::default();
         let (taking, refusing) = (Arc::clone(&answered), Arc::clone(&refused));
+        let (done, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counting, ending) = (Arc::clone(&done), Arc::clone(&is_over));
         let reader = thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let Ok(answer) = serde_json::from_str::<Value>(&line) else { continue };
@@ -110,11 +118,16 @@ impl Caller {
                 } else {
                     refusing.lock().unwrap().push(answer);
                 }
+                counting.fetch_add(1, Relaxed);
             }
+            ending.store(true, Relaxed);
         });
         let name = name.to_owned();
         thread::spawn(move || {
             for n in 0.. {
+                while n >= done.load(Relaxed) + UNDER_WAY && !is_over.load(Relaxed) {
+                    thread::sleep(Duration::from_millis(1));
+                }
                 let (id, params) = (format!("{name}-{n}"), echo_params(&name));
                 let call =
                     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});

@@ -237,7 +237,12 @@ impl Journal {
         if !shared.includes(entry::class(event)) {
             return Ok(Position::default());
         }
-        shared.may_record()?;
+        match event {
+            // Its call was allowed: that cannot be denied any more. There are no more of them than
+            // calls under way, and whoever waits until one is durable is told that it is not.
+            Event::Outcome { .. } => shared.is_open()?,
+            _ => shared.may_record()?,
+        }
         if let Event::ConnectionRefused { address, peer: None, refusal, .. } = event {
             lock(&shared.refusals).count(refusal.code, *address, SystemTime::now().into());
             return Ok(Position::default());

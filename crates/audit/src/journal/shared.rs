@@ -142,11 +142,16 @@ impl Shared {
         }
     }
 
+    pub(super) fn is_open(&self) -> io::Result<()> {
+        match self.is_closed.load(Acquire) {
+            true => Err(io::Error::other("the audit log is closed")),
+            false => Ok(()),
+        }
+    }
+
     /// Whether an event may be recorded now.
     pub(super) fn may_record(&self) -> io::Result<()> {
-        if self.is_closed.load(Acquire) {
-            return Err(io::Error::other("the audit log is closed"));
-        }
+        self.is_open()?;
         if self.is_in_trouble.load(Acquire)
             && let Some(trouble) = &mut *lock(&self.trouble)
         {

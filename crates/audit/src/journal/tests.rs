@@ -316,6 +316,34 @@ fn what_cannot_be_written_is_denied_until_it_can() {
 }
 
 #[test]
+fn what_was_allowed_before_has_its_outcome_and_who_waits_for_it_is_told() {
+    for durability in [Durability::Fsync, Durability::Interval] {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path(), durability);
+        journal.start("1").unwrap();
+        let peer = peer();
+        let message = message(&peer, "t", &1);
+        let decision =
+            journal.record(&Event::Decision { message: &message, denied: None }).unwrap();
+        wait(&journal, decision).unwrap();
+        journal.replace(Rules { max_total_size: Some(100), ..RULES });
+        call(&journal, "t", 2).unwrap_err();
+        let (result, duration) = (CallResult::Result, Duration::ZERO);
+        let outcome = Event::Outcome { message: &message, decision, result, duration };
+        let outcome = journal.record(&outcome).unwrap();
+        wait(&journal, outcome).unwrap_err();
+        journal.replace(RULES);
+        while call(&journal, "t", 3).is_err() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        journal.close().unwrap();
+        let entries = read_signed(directory.path());
+        let of = |entry: &&Value| entry["decision_entry"].as_u64() == decision.last_entry();
+        assert_eq!(entries.iter().filter(of).count(), 1);
+    }
+}
+
+#[test]
 fn only_what_is_asked_for_is_recorded() {
     let directory = tempfile::tempdir().unwrap();
     let rules = Rules { calls: false, ..RULES };
