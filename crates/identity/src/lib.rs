@@ -88,6 +88,7 @@
 mod anchors;
 mod authority;
 mod certificate;
+mod chain_verifier;
 mod credential;
 mod crl;
 mod crl_issue;

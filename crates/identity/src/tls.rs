@@ -1,22 +1,20 @@
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ServerConfig, ServerSessionMemoryCache};
 use rustls::sign::SingleCertAndKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, PeerMisbehaved, SignatureScheme, version};
+use rustls::{SignatureScheme, version};
 use sealwire_names::{Kind, PeerId, Refusal, RefusalCode, Timestamp};
 use webpki::aws_lc_rs as algorithm;
 
 use crate::anchors::TrustAnchors;
+use crate::chain_verifier::{ChainRule, ChainVerifier};
 use crate::credential::Credential;
 use crate::error::Error;
-use crate::refusal::to_rustls;
-use crate::verify::{PeerVerifier, Role, VerifiedPeer};
+use crate::verify::{PeerVerifier, Role};
 
 /// Sessions a server keeps for resumption; the oldest make room.
 const SERVER_SESSIONS: usize = 1024;
@@ -37,7 +35,7 @@ pub fn server_config(
     anchors: Arc<TrustAnchors>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, Error> {
-    let verifier = RustlsVerifier { peers: PeerVerifier::new(anchors, Role::Client) };
+    let verifier = ChainVerifier(PeerRule(PeerVerifier::new(anchors, Role::Client)));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13])
         .map_err(Error::crypto("setting TLS up"))?
@@ -73,7 +71,7 @@ pub fn client_config(
         .with_protocol_versions(&[&version::TLS13])
         .map_err(Error::crypto("setting TLS up"))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(RustlsVerifier { peers }))
+        .with_custom_certificate_verifier(Arc::new(ChainVerifier(PeerRule(peers))))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential.certified_key())));
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS);
@@ -128,100 +126,19 @@ pub(crate) static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorit
     ],
 };
 
-/// Puts [`PeerVerifier`] where rustls asks for a verifier, in both roles.
+/// [`PeerVerifier`] for handshakes.
 #[derive(Debug)]
-struct RustlsVerifier {
-    peers: PeerVerifier,
-}
+struct PeerRule(PeerVerifier);
 
-impl RustlsVerifier {
-    fn verify(
+impl ChainRule for PeerRule {
+    fn check(
         &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<VerifiedPeer, Refusal> {
-        let mut chain = Vec::with_capacity(1 + intermediates.len());
-        chain.push(CertificateDer::from(leaf.as_ref()));
-        chain.extend(intermediates.iter().map(|c| CertificateDer::from(c.as_ref())));
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        self.peers.verify(&chain, None, Timestamp::from_unix_seconds(seconds))
-    }
-}
-
-impl ClientCertVerifier for RustlsVerifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // Clients hold one certificate; the names of our authorities are nobody's business.
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        self.verify(leaf, intermediates, now).map_err(to_rustls)?;
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, leaf, signature, &ALGORITHMS)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ALGORITHMS.supported_schemes()
-    }
-}
-
-impl ServerCertVerifier for RustlsVerifier {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let peer = self.verify(leaf, intermediates, now).map_err(to_rustls)?;
-        check_server_name(&peer.id, server_name).map_err(to_rustls)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, leaf, signature, &ALGORITHMS)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ALGORITHMS.supported_schemes()
+        chain: &[CertificateDer<'_>],
+        server: Option<&ServerName<'_>>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let peer = self.0.verify(chain, None, now)?;
+        server.map_or(Ok(()), |server| check_server_name(&peer.id, server))
     }
 }
 
@@ -236,9 +153,4 @@ fn check_server_name(id: &PeerId, server_name: &ServerName<'_>) -> Result<(), Re
         RefusalCode::PeerName,
         format!("the certificate is of {id}, not of MCP server {}", server_name.to_str()),
     ))
-}
-
-/// Unreachable: no configuration here negotiates TLS 1.2.
-pub(crate) fn no_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
-    Err(PeerMisbehaved::SelectedTls12UsingTls13VersionExtension.into())
 }

@@ -14,7 +14,7 @@ use sealwire_testkit::{Connect, GUARD, Home, Serve, bin, server_table, soak, wai
 use sealwire_tests::call_echo;
 use serde_json::Value;
 
-use super::{entries, invite, inviting};
+use super::{Ca, entries, invite, inviting};
 
 /// The serial number of the certificate in a file of a home.
 fn serial(home: &Home, name: &str) -> String {
@@ -32,6 +32,16 @@ pub(super) fn serving(line: &str) -> (Home, Serve) {
     home.write("sealwire.toml", format!("[listen]\naddress = \"127.0.0.1:0\"\n{text}\n{table}"));
     let serve = Serve::start(&home);
     (home, serve)
+}
+
+/// A client that has joined, with a certificate for 20 s, and whom it is to reach.
+fn joined_for_20_s(authority: &Home, ca: &Ca) -> (Home, Serve) {
+    let serve = Serve::start(authority);
+    let endpoint = serve.address().to_string();
+    let args = ["laptop", "--lifetime", "20s", "--endpoint", &endpoint];
+    let client = Home::empty();
+    client.run(&["join", &invite(authority, ca.address, &args)]).ok();
+    (client, serve)
 }
 
 #[test]
@@ -85,11 +95,7 @@ fn calls_go_on_through_every_renewal_of_both_ends() {
 #[test]
 fn who_is_revoked_is_not_renewed() {
     let (authority, ca) = inviting();
-    let serve = Serve::start(&authority);
-    let endpoint = serve.address().to_string();
-    let args = ["laptop", "--lifetime", "20s", "--endpoint", &endpoint];
-    let client = Home::empty();
-    client.run(&["join", &invite(&authority, ca.address, &args)]).ok();
+    let (client, serve) = joined_for_20_s(&authority, &ca);
     serve.stop();
     authority.run(&["cert", "revoke", "core/laptop"]).ok();
     let before = serial(&client, "laptop");
@@ -105,11 +111,7 @@ fn who_is_revoked_is_not_renewed() {
 #[test]
 fn a_renewal_is_tried_again() {
     let (authority, ca) = inviting();
-    let serve = Serve::start(&authority);
-    let endpoint = serve.address().to_string();
-    let args = ["laptop", "--lifetime", "20s", "--endpoint", &endpoint];
-    let client = Home::empty();
-    client.run(&["join", &invite(&authority, ca.address, &args)]).ok();
+    let (client, _serve) = joined_for_20_s(&authority, &ca);
     let before = serial(&client, "laptop");
     let address = ca.address;
     drop(ca);
@@ -121,7 +123,7 @@ fn a_renewal_is_tried_again() {
     let config = config
         .replace("[ca]\naddress = \"127.0.0.1:0\"", &format!("[ca]\naddress = \"{address}\""));
     authority.write("sealwire.toml", config);
-    let ca = super::Ca::start(&authority);
+    let ca = Ca::start(&authority);
     ca.process.log().wait_for(&["renewed", "core/laptop"]);
     wait_until("the file is another one", || serial(&client, "laptop") != before);
 }

@@ -1,21 +1,18 @@
 use std::sync::Arc;
 
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::{ClientConfig, Resumption};
-use rustls::crypto::verify_tls13_signature;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::SingleCertAndKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme, version};
+use rustls::version;
 use sealwire_names::{Refusal, RefusalCode, Timestamp};
 
-use super::tls::{ServiceCredential, ServiceVerifier};
+use super::tls::{ServiceCredential, ServiceRule};
 use crate::anchors::TrustAnchors;
+use crate::chain_verifier::{ChainRule, ChainVerifier};
 use crate::credential::Credential;
 use crate::error::Error;
-use crate::refusal::to_rustls;
-use crate::tls::{ALGORITHMS, no_tls12, provider};
+use crate::tls::provider;
 use crate::verify::{PeerVerifier, Role, VerifiedPeer};
 
 /// The name of renewal in TLS (RFC 7301). The service accepts it beside that of joining, each
@@ -33,7 +30,7 @@ pub fn renewal_server_config(
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13])
         .map_err(Error::crypto("setting TLS up"))?
-        .with_client_cert_verifier(Arc::new(AnyPeer { anchors }))
+        .with_client_cert_verifier(Arc::new(ChainVerifier(AnyPeer(anchors))))
         .with_cert_resolver(credential.resolver());
     config.alpn_protocols = vec![RENEWAL_ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -55,7 +52,7 @@ pub fn renewal_client_config(
         .with_protocol_versions(&[&version::TLS13])
         .map_err(Error::crypto("setting TLS up"))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ServiceVerifier::Anchors(anchors)))
+        .with_custom_certificate_verifier(Arc::new(ChainVerifier(ServiceRule::Anchors(anchors))))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential.certified_key())));
     config.alpn_protocols = vec![RENEWAL_ALPN.to_vec()];
     config.resumption = Resumption::disabled();
@@ -80,49 +77,17 @@ pub fn verify_peer(
     }
 }
 
-/// [`verify_peer`], where rustls asks for a verifier.
+/// [`verify_peer`] for handshakes.
 #[derive(Debug)]
-struct AnyPeer {
-    anchors: Arc<TrustAnchors>,
-}
+struct AnyPeer(Arc<TrustAnchors>);
 
-impl ClientCertVerifier for AnyPeer {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
+impl ChainRule for AnyPeer {
+    fn check(
         &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).cloned().collect();
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        verify_peer(&self.anchors, &chain, Timestamp::from_unix_seconds(seconds))
-            .map_err(to_rustls)?;
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, leaf, signature, &ALGORITHMS)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ALGORITHMS.supported_schemes()
+        chain: &[CertificateDer<'_>],
+        _: Option<&ServerName<'_>>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        verify_peer(&self.0, chain, now).map(drop)
     }
 }

@@ -1,21 +1,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption};
-use rustls::crypto::verify_tls13_signature;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ConnectionCommon, DigitallySignedStruct, SignatureScheme, version};
+use rustls::{ConnectionCommon, version};
 use sealwire_names::{Fingerprint, Refusal, RefusalCode, Timestamp};
 
 use crate::anchors::TrustAnchors;
 use crate::authority::{CertificateAuthority, SERVICE_PATH, service_name};
 use crate::certificate::Certificate;
+use crate::chain_verifier::{ChainRule, ChainVerifier};
 use crate::error::Error;
-use crate::refusal::to_rustls;
-use crate::tls::{ALGORITHMS, no_tls12, provider};
+use crate::tls::provider;
 use crate::verify::{PeerVerifier, Role};
 
 /// The protocol's name in TLS (RFC 7301), the only one that is offered or accepted.
@@ -71,7 +69,7 @@ pub fn client_config(authority: Fingerprint) -> Result<Arc<ClientConfig>, Error>
         .with_protocol_versions(&[&version::TLS13])
         .map_err(Error::crypto("setting TLS up"))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ServiceVerifier::Key(authority)))
+        .with_custom_certificate_verifier(Arc::new(ChainVerifier(ServiceRule::Key(authority))))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
@@ -93,15 +91,20 @@ pub fn tls_exporter<Data>(connection: &ConnectionCommon<Data>) -> Result<[u8; 32
 
 /// Accepts the service of an authority, and nothing else that it has certified.
 #[derive(Debug)]
-pub(super) enum ServiceVerifier {
+pub(super) enum ServiceRule {
     /// Of the one with this key, by whoever trusts no other yet.
     Key(Fingerprint),
     /// Of one of these.
     Anchors(Arc<TrustAnchors>),
 }
 
-impl ServiceVerifier {
-    fn verify(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> Result<(), Refusal> {
+impl ChainRule for ServiceRule {
+    fn check(
+        &self,
+        chain: &[CertificateDer<'_>],
+        _: Option<&ServerName<'_>>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let authority = match self {
             Self::Key(authority) => *authority,
             Self::Anchors(anchors) => {
@@ -136,46 +139,5 @@ impl ServiceVerifier {
         let service = service_name(&trust_domain);
         let anchors = TrustAnchors::new(std::slice::from_ref(authority), trust_domain)?;
         PeerVerifier::new(Arc::new(anchors), Role::Server).verify_service(chain, &service, now)
-    }
-}
-
-impl ServerCertVerifier for ServiceVerifier {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let chain: Vec<_> = std::iter::once(leaf)
-            .chain(intermediates)
-            .map(|certificate| CertificateDer::from(certificate.as_ref()))
-            .collect();
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        self.verify(&chain, Timestamp::from_unix_seconds(seconds)).map_err(to_rustls)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, leaf, signature, &ALGORITHMS)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ALGORITHMS.supported_schemes()
     }
 }

@@ -267,6 +267,12 @@ fn encodings() {
         leaf.chain[0] = change(leaf.chain[0].to_vec()).into();
         leaf
     };
+    let version = |number: u8| {
+        ca.edited(move |tbs| *tbs.at(0) = Der::items(0xa0, vec![Der::bytes(2, &[number])]))
+    };
+    let identified =
+        |tag| ca.edited(move |tbs| tbs.list().insert(EXTENSIONS, Der::bytes(tag, &[0, 1])));
+    let unnamed = |at: usize| ca.edited(move |tbs| *tbs.at(at) = Der::items(0x30, vec![]));
     let malformed = Code::CertificateMalformed;
     all_refused(
         &[
@@ -317,22 +323,8 @@ fn encodings() {
                     tbs.list().remove(0);
                 }),
             ),
-            (
-                "version 2",
-                malformed,
-                "X.509 v2",
-                ca.edited(|tbs| {
-                    *tbs.at(0) = Der::items(0xa0, vec![Der::bytes(2, &[1])]);
-                }),
-            ),
-            (
-                "version 4",
-                malformed,
-                "",
-                ca.edited(|tbs| {
-                    *tbs.at(0) = Der::items(0xa0, vec![Der::bytes(2, &[3])]);
-                }),
-            ),
+            ("version 2", malformed, "X.509 v2", version(1)),
+            ("version 4", malformed, "", version(3)),
             (
                 "the serial number 0",
                 malformed,
@@ -383,37 +375,14 @@ fn encodings() {
                     *extension(tbs, KEY_USAGE).list().last_mut().unwrap() = Der::bytes(4, &[5, 0]);
                 }),
             ),
-            (
-                "an identifier of the issuer",
-                malformed,
-                "unique identifier",
-                ca.edited(|tbs| {
-                    tbs.list().insert(EXTENSIONS, Der::bytes(0x81, &[0, 1]));
-                }),
-            ),
-            (
-                "an identifier of the subject",
-                malformed,
-                "unique identifier",
-                ca.edited(|tbs| {
-                    tbs.list().insert(EXTENSIONS, Der::bytes(0x82, &[0, 1]));
-                }),
-            ),
-            (
-                "no issuer",
-                malformed,
-                "names no issuer",
-                ca.edited(|tbs| {
-                    *tbs.at(ISSUER) = Der::items(0x30, vec![]);
-                }),
-            ),
+            ("an identifier of the issuer", malformed, "unique identifier", identified(0x81)),
+            ("an identifier of the subject", malformed, "unique identifier", identified(0x82)),
+            ("no issuer", malformed, "names no issuer", unnamed(ISSUER)),
             (
                 "no subject, and a SAN that is not critical",
                 malformed,
                 "no subject",
-                ca.edited(|tbs| {
-                    *tbs.at(SUBJECT) = Der::items(0x30, vec![]);
-                }),
+                unnamed(SUBJECT),
             ),
             ("four digits of a year before 2050", malformed, "", time(0x18, "20301231235959Z")),
             ("a time without its zone", malformed, "", time(0x17, "301231235959")),

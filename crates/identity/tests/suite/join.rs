@@ -37,9 +37,15 @@ fn request(name: &str) -> LeafRequest {
     }
 }
 
-/// A server with that leaf, which presents the authority's certificate behind it.
-fn impostor(authority: &CertificateAuthority, name: &str, alpn: &[u8]) -> Arc<ServerConfig> {
-    let leaf = authority.issue(&request(name)).unwrap();
+/// A server with a leaf of that name by `issuer`, which presents the certificate of `authority`
+/// behind it.
+fn impostor(
+    issuer: &CertificateAuthority,
+    authority: &CertificateAuthority,
+    name: &str,
+    alpn: &[u8],
+) -> Arc<ServerConfig> {
+    let leaf = issuer.issue(&request(name)).unwrap();
     let chain = format!("{}{}", leaf.cert_pem, authority.certificate_pem());
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
@@ -76,11 +82,11 @@ fn no_other_holder_of_a_certificate_of_the_authority_is_accepted() {
     let authority = authority(dir.path());
     let client = || client_config(authority.key_hash()).unwrap();
     for name in ["mcp-server/github", "mcp-server/join", "mcp-server/ca"] {
-        let code = client_refuses(client(), impostor(&authority, name, ALPN));
+        let code = client_refuses(client(), impostor(&authority, &authority, name, ALPN));
         assert_eq!(code, RefusalCode::PeerName, "{name}");
     }
     // A client's certificate does not even have the purpose; its name is looked at first.
-    let code = client_refuses(client(), impostor(&authority, "core/join", ALPN));
+    let code = client_refuses(client(), impostor(&authority, &authority, "core/join", ALPN));
     assert_eq!(code, RefusalCode::PeerName);
 }
 
@@ -97,19 +103,8 @@ fn another_authority_is_not_accepted_whatever_it_calls_itself() {
 fn the_authoritys_certificate_beside_a_foreign_leaf_proves_nothing() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (authority, other) = (authority(dir.path()), authority(other.path()));
-    let leaf = other.issue(&request("mcp-server/github")).unwrap();
-    let chain = format!("{}{}", leaf.cert_pem, authority.certificate_pem());
-    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).unwrap();
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    config.alpn_protocols = vec![ALPN.to_vec()];
     let client = client_config(authority.key_hash()).unwrap();
-    let code = client_refuses(client, Arc::new(config));
+    let code = client_refuses(client, impostor(&other, &authority, "mcp-server/github", ALPN));
     assert_ne!(code, RefusalCode::TlsHandshake);
 }
 
@@ -146,7 +141,8 @@ fn who_speaks_another_protocol_is_refused() {
     let ended = handshake(client_without_certificate(), service(&authority), SERVER);
     assert_eq!(refusal(&ended.server.unwrap_err()).code, RefusalCode::TlsProtocol);
     let client = client_config(authority.key_hash()).unwrap();
-    let ended = handshake(client, impostor(&authority, "mcp-server/x", b"sealwire/1"), SERVER);
+    let ended =
+        handshake(client, impostor(&authority, &authority, "mcp-server/x", b"sealwire/1"), SERVER);
     assert_eq!(refusal(&ended.client.unwrap_err()).code, RefusalCode::TlsProtocol);
 }
 
