@@ -280,6 +280,8 @@ pub enum ChangeKind {
     CertificateIssued,
     /// Somebody was refused who wanted one by an invitation that there is.
     JoinRefused,
+    /// A peer was refused who wanted another certificate for the one that it has.
+    RenewalRefused,
     /// Somebody is shut out.
     QuarantineAdded,
     /// Somebody is let in again.
@@ -299,6 +301,7 @@ impl ChangeKind {
             Self::KeyChanged => "key.changed",
             Self::CertificateIssued => "certificate.issued",
             Self::JoinRefused => "join.refused",
+            Self::RenewalRefused => "renewal.refused",
             Self::QuarantineAdded => "quarantine.added",
             Self::QuarantineLifted => "quarantine.lifted",
             Self::Revocation => "revocation",

@@ -23,7 +23,7 @@ pub const PRIVATE_DIR: u32 = 0o700;
 pub const PUBLIC_FILE: u32 = 0o644;
 
 /// Largest key or certificate file read, in bytes.
-const MAX_FILE: u64 = 1024 * 1024;
+pub const MAX_FILE: u64 = 1024 * 1024;
 
 /// Reads a file that its owner alone may read or write (mode 0600 or narrower).
 ///

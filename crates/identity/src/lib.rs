@@ -75,7 +75,8 @@
 //!
 //! [`join`] is how a machine that has nothing but one printed line becomes a peer: what the line
 //! says, TLS to the authority's own service, and the proof that one holds the line. [`KeyRequest`]
-//! is a key made there, [`RequestedKey`] the half of it that the authority signs.
+//! is a key made there, [`RequestedKey`] the half of it that the authority signs. What the service
+//! tells that others are to go by is signed by the authority itself: [`verify_statement`].
 //!
 //! # Files
 //!
@@ -102,6 +103,7 @@ mod request;
 mod revocations;
 mod rules;
 mod signing;
+mod statement;
 mod summary;
 mod tls;
 mod verify;
@@ -120,6 +122,7 @@ pub use refusal::{io_refusal, is_by_peer, refusal};
 pub use request::{IssuedCertificate, KeyRequest, RequestedKey};
 pub use revocations::{Revocation, Revocations, Revoked};
 pub use signing::SigningKey;
+pub use statement::{StatementKind, verify_statement};
 pub use summary::{CertificateSummary, describe};
 pub use tls::{client_config, provider, server_config};
 pub use verify::{PeerVerifier, Role, VerifiedPeer};

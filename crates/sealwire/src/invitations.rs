@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use sealwire_identity::join::{Secret, TokenId};
 use sealwire_names::{PeerId, Timestamp};
 
@@ -70,6 +71,19 @@ pub enum Denied {
     Expired(PeerId),
 }
 
+/// An invitation, as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The token's name.
+    pub token: TokenId,
+    /// The invitation.
+    pub invitation: Invitation,
+    /// How many wrong proofs there were.
+    pub failures: u32,
+    /// When it was used, if it was.
+    pub used: Option<Timestamp>,
+}
+
 /// The invitations of a home.
 #[derive(Debug)]
 pub struct Invitations {
@@ -84,6 +98,14 @@ impl Invitations {
     /// If it cannot be used, or others could use it too.
     pub fn open(home: &Home) -> Result<Self, StateError> {
         Ok(Self { db: database::open(home, &TABLES)?, home: home.clone() })
+    }
+
+    /// One more connection to what this process has opened before. Waits for nobody who writes.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn open_again(home: &Home) -> Result<Self, StateError> {
+        Ok(Self { db: database::open_again(home)?, home: home.clone() })
     }
 
     /// Adds an invitation. It is on the disk when this returns.
@@ -121,6 +143,22 @@ impl Invitations {
         written.map_err(|reason| self.fault(reason))
     }
 
+    /// What speaks against somebody of whom `proves` says whether he has proven an invitation, if
+    /// anything does. Changes nothing, and waits for nobody who writes: so whoever knows no
+    /// invitation keeps nobody from writing either.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn check(
+        &self,
+        token: &TokenId,
+        now: Timestamp,
+        proves: impl FnOnce(&Secret) -> bool,
+    ) -> Result<Option<Denied>, StateError> {
+        let found = find(&self.db, token).map_err(|reason| self.fault(reason))?;
+        Ok(found.map_or(Some(Denied::Unknown), |found| found.denied(now, proves)))
+    }
+
     /// Takes up an invitation that `proves` says was proven: of several who do so, one has it.
     /// That, and what speaks against it, is on the disk when this returns.
     ///
@@ -143,63 +181,81 @@ impl Invitations {
         proves: impl FnOnce(&Secret) -> bool,
     ) -> rusqlite::Result<Result<(Invitation, Secret), Denied>> {
         let db = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let select = "SELECT secret, peer, made, expires, lifetime, servers, failures, used
-                      FROM invitation WHERE token = ?1";
-        let found = db.query_row(select, [token.as_slice()], |row| {
-            let peer: String = row.get(1)?;
-            let peer = peer.parse().map_err(|error| {
-                let text = rusqlite::types::Type::Text;
-                rusqlite::Error::FromSqlConversionFailure(1, text, Box::new(error))
-            })?;
-            let lifetime: i64 = row.get(4)?;
-            let invitation = Invitation {
-                peer,
-                made: Timestamp::from_unix_millis(row.get(2)?),
-                expires: Timestamp::from_unix_millis(row.get(3)?),
-                lifetime: Duration::from_millis(lifetime.unsigned_abs()),
-                servers: row.get(5)?,
-            };
-            let (failures, used): (u32, Option<i64>) = (row.get(6)?, row.get(7)?);
-            Ok((Secret::from_bytes(row.get(0)?), invitation, failures, used))
-        });
-        let Some((secret, invitation, failures, used)) = found.optional()? else {
-            return Ok(Err(Denied::Unknown));
-        };
-        let peer = invitation.peer.clone();
-        let denied = if failures >= MOST_FAILURES {
-            return Ok(Err(Denied::Dead(peer)));
-        } else if !proves(&secret) {
-            Denied::Unproven(peer)
-        } else if used.is_some() {
-            Denied::Used(peer)
-        } else if now >= invitation.expires {
-            Denied::Expired(peer)
-        } else {
-            let used = (now.unix_millis(), token.as_slice());
-            db.execute("UPDATE invitation SET used = ?1 WHERE token = ?2", used)?;
-            let lifetime = i64::try_from(invitation.lifetime.as_millis()).unwrap_or(i64::MAX);
-            db.execute(
-                "INSERT OR REPLACE INTO joined (peer, lifetime, at) VALUES (?1, ?2, ?3)",
-                (peer.to_string(), lifetime, now.unix_millis()),
-            )?;
-            db.commit()?;
-            return Ok(Ok((invitation, secret)));
-        };
-        let add = "UPDATE invitation SET failures = failures + 1 WHERE token = ?1";
-        db.execute(add, [token.as_slice()])?;
+        let Some(found) = find(&db, token)? else { return Ok(Err(Denied::Unknown)) };
+        let denied = found.denied(now, proves);
+        match &denied {
+            Some(Denied::Dead(_)) => {}
+            Some(_) => {
+                let add = "UPDATE invitation SET failures = failures + 1 WHERE token = ?1";
+                db.execute(add, [token.as_slice()])?;
+            }
+            None => {
+                let used = (now.unix_millis(), token.as_slice());
+                db.execute("UPDATE invitation SET used = ?1 WHERE token = ?2", used)?;
+            }
+        }
         db.commit()?;
-        Ok(Err(denied))
+        Ok(match denied {
+            Some(denied) => Err(denied),
+            None => Ok((found.invitation, found.secret)),
+        })
     }
 
-    /// How long the certificates of a peer are valid that has joined; `None` if it has not.
+    /// Remembers that a peer has joined, by an invitation that was taken up: from now on its
+    /// certificates are renewed. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn joined(&mut self, invitation: &Invitation, now: Timestamp) -> Result<(), StateError> {
+        let lifetime = i64::try_from(invitation.lifetime.as_millis()).unwrap_or(i64::MAX);
+        // Not before it was invited, whatever the clock says: it is no less joined for that.
+        let at = now.max(invitation.made).unix_millis();
+        let written = self.db.execute(
+            "INSERT OR REPLACE INTO joined (peer, lifetime, at) VALUES (?1, ?2, ?3)",
+            (invitation.peer.to_string(), lifetime, at),
+        );
+        written.map(drop).map_err(|reason| self.fault(reason))
+    }
+
+    /// Every invitation that is remembered, the oldest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn all(&self) -> Result<Vec<Listed>, StateError> {
+        let rows = || -> rusqlite::Result<Vec<Listed>> {
+            let select = format!("SELECT {COLUMNS} FROM invitation ORDER BY made, token");
+            let mut statement = self.db.prepare(&select)?;
+            let rows = statement.query_map([], |row| {
+                let Found { token, invitation, failures, used, .. } = Found::of(row)?;
+                Ok(Listed { token, invitation, failures, used })
+            })?;
+            rows.collect()
+        };
+        rows().map_err(|reason| self.fault(reason))
+    }
+
+    /// Withdraws an invitation: nobody joins by it any more. Whether it was there.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn withdraw(&mut self, token: &TokenId) -> Result<bool, StateError> {
+        let gone = self.db.execute("DELETE FROM invitation WHERE token = ?1", [token.as_slice()]);
+        gone.map(|gone| gone > 0).map_err(|reason| self.fault(reason))
+    }
+
+    /// How long the certificates of a peer are valid that has joined, and when it did; `None` if
+    /// it has not.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn lifetime(&self, peer: &PeerId) -> Result<Option<Duration>, StateError> {
-        let select = "SELECT lifetime FROM joined WHERE peer = ?1";
-        let found = self.db.query_row(select, [peer.to_string()], |row| row.get::<_, i64>(0));
-        let found = found.optional().map_err(|reason| self.fault(reason))?;
-        Ok(found.map(|millis| Duration::from_millis(millis.unsigned_abs())))
+    pub fn lifetime(&self, peer: &PeerId) -> Result<Option<(Duration, Timestamp)>, StateError> {
+        let select = "SELECT lifetime, at FROM joined WHERE peer = ?1";
+        let found = self.db.query_row(select, [peer.to_string()], |row| {
+            let millis: i64 = row.get(0)?;
+            let at = Timestamp::from_unix_millis(row.get(1)?);
+            Ok((Duration::from_millis(millis.unsigned_abs()), at))
+        });
+        found.optional().map_err(|reason| self.fault(reason))
     }
 
     /// The longest life of a certificate of anybody who has joined; zero if nobody has.
@@ -214,6 +270,62 @@ impl Invitations {
 
     fn fault(&self, reason: rusqlite::Error) -> StateError {
         StateError::Database { file: self.home.state_file(), reason }
+    }
+}
+
+/// An invitation as the table has it.
+struct Found {
+    token: TokenId,
+    secret: Secret,
+    invitation: Invitation,
+    failures: u32,
+    used: Option<Timestamp>,
+}
+
+const COLUMNS: &str = "token, secret, peer, made, expires, lifetime, servers, failures, used";
+
+fn find(db: &Connection, token: &TokenId) -> rusqlite::Result<Option<Found>> {
+    let select = format!("SELECT {COLUMNS} FROM invitation WHERE token = ?1");
+    db.query_row(&select, [token.as_slice()], Found::of).optional()
+}
+
+impl Found {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let peer: String = row.get(2)?;
+        let peer = peer.parse().map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(error))
+        })?;
+        let lifetime: i64 = row.get(5)?;
+        let invitation = Invitation {
+            peer,
+            made: Timestamp::from_unix_millis(row.get(3)?),
+            expires: Timestamp::from_unix_millis(row.get(4)?),
+            lifetime: Duration::from_millis(lifetime.unsigned_abs()),
+            servers: row.get(6)?,
+        };
+        let used: Option<i64> = row.get(8)?;
+        Ok(Self {
+            token: row.get(0)?,
+            secret: Secret::from_bytes(row.get(1)?),
+            invitation,
+            failures: row.get(7)?,
+            used: used.map(Timestamp::from_unix_millis),
+        })
+    }
+
+    fn denied(&self, now: Timestamp, proves: impl FnOnce(&Secret) -> bool) -> Option<Denied> {
+        let peer = self.invitation.peer.clone();
+        if self.failures >= MOST_FAILURES {
+            Some(Denied::Dead(peer))
+        } else if !proves(&self.secret) {
+            Some(Denied::Unproven(peer))
+        } else if self.used.is_some() {
+            Some(Denied::Used(peer))
+        } else if now >= self.invitation.expires {
+            Some(Denied::Expired(peer))
+        } else {
+            None
+        }
     }
 }
 
@@ -252,10 +364,39 @@ mod tests {
         assert_eq!(all.lifetime(&peer).unwrap(), None);
         let (taken, _) = all.take(&token, at(1_599), |_| true).unwrap().unwrap();
         assert_eq!(taken, invitation);
-        assert_eq!(all.lifetime(&peer).unwrap(), Some(invitation.lifetime));
+        // He has not joined before he is told so: the name may be revoked.
+        assert_eq!(all.lifetime(&peer).unwrap(), None);
+        all.joined(&taken, at(1_599)).unwrap();
+        assert_eq!(all.lifetime(&peer).unwrap(), Some((invitation.lifetime, at(1_599))));
         assert_eq!(all.lifetime(&"spiffe://x/core/a".parse().unwrap()).unwrap(), None);
         let again = all.take(&token, at(1_599), |_| true).unwrap().unwrap_err();
         assert_eq!(again, Denied::Used(peer));
+    }
+
+    #[test]
+    fn what_is_only_looked_at_is_as_good_as_before() {
+        let (dir, all, token, invitation) = invited();
+        let peer = invitation.peer;
+        let writer = Connection::open(dir.path().join("state.db")).unwrap();
+        writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+        for _ in 0..=MOST_FAILURES {
+            let unproven = all.check(&token, at(1_001), |_| false).unwrap();
+            assert_eq!(unproven, Some(Denied::Unproven(peer.clone())));
+        }
+        assert_eq!(all.check(&[0; 16], at(1_001), |_| true).unwrap(), Some(Denied::Unknown));
+        assert_eq!(all.check(&token, at(1_001), |_| true).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_unknown() {
+        let (_dir, mut all, token, invitation) = invited();
+        all.take(&token, at(1_001), |_| false).unwrap().unwrap_err();
+        let listed = Listed { token, invitation, failures: 1, used: None };
+        assert_eq!(all.all().unwrap(), [listed]);
+        assert!(all.withdraw(&token).unwrap());
+        assert!(!all.withdraw(&token).unwrap());
+        assert_eq!(all.all().unwrap(), []);
+        assert_eq!(all.check(&token, at(1_001), |_| true).unwrap(), Some(Denied::Unknown));
     }
 
     #[test]

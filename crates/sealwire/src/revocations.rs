@@ -22,6 +22,9 @@ use crate::home::Home;
 /// How often whoever is connected looks whether anything was revoked.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How many seconds ahead a name may be revoked by commands that follow each other closely.
+pub const MOST_AHEAD: i64 = 5;
+
 /// The files that say what authorities have revoked, and whose word counts.
 #[derive(Clone, Debug, Default)]
 pub struct ListFiles {
@@ -115,6 +118,24 @@ pub(crate) fn read(db: &Connection, home: &Home) -> Result<Vec<Revocation>, Stat
 }
 
 type Row = (String, String, Option<String>, String, i64);
+
+/// When a revocation by command is to hold from: now, or a moment later for a name that has just
+/// been revoked. What is issued after a revocation is valid from the second that follows; to be
+/// cut off by another one in the same second, it must not be later than that one.
+pub(crate) fn after_what_was_issued(
+    db: &Transaction<'_>,
+    revocation: &Revocation,
+) -> rusqlite::Result<Timestamp> {
+    let Revoked::Name(id) = &revocation.what else { return Ok(revocation.at) };
+    let select = "SELECT at FROM revoked WHERE kind = 'name' AND what = ?1";
+    let before = db.query_row(select, [id.to_string()], |row| row.get::<_, i64>(0)).optional()?;
+    let Some(before) = before.map(Timestamp::from_unix_millis) else { return Ok(revocation.at) };
+    let ahead = before.unix_seconds() - revocation.at.unix_seconds();
+    // Further ahead is not this second's work, but that of another clock.
+    let is_of_now = (0..=MOST_AHEAD).contains(&ahead);
+    let next = Timestamp::from_unix_seconds(before.unix_seconds() + 1);
+    Ok(if is_of_now { next } else { revocation.at })
+}
 
 /// Adds a revocation; whether it says anything new. A name can be revoked once more, for the
 /// certificates issued to it since; what has been said of one certificate stays.

@@ -145,12 +145,16 @@ impl State {
         revocations::read(&self.db, &self.home)
     }
 
-    /// Revokes; whether that says anything new. It is on the disk when this returns.
+    /// Revokes by command; whether that says anything new. It is on the disk when this returns.
+    /// A name that was revoked in the same second is revoked up to the next one.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn revoke(&mut self, revocation: &Revocation) -> Result<bool, StateError> {
-        let is_new = self.write(|db| revocations::keep(db, revocation))?;
+        let is_new = self.write(|db| {
+            let at = revocations::after_what_was_issued(db, revocation)?;
+            revocations::keep(db, &Revocation { at, ..revocation.clone() })
+        })?;
         self.ring();
         Ok(is_new)
     }
@@ -288,14 +292,18 @@ mod tests {
         let (fingerprint, signed) = ("07".repeat(32), "08".repeat(32));
         let one = Revoked::parse("certificate", &fingerprint, Some(&signed)).unwrap();
         let mut state = State::open(&home).unwrap();
-        assert!(state.revoke(&revocation(&name, 5, "first")).unwrap());
-        assert!(state.revoke(&revocation(&one, 6, "lost")).unwrap());
+        assert!(state.revoke(&revocation(&name, 5_000, "first")).unwrap());
+        assert!(state.revoke(&revocation(&one, 6_000, "lost")).unwrap());
         // What was issued since is revoked as well, and a clock that was set back revokes no less.
-        assert!(state.revoke(&revocation(&name, 9, "again")).unwrap());
-        assert!(!state.revoke(&revocation(&name, 7, "late")).unwrap());
-        assert!(!state.revoke(&revocation(&one, 9, "other")).unwrap());
+        assert!(state.revoke(&revocation(&name, 90_100, "again")).unwrap());
+        assert!(!state.revoke(&revocation(&name, 70_000, "late")).unwrap());
+        assert!(!state.revoke(&revocation(&one, 90_000, "other")).unwrap());
+        // What was issued since in the same second is valid from the next one.
+        assert!(state.revoke(&revocation(&name, 90_900, "once more")).unwrap());
+        assert!(state.revoke(&revocation(&name, 90_950, "and once more")).unwrap());
         drop(state);
-        let expected = [revocation(&one, 6, "lost"), revocation(&name, 9, "again")];
+        let expected =
+            [revocation(&one, 6_000, "lost"), revocation(&name, 92_000, "and once more")];
         assert_eq!(revocations::revoked(&home).unwrap(), expected);
         let state = State::open(&home).unwrap();
         assert_eq!(state.revoked().unwrap(), expected);

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod client;
+mod crowded;
 mod namespaces;
 mod renewal;
 mod rotation;
@@ -192,11 +193,15 @@ fn a_home_that_is_there_is_left_alone_and_the_line_stays_good() {
 fn wrong_usage_is_told_before_anything_happens() {
     let (home, ca) = inviting();
     let other = Home::empty();
-    for line in ["", "x", "sealwire-join-1/abc", "sealwire-join-2/a/b/c:1"] {
+    let good = invite(&home, ca.address, &["laptop"]);
+    let nowhere = good.rsplit_once('/').unwrap().0;
+    for line in
+        ["", "x", "sealwire-join-1/abc", "sealwire-join-2/a/b/c:1", &format!("{nowhere}/ca:0")]
+    {
         let output = other.run(&["join", line]);
         assert_eq!(output.code, Some(2), "{output}");
     }
-    assert!(!other.file("sealwire.toml").exists());
+    assert!(fs::read_dir(other.path()).map_or(true, |mut made| made.next().is_none()));
     for (args, what) in [
         (&["invite", "a/b"][..], "a/b"),
         (&["invite", "laptop", "--address", "nowhere"], "host:port"),

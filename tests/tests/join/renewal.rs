@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ pub(super) fn serving(line: &str) -> (Home, Serve) {
 }
 
 /// A client that has joined, with a certificate for 20 s, and whom it is to reach.
-fn joined_for_20_s(authority: &Home, ca: &Ca) -> (Home, Serve) {
+pub(super) fn joined_for_20_s(authority: &Home, ca: &Ca) -> (Home, Serve) {
     let serve = Serve::start(authority);
     let endpoint = serve.address().to_string();
     let args = ["laptop", "--lifetime", "20s", "--endpoint", &endpoint];
@@ -105,6 +106,12 @@ fn who_is_revoked_is_not_renewed() {
     connect.log().wait_for(&["could not be renewed", "revoked"]);
     ca.process.log().wait_for(&["renewal refused", "core/laptop"]);
     assert_eq!(serial(&client, "laptop"), before);
+    // Once, although it is tried each second.
+    connect.log().wait_after(connect.log().mark(), &["could not be renewed"]);
+    let refused = entries(&authority, "renewal.refused");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0]["subject"].to_string().contains("core/laptop"), "{refused:?}");
+    assert!(refused[0]["detail"].to_string().contains("revoked"), "{refused:?}");
 }
 
 /// The service may be away for a while.
@@ -128,12 +135,9 @@ fn a_renewal_is_tried_again() {
     wait_until("the file is another one", || serial(&client, "laptop") != before);
 }
 
-/// What was issued by hand is for days, and does not become what lasts for ever.
-#[test]
-fn what_did_not_join_is_not_renewed() {
-    let (authority, ca) = inviting();
-    let own = authority.core_pair();
-    let own = Credential::load(&own.cert, &own.key).unwrap();
+/// What the service answers whoever presents that certificate.
+fn renewed(authority: &Home, ca: &Ca, cert: &Path, key: &Path) -> String {
+    let own = Credential::load(cert, key).unwrap();
     let domain = own.id().trust_domain().clone();
     let anchors =
         Arc::new(TrustAnchors::load(&authority.file("certs/ca/ca-cert.pem"), domain).unwrap());
@@ -149,5 +153,59 @@ fn what_did_not_join_is_not_renewed() {
     stream.read_exact(&mut length).unwrap();
     let mut answer = vec![0; u32::from_be_bytes(length) as usize];
     stream.read_exact(&mut answer).unwrap();
-    assert_eq!(String::from_utf8_lossy(&answer), r#"{"refused":{"why":"not_joined"}}"#);
+    String::from_utf8(answer).unwrap()
+}
+
+const NOT_JOINED: &str = r#"{"refused":{"why":"not_joined"}}"#;
+
+/// What was issued by hand is for days, and does not become what lasts for ever.
+#[test]
+fn what_did_not_join_is_not_renewed() {
+    let (authority, ca) = inviting();
+    let own = authority.core_pair();
+    assert_eq!(renewed(&authority, &ca, &own.cert, &own.key), NOT_JOINED);
+}
+
+/// Neither is it for one whose invitation was refused, or who has joined and was revoked.
+#[test]
+fn who_was_revoked_has_not_joined() {
+    let (authority, ca) = inviting();
+    for (name, joins) in [("ghost", false), ("laptop", true)] {
+        let line = invite(&authority, ca.address, &[name]);
+        let id = format!("core/{name}");
+        if joins {
+            Home::empty().run(&["join", &line]).ok();
+        }
+        authority.run(&["cert", "revoke", &id]).ok();
+        if !joins {
+            let output = Home::empty().run(&["join", &line]);
+            assert!(output.stderr.contains("revoked"), "{output}");
+        }
+        authority.run(&["cert", "issue", name]).ok();
+        let file = |what: &str| authority.file(&format!("certs/{name}/{name}-{what}.pem"));
+        let answer = renewed(&authority, &ca, &file("cert"), &file("key"));
+        assert_eq!(answer, NOT_JOINED, "{name}");
+    }
+}
+
+/// However quickly one follows the other.
+#[test]
+fn who_is_revoked_invited_and_revoked_again_is_cut() {
+    let (authority, ca) = inviting();
+    let serve = Serve::start(&authority);
+    let endpoint = serve.address().to_string();
+    let revoke = || authority.run(&["cert", "revoke", "core/laptop"]).ok();
+    revoke();
+    let line = invite(&authority, ca.address, &["laptop", "--endpoint", &endpoint]);
+    let client = Home::empty();
+    thread::scope(|scope| {
+        let joining = scope.spawn(|| client.run(&["join", &line]));
+        ca.process.log().wait_for(&["joined", "core/laptop"]);
+        revoke();
+        joining.join().unwrap().ok();
+    });
+    let mut command = client.sealwire();
+    command.args(["connect", "echo"]);
+    let connect = Connect::spawn(command);
+    connect.log().wait_for(&["certificate_revoked"]);
 }

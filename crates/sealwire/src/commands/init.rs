@@ -74,6 +74,20 @@ struct Step {
 }
 
 impl Report {
+    /// Nothing is done yet.
+    pub(super) fn of(home: &Home) -> Self {
+        Self { home: home.root().to_owned(), ..Self::default() }
+    }
+
+    /// What was made below `from` is below `to` now.
+    pub(super) fn moved(&mut self, from: &Path, to: &Path) {
+        for file in &mut self.made {
+            if let Ok(rest) = file.strip_prefix(from) {
+                *file = to.join(rest);
+            }
+        }
+    }
+
     /// Calls `make` unless the first of `files` is there, and notes which it was for all
     /// of them that are there then.
     pub(crate) fn make(
@@ -106,7 +120,7 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
     let wanted = wanted(&arguments)?;
     take_over(context.home.root());
     let _lock = HomeLock::acquire(&context.home)?;
-    let mut report = Report { home: context.home.root().to_owned(), ..Report::default() };
+    let mut report = Report::of(&context.home);
     match bundle {
         Some(bundle) => bundle::unpack(&bundle, context, &mut report)?,
         None => make_home(&wanted, &arguments, context, &mut report)?,
@@ -118,34 +132,9 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
     if arguments.json { print_json(&report) } else { print(&text(&report)) }
 }
 
-/// Makes a home out of what is obtained when it is certain that there is none here: it can be had
-/// once only.
-pub(super) fn found(
-    context: &Context,
-    json: bool,
-    obtain: impl FnOnce() -> Result<Bundle, Failure>,
-) -> Result<(), Failure> {
-    let home = &context.home;
-    if context.config_file != home.config_file() {
-        return Err(Failure::usage("the configuration is made in the home itself")
-            .fix("leave --config out"));
-    }
-    take_over(home.root());
-    let _lock = HomeLock::acquire(home)?;
-    if let Some(there) = [home.config_file(), home.certs_dir()].iter().find(|it| it.exists()) {
-        return Err(Failure::new("there is a home already, and nothing of it is replaced")
-            .at(there.display())
-            .fix("name another --home, or move this one away"));
-    }
-    let mut report = Report { home: home.root().to_owned(), ..Report::default() };
-    bundle::unpack(&obtain()?, context, &mut report)?;
-    report.next = steps_of_a_bundle(context);
-    if json { print_json(&report) } else { print(&text(&report)) }
-}
-
 /// An empty directory, as `mkdir` makes it, becomes a private one. Where it cannot, the
 /// check that follows says so; a directory that holds something is not touched.
-fn take_over(root: &Path) {
+pub(super) fn take_over(root: &Path) {
     #[cfg(unix)]
     if root.read_dir().is_ok_and(|mut entries| entries.next().is_none()) {
         use std::os::unix::fs::PermissionsExt;
@@ -318,6 +307,12 @@ fn check_same(
         return refuse(format!("this home presents another certificate, {present}"));
     }
     Ok(())
+}
+
+/// Shows what was made of a bundle, and what comes next.
+pub(super) fn show(mut report: Report, context: &Context, json: bool) -> Result<(), Failure> {
+    report.next = steps_of_a_bundle(context);
+    if json { print_json(&report) } else { print(&text(&report)) }
 }
 
 const CHECK: &str = "check the configuration and every file it names";

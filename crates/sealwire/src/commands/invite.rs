@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use sealwire::config::{is_endpoint, parse_duration};
 use sealwire::invitations::{Invitation, Invitations};
+use sealwire::revocations::revoked;
+use sealwire_identity::Revocations;
 use sealwire_identity::join::{JoinLine, Token};
 use sealwire_names::{Kind, Timestamp};
 use serde_json::json;
@@ -74,7 +76,10 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     };
     let servers = chosen(servers, &arguments.server_name)?;
     let authority = open_authority(&config)?.key_hash();
-    let made = Timestamp::from(SystemTime::now());
+    // After what was revoked of the name: that ends invitations from before.
+    let revoked = Revocations::new(revoked(&config.layout())?).of_name(&peer);
+    let now = Timestamp::from(SystemTime::now());
+    let made = revoked.map_or(now, |at| now.max(Timestamp::from_unix_millis(at.unix_millis() + 1)));
     let expires = Timestamp::from(SystemTime::now() + arguments.ttl);
     let lifetime = arguments.lifetime.unwrap_or(config.ca.leaf_lifetime);
     let invitation =

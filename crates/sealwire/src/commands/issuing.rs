@@ -1,13 +1,13 @@
 //! Issuing certificates into a home: for whom, and into which files.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use sealwire::config::{SecureMcpConfig, ServerRole};
 use sealwire::home::{CertificatePair, Home};
-use sealwire::revocations::revoked;
+use sealwire::revocations::{MOST_AHEAD, revoked};
 use sealwire_identity::join::ServiceCredential;
 use sealwire_identity::{
     CertificateAuthority, IssuedCertificate, IssuedLeaf, KeyAlgorithm, LeafRequest, RequestedKey,
@@ -51,20 +51,35 @@ pub(crate) struct HomeLock {
 impl HomeLock {
     /// Makes the home directory if there is none, and waits for the lock.
     pub(crate) fn acquire(home: &Home) -> Result<Self, Failure> {
+        let file = Self::open(home)?;
+        file.lock().map_err(|error| Self::failed(home, &error))?;
+        Ok(Self { _file: file })
+    }
+
+    /// The same without waiting: `None` if somebody else has it.
+    pub(crate) fn try_acquire(home: &Home) -> Result<Option<Self>, Failure> {
+        let file = Self::open(home)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(Self::failed(home, &error)),
+        }
+    }
+
+    fn open(home: &Home) -> Result<File, Failure> {
         files::create_private_dir(home.root())?;
-        let path = home.lock_file();
         let mut options = File::options();
         options.create(true).truncate(false).write(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, files::PRIVATE_FILE);
-        let file = options.open(&path).and_then(|file| file.lock().map(|()| file));
-        let file = file.map_err(|error| {
-            Failure::new("cannot lock the home directory")
-                .at(path.display())
-                .because(error)
-                .fix("check that this user owns the home directory")
-        })?;
-        Ok(Self { _file: file })
+        options.open(home.lock_file()).map_err(|error| Self::failed(home, &error))
+    }
+
+    fn failed(home: &Home, error: &std::io::Error) -> Failure {
+        Failure::new("cannot lock the home directory")
+            .at(home.lock_file().display())
+            .because(error)
+            .fix("check that this user owns the home directory")
     }
 }
 
@@ -254,7 +269,7 @@ fn valid_now<T>(leaf: T, request: &LeafRequest, revoked: Option<Timestamp>) -> R
     let Some(revoked) = revoked else { return Ok(leaf) };
     let valid = Timestamp::from_unix_seconds(revoked.unix_seconds() + 1);
     let left = Timestamp::from(SystemTime::now()).until(valid).unwrap_or_default();
-    if left > Duration::from_secs(1) {
+    if left > Duration::from_secs(MOST_AHEAD.unsigned_abs() + 1) {
         return Err(Failure::new(format!(
             "{} was revoked at {revoked}, later than now",
             request.id

@@ -1,11 +1,12 @@
 use std::io::Read;
 
 use clap::Args;
+use sealwire::config::is_endpoint;
 use sealwire_identity::join::JoinLine;
 use zeroize::Zeroizing;
 
 use super::bundle::Bundle;
-use super::init;
+use super::founding;
 use crate::cli::{Context, Failure};
 use crate::joining::{self, Joined};
 
@@ -41,7 +42,11 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
             .because(error)
             .fix("copy the whole line that `sealwire invite` printed")
     })?;
-    init::found(context, arguments.json, || {
+    if !is_endpoint(&line.address) {
+        return Err(Failure::usage(format!("{:?} in the line is not host:port", line.address))
+            .fix("copy the whole line that `sealwire invite` printed"));
+    }
+    founding::found(context, arguments.json, || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::DEADLINE;
+use super::PATIENCE;
 use super::wire::{self, Answer, Grant, Request, Servers, VERSION, Why};
 use crate::cli::Failure;
 
@@ -31,9 +31,9 @@ pub(crate) async fn join(line: &JoinLine) -> Result<Joined, Failure> {
     let late = || {
         Failure::new("the service to join at does not answer")
             .at(&line.address)
-            .because(format!("{} s have passed", DEADLINE.as_secs()))
+            .because(format!("{} s have passed", PATIENCE.as_secs()))
     };
-    let grant = timeout(DEADLINE, exchange(line, &key)).await.map_err(|_| late())??;
+    let grant = timeout(PATIENCE, exchange(line, &key)).await.map_err(|_| late())??;
     let trusted = describe(grant.ca_cert.as_bytes(), "the answer")?;
     if !trusted.iter().any(|authority| authority.key_hash == line.authority) {
         return Err(broken(line, "it trusts another authority than the line names"));

@@ -2,7 +2,10 @@
 //! is in `sealwire_identity::join`; here are the messages, and who sends them.
 
 mod client;
+mod doors;
+mod grants;
 mod renewal;
+mod renewals;
 mod service;
 mod wire;
 
@@ -13,5 +16,8 @@ pub(crate) use renewal::Renewing;
 pub(crate) use service::Service;
 pub(crate) use wire::Servers;
 
-/// Longest time for all of it, from the connection on.
+/// Longest time that either end waits for the other to come about, to ask, and to hear the answer.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Longest time that whoever joins waits: the line is used up when the service begins to answer,
+/// and that may have to wait for its disk.
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,14 +10,14 @@ use std::time::{Duration, SystemTime};
 
 use sealwire::config::SecureMcpConfig;
 use sealwire::home::{CertificatePair, Home};
-use sealwire_identity::join::{renewal_client_config, verify_peer};
+use sealwire_identity::join::{renewal_client_config, tls_exporter, verify_peer};
 use sealwire_identity::{
-    CertificateSummary, Credential, TrustAnchors, describe, encode_pem, files, io_refusal,
-    parse_pem_certificates,
+    CertificateSummary, Credential, StatementKind, TrustAnchors, describe, encode_pem, files,
+    io_refusal, parse_pem_certificates, verify_statement,
 };
 use sealwire_names::{Timestamp, TrustDomain};
 use tokio::net::TcpStream;
-use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -37,6 +37,8 @@ const BACKDATED: Duration = Duration::from_secs(5 * 60);
 const ATTEMPTS: u32 = 20;
 const SOONEST: Duration = Duration::from_secs(1);
 const LATEST_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// How soon it is looked again whether the home is still locked.
+const LOCKED: Duration = Duration::from_millis(50);
 /// The clock may be set, and others may renew the same certificate.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -75,23 +77,31 @@ struct Renewer {
     pair: CertificatePair,
 }
 
+/// What the service has answered.
+struct Renewed {
+    certificate: String,
+    ca_cert: String,
+    /// Of `ca_cert`, and what that is bound to.
+    signature: Vec<u8>,
+    exporter: [u8; 32],
+}
+
 impl Renewer {
     async fn keep(self) {
-        let this = Arc::new(self);
         let mut part = random_part();
         loop {
-            let pause = match this.wait(part) {
+            let pause = match self.wait(part) {
                 Ok(left) if !left.is_zero() => left.min(LOOK),
-                Ok(_) => match Arc::clone(&this).renew(part).await {
+                Ok(_) => match self.renew(part).await {
                     Ok(Some(until)) => {
-                        tracing::info!(cert = %this.pair.cert.display(), %until, "certificate renewed");
+                        tracing::info!(cert = %self.pair.cert.display(), %until, "certificate renewed");
                         part = random_part();
                         continue;
                     }
                     Ok(None) => continue,
-                    Err(failure) => this.failed(&failure),
+                    Err(failure) => self.failed(&failure),
                 },
-                Err(failure) => this.failed(&failure),
+                Err(failure) => self.failed(&failure),
             };
             sleep(pause).await;
         }
@@ -114,22 +124,30 @@ impl Renewer {
     }
 
     /// Renews it, unless another process has done so. Until when the new one is valid.
-    async fn renew(self: Arc<Self>, part: u32) -> Result<Option<Timestamp>, Failure> {
-        let this = Arc::clone(&self);
-        let lock = spawn_blocking(move || HomeLock::acquire(&this.home)).await;
-        let _lock = lock.map_err(|error| Failure::new("cannot wait").because(error))??;
-        if !self.wait(part)?.is_zero() {
-            return Ok(None);
-        }
+    ///
+    /// The home is locked while its files are read, and while they are written, and not while the
+    /// service is asked: that can take long, and others have work to do in it.
+    async fn renew(&self, part: u32) -> Result<Option<Timestamp>, Failure> {
         let CertificatePair { cert, key } = &self.pair;
-        let own = Credential::load(cert, key)?;
-        let anchors = TrustAnchors::load(&self.anchors, own.id().trust_domain().clone())?;
-        let anchors = Arc::new(anchors);
+        let (own, anchors) = {
+            let _lock = self.lock().await?;
+            if !self.wait(part)?.is_zero() {
+                return Ok(None);
+            }
+            let own = Credential::load(cert, key)?;
+            let anchors = TrustAnchors::load(&self.anchors, own.id().trust_domain().clone())?;
+            (own, Arc::new(anchors))
+        };
         let exchanged = timeout(DEADLINE, self.exchange(&own, &anchors)).await;
         let late = || Failure::new("the authority's service does not answer").at(&self.authority);
-        let (renewed, trusted) = exchanged.map_err(|_| late())??;
+        let renewed = exchanged.map_err(|_| late())??;
+        let _lock = self.lock().await?;
+        if leaf(cert)?.fingerprint != own.fingerprint() {
+            // Somebody has put another one there meanwhile, whose word counts.
+            return Ok(None);
+        }
         // First: what is issued now may be by one of these.
-        let anchors = self.trust(&trusted, own.id().trust_domain())?;
+        let anchors = self.trust(&renewed, own.id().trust_domain())?;
         let place = &self.authority;
         let wrong = |why: String| {
             Failure::new("what the authority's service issued cannot be used")
@@ -137,7 +155,7 @@ impl Renewer {
                 .because(why)
         };
         let key = files::read_private(key)?;
-        let new = Credential::from_pem(renewed.as_bytes(), &key, place)?;
+        let new = Credential::from_pem(renewed.certificate.as_bytes(), &key, place)?;
         if new.id() != own.id() {
             return Err(wrong(format!("it is of {}", new.id())));
         }
@@ -146,31 +164,65 @@ impl Renewer {
         if new.not_after() <= own.not_after() {
             return Err(wrong(format!("it expires at {}", new.not_after())));
         }
-        files::write_atomic(cert, renewed.as_bytes(), files::PUBLIC_FILE)?;
+        files::write_atomic(cert, renewed.certificate.as_bytes(), files::PUBLIC_FILE)?;
         Ok(Some(new.not_after()))
+    }
+
+    /// Waits for the lock of the home, without a thread that would have to be waited for at the
+    /// end of this process.
+    async fn lock(&self) -> Result<HomeLock, Failure> {
+        loop {
+            match HomeLock::try_acquire(&self.home)? {
+                Some(lock) => return Ok(lock),
+                None => sleep(LOCKED).await,
+            }
+        }
     }
 
     /// Adds to the trust anchors what the service has added to its own, while one authority takes
     /// another's place. Nothing is taken away: others may be in the file. All that are trusted then.
-    fn trust(&self, pem: &str, domain: &TrustDomain) -> Result<Arc<TrustAnchors>, Failure> {
-        let place = &self.authority;
+    ///
+    /// What is new must be signed by an authority that is trusted here: the service's own key,
+    /// which is that of a process that the network reaches, is not enough for that.
+    fn trust(&self, told: &Renewed, domain: &TrustDomain) -> Result<Arc<TrustAnchors>, Failure> {
+        let (place, pem) = (&self.authority, &told.ca_cert);
         let label = self.anchors.display().to_string();
         let mut text = files::read_public(&self.anchors)?;
         let known = describe(&text, &label)?;
         let known = |hash| known.iter().any(|anchor| anchor.fingerprint == hash);
+        let wrong = |why: String| {
+            Failure::new("the trust anchors that the service tells of are not taken")
+                .at(place)
+                .because(why)
+                .fix("look into who runs there; what was trusted before is trusted")
+        };
         // All of it is as it must be, or none of it is taken.
         TrustAnchors::from_pem(pem.as_bytes(), domain.clone(), place)?;
         let certificates = parse_pem_certificates(pem.as_bytes())
             .map_err(|problem| Failure::new(problem.to_string()).at(place))?;
         let before = text.len();
+        let mut new = Vec::new();
         for (der, summary) in certificates.iter().zip(describe(pem.as_bytes(), place)?) {
             if !known(summary.fingerprint) {
-                tracing::info!(authority = summary.subject, "another authority is trusted");
+                new.push(summary.subject);
                 text.extend(b"\n");
                 text.extend(encode_pem("CERTIFICATE", der)?.as_bytes());
             }
         }
-        if text.len() > before {
+        if !new.is_empty() {
+            let issuers = parse_pem_certificates(&text[..before])
+                .map_err(|problem| Failure::new(problem.to_string()).at(&label))?;
+            let kind = StatementKind::Anchors(&told.exporter);
+            let now = SystemTime::now().into();
+            verify_statement(kind, pem, &told.signature, &issuers, now).map_err(wrong)?;
+            // What is longer could not be read again.
+            if text.len() as u64 > files::MAX_FILE {
+                return Err(wrong(format!(
+                    "{label} would be longer than {} bytes",
+                    files::MAX_FILE
+                )));
+            }
+            tracing::info!(authorities = new.join("; "), "other authorities are trusted");
             files::write_atomic(&self.anchors, &text, files::PUBLIC_FILE)?;
         }
         Ok(Arc::new(TrustAnchors::load(&self.anchors, domain.clone())?))
@@ -180,7 +232,7 @@ impl Renewer {
         &self,
         own: &Credential,
         anchors: &Arc<TrustAnchors>,
-    ) -> Result<(String, String), Failure> {
+    ) -> Result<Renewed, Failure> {
         let failed = |error: &io::Error| {
             Failure::new("the authority's service cannot be reached")
                 .at(&self.authority)
@@ -197,10 +249,14 @@ impl Renewer {
         let name = name.map_err(|error| failed(&error))?;
         let connector = TlsConnector::from(renewal_client_config(own, Arc::clone(anchors))?);
         let mut stream = connector.connect(name, tcp).await.map_err(|error| failed(&error))?;
+        let exporter = tls_exporter(stream.get_ref().1)?;
         let request = RenewalRequest { version: VERSION };
         wire::write(&mut stream, &request).await.map_err(|error| failed(&error))?;
         match wire::read(&mut stream, wire::MAX_ANSWER).await.map_err(|error| failed(&error))? {
-            RenewalAnswer::Renewed { certificate, ca_cert } => Ok((certificate, ca_cert)),
+            RenewalAnswer::Renewed { certificate, ca_cert, signature } => {
+                let signature = wire::decode(&signature).unwrap_or_default();
+                Ok(Renewed { certificate, ca_cert, signature, exporter })
+            }
             RenewalAnswer::Refused { why } => Err(refused(why)),
         }
     }
@@ -261,6 +317,59 @@ mod tests {
             assert!((-2..=1).contains(&since), "{since}");
             assert!((57..=60).contains(&life.as_secs()), "{life:?}");
         }
+    }
+
+    /// Whoever has the service's key has not the authority's.
+    #[test]
+    fn anchors_that_no_trusted_authority_tells_of_are_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let domain = "example.org".parse().unwrap();
+        let day = Duration::from_secs(86_400);
+        let authority = |name: &str| {
+            CertificateAuthority::create(&dir.path().join(name), &domain, day).unwrap()
+        };
+        let (old, next) = (authority("old"), authority("next"));
+        let home = Home::at(&dir.path().join("home")).unwrap();
+        let anchors = dir.path().join("anchors.pem");
+        let renewer = Renewer {
+            pair: home.pair(sealwire_names::Kind::Core, "a"),
+            home,
+            anchors: anchors.clone(),
+            authority: "here:1".to_owned(),
+        };
+        let exporter = [1; 32];
+        let told = |ca_cert: String, by: &CertificateAuthority, exporter| Renewed {
+            signature: by.state(StatementKind::Anchors(exporter), &ca_cert).unwrap(),
+            ca_cert,
+            certificate: String::new(),
+            exporter: [1; 32],
+        };
+        let both = format!("{}{}", old.certificate_pem(), next.certificate_pem());
+        let before = old.certificate_pem();
+        std::fs::write(&anchors, before).unwrap();
+        for wrong in [
+            // By the one that it is about; said to somebody else.
+            told(both.clone(), &next, &exporter),
+            told(both.clone(), &old, &[2; 32]),
+            Renewed { signature: Vec::new(), ..told(both.clone(), &old, &exporter) },
+        ] {
+            let refused = renewer.trust(&wrong, &domain).unwrap_err().one_line();
+            assert!(refused.contains("not signed by"), "{refused}");
+            assert_eq!(std::fs::read_to_string(&anchors).unwrap(), before);
+        }
+        // What is known already needs nobody's word.
+        renewer.trust(&told(before.to_owned(), &next, &exporter), &domain).unwrap();
+        assert_eq!(std::fs::read_to_string(&anchors).unwrap(), before);
+        renewer.trust(&told(both.clone(), &old, &exporter), &domain).unwrap();
+        assert_eq!(describe(&std::fs::read(&anchors).unwrap(), "it").unwrap().len(), 2);
+
+        // What could not be read again is not written.
+        let room = usize::try_from(files::MAX_FILE).unwrap() - before.len() - 10;
+        let long = format!("{before}{}", "#".repeat(room));
+        std::fs::write(&anchors, &long).unwrap();
+        let refused = renewer.trust(&told(both, &old, &exporter), &domain).unwrap_err().one_line();
+        assert!(refused.contains("would be longer"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&anchors).unwrap(), long);
     }
 
     #[test]

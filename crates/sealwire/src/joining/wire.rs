@@ -76,8 +76,9 @@ pub(super) struct RenewalRequest {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum RenewalAnswer {
-    /// The new certificate, PEM, leaf first; and the trust anchors, PEM, of which some may be new.
-    Renewed { certificate: String, ca_cert: String },
+    /// The new certificate, PEM, leaf first; the trust anchors, PEM, of which some may be new; and
+    /// the authority's signature of these, base64url.
+    Renewed { certificate: String, ca_cert: String, signature: String },
     /// One word: why not.
     Refused { why: Why },
 }
