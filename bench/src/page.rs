@@ -36,9 +36,11 @@ No figures are kept yet. `scripts/bench all --write` measures them, in about ten
 const BOTTOM: &str = "
 ## How to repeat it
 
-    scripts/bench all --write       # all scenarios, then this page; let the machine do nothing else
-    scripts/bench link              # one of them, as a table
-    scripts/bench chains --quick    # shows in short time that everything works, judges nothing
+```sh
+scripts/bench all --write       # all scenarios, then this page; let the machine do nothing else
+scripts/bench link              # one of them, as a table
+scripts/bench chains --quick    # shows in short time that everything works, judges nothing
+```
 
 It installs what it compares with (apt, npm, PyPI), in the versions named above.
 [bench/README.md](../bench/README.md) tells how it measures and what proves that the work was

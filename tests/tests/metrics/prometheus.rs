@@ -147,9 +147,9 @@ fn the_dashboard_and_the_alerts_of_the_manual_are_queries() {
     let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
     let manual = fs::read_to_string(manual).unwrap();
     let (_, alerts) = manual.split_once("## What to be woken for").unwrap();
-    let (alerts, _) = alerts.split_once("\n## ").unwrap();
-    let alerts = alerts.lines().filter_map(|line| line.strip_prefix("    "));
-    let alerts: Vec<_> = alerts.filter(|line| !line.starts_with('#')).collect();
+    let (_, alerts) = alerts.split_once("```text\n").unwrap();
+    let (alerts, _) = alerts.split_once("```").unwrap();
+    let alerts: Vec<_> = alerts.lines().filter(|line| !line.starts_with('#')).collect();
     assert!(alerts.len() >= 8, "{alerts:?}");
     for alert in alerts {
         let values = prometheus.query(alert);

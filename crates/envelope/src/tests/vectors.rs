@@ -246,7 +246,7 @@ fn vectors_are_those_of_the_specification() {
 
 /// The hexadecimal digits of the last block of code, without what is said about them.
 fn worked_example(page: &str) -> String {
-    let block = page.rsplit("```").nth(1).unwrap();
+    let (_, block) = page.rsplit("```").nth(1).unwrap().split_once("text\n").unwrap();
     block.lines().filter_map(|line| line.split_whitespace().next()).collect()
 }
 
