@@ -19,6 +19,7 @@
 //! | `stands for: WORD = PATTERN` | has WORD where a reader puts what was printed before and matches PATTERN |
 //! | `into: FILE` | is added to that file; `into: FILE below LINE`, below that line |
 //! | `file: FILE` | is of that file, which is not ours: it is parsed, and the commands in it are ours |
+//! | `first: COMMAND` | is for after that command, a function of `stand-ins/machine.sh`: what the text above asks for and no block says |
 //! | `with: TOML` | takes that for granted: it is before the block when that is checked |
 //! | `printed` | is what the `sh` block before it prints; `…` stands for anything |
 //! | `tested by: FILE` | is tried by that test instead, which reads this page |

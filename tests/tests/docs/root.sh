@@ -44,6 +44,7 @@ fi
 : >usr/local/bin/sealwire
 mount --bind "$sealwire" usr/local/bin/sealwire
 for device in null zero full random urandom tty; do
+    [ -e "/dev/$device" ] || continue
     : >"dev/$device"
     mount --bind "/dev/$device" "dev/$device"
 done

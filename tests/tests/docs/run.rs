@@ -108,6 +108,9 @@ fn script(page: &Page, doc: &Path) -> String {
                 .unwrap();
             }
         }
+        if let Some(command) = block.said("first") {
+            writeln!(script, "{command}").unwrap();
+        }
         let how = if let Some(sign) = block.said("keeps running") {
             format!("keeps_running {line} {}", quoted(sign))
         } else if let Some(code) = block.said("fails") {

@@ -96,6 +96,11 @@ serve() {
     serving=$!
     wait_for /doc/serve.out listening "$serving"
 }
+# Ctrl-C in its terminal.
+stop_serving() {
+    kill -INT "$serving"
+    while kill -0 "$serving" 2>/dev/null; do sleep 0.05; done
+}
 # A client's first call: what it opens is closed again.
 call() {
     printf '%s\n' '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"hand","version":"1"}}}' \
