@@ -48,6 +48,7 @@ pages! {
     five_minutes "docs/five-minutes.md" Minimal;
     five_minutes_in_japanese "docs/ja/five-minutes.md" Minimal;
     fifteen_minutes "docs/fifteen-minutes.md" Usr;
+    fifteen_minutes_in_japanese "docs/ja/fifteen-minutes.md" Usr;
     readme "README.md" Usr;
     readme_in_japanese "README.ja.md" Usr;
     agents "docs/agents.md" Usr;

@@ -17,9 +17,11 @@ fn code(path: &str) -> Vec<(String, Vec<String>)> {
 
 #[test]
 fn both_languages_have_the_same_commands() {
-    for (english, japanese) in
-        [("README.md", "README.ja.md"), ("docs/five-minutes.md", "docs/ja/five-minutes.md")]
-    {
+    for (english, japanese) in [
+        ("README.md", "README.ja.md"),
+        ("docs/five-minutes.md", "docs/ja/five-minutes.md"),
+        ("docs/fifteen-minutes.md", "docs/ja/fifteen-minutes.md"),
+    ] {
         let (here, there) = (code(english), code(japanese));
         for (number, (ours, theirs)) in here.iter().zip(&there).enumerate() {
             assert_eq!(ours, theirs, "block {number} of {english} and of {japanese}");
