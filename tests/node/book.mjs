@@ -56,9 +56,11 @@ for (const [size, viewport] of Object.entries(widths)) {
     const found = await page.evaluate(() => {
       const root = document.documentElement;
       const broken = [...document.images].filter((image) => image.naturalWidth === 0);
-      // What is wider than the window and is not scrolled by itself.
+      // What is wider than the window and is not scrolled by itself, as code and tables are. What
+      // is around the text (mdBook's own) scrolls too, and would hide it from the document's width.
       const scrolled = (element) =>
-        element && (/(auto|scroll|hidden)/.test(getComputedStyle(element).overflowX) || scrolled(element.parentElement));
+        element.tagName !== "MAIN" &&
+        (/(auto|scroll|hidden)/.test(getComputedStyle(element).overflowX) || scrolled(element.parentElement));
       const wide = [...document.querySelectorAll("main *")].filter(
         (element) => element.getBoundingClientRect().right > root.clientWidth + 1 && !scrolled(element),
       );
