@@ -95,3 +95,20 @@ fn each_template_is_accepted() {
     }
     assert!(checked >= 4, "{checked}");
 }
+
+/// That each key of the code is there, and the reverse, is a test of `config::schema`.
+#[test]
+fn each_key_has_a_default_and_a_reason() {
+    let page = fs::read_to_string(repository().join("docs/config.md")).unwrap();
+    let (mut keys, mut inside) = (0, false);
+    for line in page.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            inside = heading.starts_with('`');
+        } else if inside && line.starts_with("| `") {
+            let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+            assert!(cells.len() >= 3 && cells.iter().all(|cell| !cell.is_empty()), "{line}");
+            keys += 1;
+        }
+    }
+    assert!(keys > 80, "{keys}");
+}
