@@ -14,9 +14,17 @@ use crate::{Output, bin, run};
 pub struct Home {
     dir: TempDir,
     clients: AtomicUsize,
+    env: Vec<(&'static str, PathBuf)>,
 }
 
 impl Home {
+    /// Sets an environment variable for every command of this home.
+    #[must_use]
+    pub fn with_env(mut self, name: &'static str, value: PathBuf) -> Self {
+        self.env.push((name, value));
+        self
+    }
+
     /// An empty folder, readable by us alone.
     pub fn empty() -> Self {
         let dir = tempfile::Builder::new()
@@ -24,7 +32,7 @@ impl Home {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()
             .expect("temp folder");
-        Self { dir, clients: AtomicUsize::new(0) }
+        Self { dir, clients: AtomicUsize::new(0), env: Vec::new() }
     }
 
     /// A home after `sealwire init`.
@@ -85,7 +93,7 @@ impl Home {
     /// `sealwire --home <this>`, to be given a subcommand.
     pub fn sealwire(&self) -> Command {
         let mut command = Command::new(bin("sealwire"));
-        command.arg("--home").arg(self.path());
+        command.arg("--home").arg(self.path()).envs(self.env.iter().cloned());
         command
     }
 

@@ -25,6 +25,7 @@ mod process;
 mod programs;
 pub mod receivers;
 mod serve;
+mod token;
 
 pub use chaos::{ChaosProxy, Cut};
 pub use connect::Connect;
@@ -34,3 +35,4 @@ pub use model::{MockModel, TOOL_SAID};
 pub use process::{GUARD, Log, Output, Process, run, wait_until};
 pub use programs::{bin, soak, tool};
 pub use serve::Serve;
+pub use token::{Token, token_module};

@@ -12,6 +12,11 @@ pub struct CryptoError {
 }
 
 impl CryptoError {
+    /// What a key that is held elsewhere could not do; why is for its holder to log.
+    pub fn elsewhere() -> Self {
+        Self { what: "signing with a key that is held elsewhere" }
+    }
+
     /// For `map_err`: drops the library's error, which says nothing.
     pub(crate) fn of<E>(what: &'static str) -> impl Fn(E) -> Self {
         move |_| Self { what }

@@ -10,10 +10,19 @@ use crate::error::CryptoError;
 
 /// An agent's private Ed25519 key (RFC 8032). It signs and does nothing else.
 ///
-/// The key lives in memory that the cryptographic library wipes when it is dropped.
+/// The key lives in memory that the cryptographic library wipes when it is dropped; or elsewhere, as
+/// in a hardware security module, and what signs with it is here.
 pub struct SigningKey {
-    pair: Ed25519KeyPair,
+    held: Held,
     public: VerifyingKey,
+}
+
+/// Signs a message, or says why not.
+type SignElsewhere = Box<dyn Fn(&[u8]) -> Result<[u8; 64], CryptoError> + Send + Sync>;
+
+enum Held {
+    Here(Ed25519KeyPair),
+    Elsewhere(SignElsewhere),
 }
 
 impl SigningKey {
@@ -36,12 +45,28 @@ impl SigningKey {
         Self::new(pair.map_err(CryptoError::of("reading a key"))?)
     }
 
+    /// A key that is held elsewhere: `sign` makes its signatures (RFC 8032 §5.1.6) over what it is
+    /// given. It is called for each message, and waited for.
+    ///
+    /// # Errors
+    /// If `public` is no key that others accept.
+    pub fn held_elsewhere(
+        public: &[u8; 32],
+        sign: impl Fn(&[u8]) -> Result<[u8; 64], CryptoError> + Send + Sync + 'static,
+    ) -> Result<Self, Refusal> {
+        let public = VerifyingKey::from_bytes(public)?;
+        Ok(Self { held: Held::Elsewhere(Box::new(sign)), public })
+    }
+
     /// The seed, to be kept; it is wiped when dropped.
     ///
     /// # Errors
-    /// If the cryptographic library fails.
+    /// If the key is held elsewhere, or the cryptographic library fails.
     pub fn to_seed(&self) -> Result<Zeroizing<[u8; 32]>, CryptoError> {
-        let seed = self.pair.seed().map_err(CryptoError::of("encoding a key"))?;
+        let Held::Here(pair) = &self.held else {
+            return Err(CryptoError::of("encoding a key")("it is held elsewhere"));
+        };
+        let seed = pair.seed().map_err(CryptoError::of("encoding a key"))?;
         let bytes: Curve25519SeedBin<'_> =
             seed.as_be_bytes().map_err(CryptoError::of("encoding a key"))?;
         let mut out = Zeroizing::new([0; 32]);
@@ -55,14 +80,20 @@ impl SigningKey {
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Result<[u8; 64], CryptoError> {
-        let signature = self.pair.try_sign(message).map_err(CryptoError::of("signing"))?;
-        signature.as_ref().try_into().map_err(CryptoError::of("signing"))
+        match &self.held {
+            Held::Here(pair) => {
+                let signature = pair.try_sign(message).map_err(CryptoError::of("signing"))?;
+                signature.as_ref().try_into().map_err(CryptoError::of("signing"))
+            }
+            Held::Elsewhere(sign) => sign(message),
+        }
     }
 
     fn new(pair: Ed25519KeyPair) -> Result<Self, CryptoError> {
         let bytes = pair.public_key().as_ref().try_into();
         let bytes: [u8; 32] = bytes.map_err(CryptoError::of("reading a key"))?;
-        Ok(Self { pair, public: VerifyingKey { kid: KeyId::of(&bytes), bytes } })
+        let public = VerifyingKey { kid: KeyId::of(&bytes), bytes };
+        Ok(Self { held: Held::Here(pair), public })
     }
 }
 

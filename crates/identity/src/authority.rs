@@ -21,6 +21,7 @@ use crate::keys::{KeyAlgorithm, PrivateKey};
 use crate::pem::parse_pem_certificates;
 use crate::request::{IssuedCertificate, RequestedKey};
 use crate::summary::{CertificateSummary, describe};
+use crate::token::{KeyPlace, TokenUri};
 
 /// The organization in our own authorities' names: their leaves' common names are
 /// always checked.
@@ -60,11 +61,25 @@ impl CertificateAuthority {
         trust_domain: &TrustDomain,
         validity: Duration,
     ) -> Result<Self, Error> {
+        Self::create_in(dir, trust_domain, validity, None)
+    }
+
+    /// The same with its key in a token, made there unless there is one of that name:
+    /// `ca-key.pem` holds the URI then.
+    ///
+    /// # Errors
+    /// As [`Self::create`], and [`Error::Token`].
+    pub fn create_in(
+        dir: &Path,
+        trust_domain: &TrustDomain,
+        validity: Duration,
+        token: Option<&TokenUri>,
+    ) -> Result<Self, Error> {
         let (certificate_path, key_path) = paths(dir);
         files::create_private_dir(dir)?;
         files::refuse_existing(&[&certificate_path, &key_path])?;
 
-        let (key_pem, certificate_pem) = new_pair(trust_domain, validity)?;
+        let (key_pem, certificate_pem) = new_pair(trust_domain, validity, token)?;
         files::write_new(&key_path, key_pem.as_bytes(), files::CA_KEY_FILE)?;
         files::write_new(&certificate_path, certificate_pem.as_bytes(), files::PUBLIC_FILE)?;
         Self::load(dir, trust_domain)
@@ -72,7 +87,8 @@ impl CertificateAuthority {
 
     /// Begins a rotation: makes the key of the authority to come in `dir`, `next-key.pem`, and adds
     /// its certificate to `ca-cert.pem`, so that it is trusted before it issues anything. `false`
-    /// if that has been done already.
+    /// if that has been done already. If the present key is in a token, the next is made there, too,
+    /// with the same name and 8 digits behind it.
     ///
     /// # Errors
     /// As [`Self::create`] and [`Self::load`]; nothing that is in use is changed then.
@@ -85,9 +101,13 @@ impl CertificateAuthority {
             return Ok(false);
         }
         Self::load(dir, trust_domain)?;
-        let (certificate_path, _) = paths(dir);
+        let (certificate_path, key_path) = paths(dir);
         let mut trusted = files::read_public(&certificate_path)?;
-        let (key_pem, certificate_pem) = new_pair(trust_domain, validity)?;
+        let token = match KeyPlace::read(&key_path, files::CA_KEY_FILE)? {
+            KeyPlace::Token(present) => Some(present.successor(&suffix()?)),
+            KeyPlace::Text(_) => None,
+        };
+        let (key_pem, certificate_pem) = new_pair(trust_domain, validity, token.as_ref())?;
         // One that is there belongs to no certificate: somebody was interrupted here.
         files::write_atomic(&next_key(dir), key_pem.as_bytes(), files::CA_KEY_FILE)?;
         trusted.extend(certificate_pem.as_bytes());
@@ -104,8 +124,7 @@ impl CertificateAuthority {
         if !key_path.exists() {
             return Ok(None);
         }
-        let key_pem = files::read_checked(&key_path, Some(files::CA_KEY_FILE))?;
-        let key = PrivateKey::from_pem(&key_pem, &key_path.display().to_string())?;
+        let key = PrivateKey::load(&key_path, files::CA_KEY_FILE)?;
         let (certificate_path, _) = paths(dir);
         let label = certificate_path.display().to_string();
         let all = describe(&files::read_public(&certificate_path)?, &label)?;
@@ -136,8 +155,7 @@ impl CertificateAuthority {
         TrustAnchors::from_pem(&pem, trust_domain.clone(), &certificate_label)?;
         let chain = parse_pem_certificates(&pem)
             .map_err(|problem| Error::Pem { label: certificate_label.clone(), problem })?;
-        let key_pem = files::read_checked(&key_path, Some(files::CA_KEY_FILE))?;
-        let key = PrivateKey::from_pem(&key_pem, &key_path.display().to_string())?;
+        let key = PrivateKey::load(&key_path, files::CA_KEY_FILE)?;
 
         let refuse = |refusal| Error::Certificate { label: certificate_label.clone(), refusal };
         // While one authority takes another's place, both are trusted, and one has the key.
@@ -186,8 +204,22 @@ impl CertificateAuthority {
         request: &LeafRequest,
         revoked: Option<Timestamp>,
     ) -> Result<IssuedLeaf, Error> {
+        self.issue_in(None, request, revoked)
+    }
+
+    /// As [`Self::issue_after`]; with `token` the key is there, made unless there is one of that
+    /// name.
+    ///
+    /// # Errors
+    /// As [`Self::issue`], and [`Error::Token`].
+    pub fn issue_in(
+        &self,
+        token: Option<&TokenUri>,
+        request: &LeafRequest,
+        revoked: Option<Timestamp>,
+    ) -> Result<IssuedLeaf, Error> {
         let params = self.leaf(request, revoked)?;
-        let (key, key_pem) = PrivateKey::generate(request.key_algorithm)?;
+        let (key, key_pem) = PrivateKey::make(request.key_algorithm, token)?;
         let IssuedCertificate { cert_pem, not_after } = self.sign(&params, &key)?;
         Ok(IssuedLeaf { cert_pem, key_pem, not_after })
     }
@@ -332,20 +364,23 @@ pub struct LeafRequest {
 pub struct IssuedLeaf {
     /// The leaf.
     pub cert_pem: String,
-    /// The private key, PKCS#8; wiped when dropped.
+    /// The private key, PKCS#8, wiped when dropped; or the URI of one in a token, a line.
     pub key_pem: Zeroizing<String>,
     /// When the leaf expires.
     pub not_after: Timestamp,
 }
 
 impl IssuedLeaf {
-    /// Writes the key (mode 0600), then the certificate.
+    /// Writes the key (mode 0600), then the certificate. There is no file to write for a `key` that
+    /// names one in a token itself.
     ///
     /// # Errors
     /// [`Error::Exists`] if either file is there already: nothing is overwritten.
     pub fn write(&self, certificate: &Path, key: &Path) -> Result<(), Error> {
         files::refuse_existing(&[certificate, key])?;
-        files::write_new(key, self.key_pem.as_bytes(), files::PRIVATE_FILE)?;
+        if !TokenUri::is_in(key) {
+            files::write_new(key, self.key_pem.as_bytes(), files::PRIVATE_FILE)?;
+        }
         files::write_new(certificate, self.cert_pem.as_bytes(), files::PUBLIC_FILE)
     }
 }
@@ -362,19 +397,18 @@ pub(crate) fn service_name(trust_domain: &TrustDomain) -> String {
     format!("spiffe://{trust_domain}{SERVICE_PATH}")
 }
 
-/// A new self-signed authority: its key and its certificate, PEM.
+/// A new self-signed authority: what stands in its key's file, and its certificate, PEM.
 fn new_pair(
     trust_domain: &TrustDomain,
     validity: Duration,
+    token: Option<&TokenUri>,
 ) -> Result<(Zeroizing<String>, String), Error> {
-    let (key, key_pem) = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+    let (key, key_pem) = PrivateKey::make(KeyAlgorithm::EcdsaP256, token)?;
     let mut params = params(trust_domain.as_str(), validity, None)?;
     // The suffix keeps two authorities' names apart, so that a certificate of
     // another one is refused as what it is and not as a broken signature.
-    let suffix: [u8; 4] = random()?;
-    let suffix: String = suffix.iter().map(|byte| format!("{byte:02x}")).collect();
     params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
-    params.distinguished_name.push(DnType::CommonName, format!("sealwire CA {suffix}"));
+    params.distinguished_name.push(DnType::CommonName, format!("sealwire CA {}", suffix()?));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.subject_alt_names = vec![uri_san(&format!("spiffe://{trust_domain}"))?];
@@ -428,6 +462,12 @@ fn params(
 
 fn uri_san(uri: &str) -> Result<SanType, Error> {
     uri.try_into().map(SanType::URI).map_err(Error::crypto("encoding a SAN"))
+}
+
+/// Eight digits that tell one from another.
+fn suffix() -> Result<String, Error> {
+    let suffix: [u8; 4] = random()?;
+    Ok(suffix.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

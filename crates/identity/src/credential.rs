@@ -21,6 +21,7 @@ use crate::pem::parse_pem_certificates;
 #[derive(Clone)]
 pub struct Credential {
     certified: Arc<CertifiedKey>,
+    waits: bool,
     id: PeerId,
     signed: Fingerprint,
     not_before: Timestamp,
@@ -29,17 +30,17 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Reads a PEM chain, leaf first, and a private key of mode 0600.
+    /// Reads a PEM chain, leaf first, and a private key: in a file of mode 0600, or in a token, see
+    /// [`TokenUri`](crate::TokenUri).
     ///
     /// # Errors
     /// Names the file, what is wrong with it, and what to do.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, Error> {
         let certificate_pem = files::read_public(certificate)?;
-        let key_pem = files::read_private(key)?;
         Self::new(
             &certificate_pem,
             &certificate.display().to_string(),
-            &key_pem,
+            || PrivateKey::load(key, files::PRIVATE_FILE),
             &key.display().to_string(),
         )
     }
@@ -49,7 +50,7 @@ impl Credential {
     /// # Errors
     /// As [`Credential::load`].
     pub fn from_pem(certificate: &[u8], key: &[u8], label: &str) -> Result<Self, Error> {
-        Self::new(certificate, label, key, label)
+        Self::new(certificate, label, || PrivateKey::from_pem(key, label), label)
     }
 
     /// The certificates, leaf first, as they are sent to peers.
@@ -82,6 +83,11 @@ impl Credential {
         self.not_after
     }
 
+    /// Whether a handshake with it waits for a token that signs, and keeps the thread waiting.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
     /// For rustls.
     pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.certified)
@@ -90,7 +96,7 @@ impl Credential {
     fn new(
         certificate_pem: &[u8],
         certificate_label: &str,
-        key_pem: &[u8],
+        key: impl FnOnce() -> Result<PrivateKey, Error>,
         key_label: &str,
     ) -> Result<Self, Error> {
         let chain = parse_pem_certificates(certificate_pem)
@@ -102,13 +108,15 @@ impl Credential {
         let id = leaf.peer_id().map_err(refuse)?;
         let (signed, not_before, not_after) = (leaf.signed(), leaf.not_before(), leaf.not_after());
         let link = Link::of(&leaf);
-        let key = PrivateKey::from_pem(key_pem, key_label)?;
+        let key = key()?;
+        let waits = key.is_in_token();
         let certified = CertifiedKey::new(chain, key.signer());
         certified.keys_match().map_err(|_| Error::KeyMismatch {
             certificate: certificate_label.into(),
             key: key_label.into(),
         })?;
-        Ok(Self { certified: Arc::new(certified), id, signed, not_before, not_after, link })
+        let certified = Arc::new(certified);
+        Ok(Self { certified, waits, id, signed, not_before, not_after, link })
     }
 }
 

@@ -102,6 +102,22 @@ pub enum Error {
         /// The rule it breaks.
         reason: String,
     },
+    /// A key in a token cannot be used.
+    #[error("{uri}: {reason}")]
+    Token {
+        /// Which key; no secret is in it.
+        uri: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A text is not a URI of a key in a token (RFC 7512). It is not repeated: a PIN may be in it.
+    #[error("not a pkcs11: URI that is understood here: {reason}")]
+    TokenUri {
+        /// What is wrong.
+        reason: String,
+    },
     /// Key generation, signing or encoding failed inside a cryptographic library.
     #[error("{what} failed: {reason}")]
     Crypto {
@@ -150,6 +166,10 @@ impl Error {
             }
             Self::KeyMismatch { .. } => {
                 "name the certificate and the key that were issued together".into()
+            }
+            Self::Token { remedy, .. } => remedy.clone(),
+            Self::TokenUri { .. } => {
+                "write it like pkcs11:token=LABEL;object=KEY?pin-source=file:/path/of/pin".into()
             }
             Self::Request { .. } => "correct the request and issue again".into(),
             Self::Crypto { .. } => "this is a defect or a broken system library; report it".into(),

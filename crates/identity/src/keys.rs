@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -10,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::pem::{encode_pem, parse_pem_private_key};
+use crate::token::{KeyPlace, TokenKey, TokenUri};
 
 /// The algorithm of a leaf's key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,9 +31,29 @@ pub enum KeyAlgorithm {
 pub(crate) struct PrivateKey {
     signer: Arc<dyn rustls::sign::SigningKey>,
     public: rcgen::SubjectPublicKeyInfo,
+    is_in_token: bool,
 }
 
 impl PrivateKey {
+    /// Makes a key, or uses the one that is in `token` already; also returns what stands in its
+    /// file: PKCS#8 PEM, or the URI.
+    pub(crate) fn make(
+        algorithm: KeyAlgorithm,
+        token: Option<&TokenUri>,
+    ) -> Result<(Self, Zeroizing<String>), Error> {
+        let Some(token) = token else { return Self::generate(algorithm) };
+        let key = Self::in_token(TokenKey::open_or_generate(token, algorithm)?)?;
+        Ok((key, Zeroizing::new(format!("{token}\n"))))
+    }
+
+    /// Reads the key that `path` names: in a token, or in a file whose mode is no wider than `mode`.
+    pub(crate) fn load(path: &Path, mode: u32) -> Result<Self, Error> {
+        match KeyPlace::read(path, mode)? {
+            KeyPlace::Text(pem) => Self::from_pem(&pem, &path.display().to_string()),
+            KeyPlace::Token(uri) => Self::in_token(TokenKey::open(&uri)?),
+        }
+    }
+
     /// Makes a key; also returns its PKCS#8 PEM.
     pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<(Self, Zeroizing<String>), Error> {
         let random = SystemRandom::new();
@@ -60,9 +82,19 @@ impl PrivateKey {
         Arc::clone(&self.signer)
     }
 
+    pub(crate) fn is_in_token(&self) -> bool {
+        self.is_in_token
+    }
+
     /// The public half, for a certificate.
     pub(crate) fn public(&self) -> &rcgen::SubjectPublicKeyInfo {
         &self.public
+    }
+
+    fn in_token(key: TokenKey) -> Result<Self, Error> {
+        let public = rcgen::SubjectPublicKeyInfo::from_der(&key.spki())
+            .map_err(Error::crypto("reading a public key"))?;
+        Ok(Self { signer: Arc::new(key), public, is_in_token: true })
     }
 
     fn from_der(der: &PrivateKeyDer<'static>, label: &str) -> Result<Self, Error> {
@@ -72,7 +104,7 @@ impl PrivateKey {
         let spki = signer.public_key().ok_or_else(|| unusable("no public key in it".into()))?;
         let public = rcgen::SubjectPublicKeyInfo::from_der(&spki)
             .map_err(|e| unusable(format!("the private key cannot be used: {e}")))?;
-        Ok(Self { signer, public })
+        Ok(Self { signer, public, is_in_token: false })
     }
 }
 

@@ -78,6 +78,12 @@
 //! is a key made there, [`RequestedKey`] the half of it that the authority signs. What the service
 //! tells that others are to go by is signed by the authority itself: [`verify_statement`].
 //!
+//! # Keys in a token
+//!
+//! Wherever a private key's file is named, a [`TokenUri`] may stand, or a file that holds one in the
+//! place of the key: it is then in a hardware security module and never in this process
+//! (PKCS #11).
+//!
 //! # Files
 //!
 //! [`files`] reads private keys only if nobody else can (0600; the authority's 0400;
@@ -106,6 +112,7 @@ mod signing;
 mod statement;
 mod summary;
 mod tls;
+mod token;
 mod verify;
 mod x25519;
 
@@ -125,5 +132,6 @@ pub use signing::SigningKey;
 pub use statement::{StatementKind, verify_statement};
 pub use summary::{CertificateSummary, describe};
 pub use tls::{client_config, provider, server_config};
+pub use token::{TokenUri, token_of};
 pub use verify::{PeerVerifier, Role, VerifiedPeer};
 pub use x25519::{parse_x25519_private, x25519_private_pem, x25519_public_pem};

@@ -104,7 +104,7 @@ fn make_key(config: &SecureMcpConfig, home: &Home) -> Result<(), EvidenceError> 
     let name = format!("sealwire-audit/{}/{id}", config.trust_domain);
     let signer = Signer::new(&name, &*key.seed()?).map_err(|error| wrong(error.to_string()))?;
     files::write_atomic(&public, format!("{}\n", signer.verifier()).as_bytes(), 0o644)?;
-    files::write_new(&secret, key.private_key_pem()?.as_bytes(), 0o600)?;
+    files::write_new(&secret, key.private_text()?.as_bytes(), 0o600)?;
     drop(lock);
     Ok(())
 }

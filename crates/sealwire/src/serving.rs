@@ -94,6 +94,7 @@ fn service(
     let service = Service {
         server_name: entry.server_name.clone(),
         tls: server_config(&credential, Arc::clone(&anchors), &[ALPN])?,
+        waits: credential.waits(),
         verifier: Arc::new(PeerVerifier::new(anchors, Role::Client)),
         child,
         pins,

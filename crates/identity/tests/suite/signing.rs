@@ -53,7 +53,7 @@ fn the_seed_is_the_private_key_of_the_rfc() {
     let key = SigningKey::from_pem(pem.as_bytes(), "rfc").unwrap();
     assert_eq!(*key.seed().unwrap(), seed);
     assert_eq!(key.public_key()[..4], [0xd7, 0x5a, 0x98, 0x01]);
-    assert_eq!(*key.private_key_pem().unwrap(), *pem);
+    assert_eq!(*key.private_text().unwrap(), *pem);
 }
 
 #[test]

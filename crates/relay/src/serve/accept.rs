@@ -1,7 +1,9 @@
 //! From a TCP connection to a conversation: TLS, the peer's name, the hello.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,7 +14,9 @@ use sealwire_identity::{VerifiedPeer, io_refusal};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -238,7 +242,9 @@ impl Acceptor {
                 return Err(Refused { server: asked_for, ..refusal.into() });
             }
         };
-        match start.into_stream(Arc::clone(&service.tls)).into_fallible().await {
+        let shaken = start.into_stream(Arc::clone(&service.tls)).into_fallible();
+        let shaken = if service.waits { off_worker(shaken).await } else { shaken.await };
+        match shaken {
             Ok(stream) => Ok((service, stream)),
             Err((error, tcp)) => {
                 linger(tcp).await;
@@ -457,6 +463,15 @@ async fn read_hello(wire: &mut Wire<TlsStream<Tcp>>, server_name: &str) -> Resul
         let reason = format!("after the TLS handshake, and before a hello: {error}");
         Refusal::new(RefusalCode::ConnectionLost, reason)
     })?
+}
+
+/// Runs what keeps its thread waiting in one that nobody else waits for, where the runtime has others.
+async fn off_worker<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {
+        return future.await;
+    }
+    poll_fn(|context| block_in_place(|| future.as_mut().poll(context))).await
 }
 
 /// Tells a peer that it is refused, and lets it read that.

@@ -72,6 +72,9 @@ pub struct Service {
     pub server_name: String,
     /// Its certificate, and whom it trusts.
     pub tls: Arc<rustls::ServerConfig>,
+    /// Whether handshakes wait for a token that its key is in, see
+    /// [`Credential::waits`](sealwire_identity::Credential::waits).
+    pub waits: bool,
     /// Verifies clients once more after each handshake, resumed ones included.
     pub verifier: Arc<PeerVerifier>,
     /// How to start it.

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sealwire_envelope::{Bundle, RecipientKey};
 use sealwire_identity::{
-    SigningKey, encode_pem, files, parse_pem_block, parse_x25519_private, x25519_private_pem,
-    x25519_public_pem,
+    encode_pem, files, parse_pem_block, parse_x25519_private, x25519_private_pem, x25519_public_pem,
 };
 use sealwire_names::AgentId;
 
@@ -167,10 +166,4 @@ pub(super) fn write_recipient(file: &Path, key: &RecipientKey) -> Result<(), Key
 pub(super) fn write_recipient_public(file: &Path, key: &RecipientKey) -> Result<(), KeyError> {
     let pem = x25519_public_pem(key.public().as_bytes())?;
     Ok(files::write_atomic(file, pem.as_bytes(), files::PUBLIC_FILE)?)
-}
-
-/// Writes a signing key over what is there.
-pub(super) fn write_signing(file: &Path, key: &SigningKey) -> Result<(), KeyError> {
-    let pem = key.private_key_pem()?;
-    Ok(files::write_atomic(file, pem.as_bytes(), files::PRIVATE_FILE)?)
 }

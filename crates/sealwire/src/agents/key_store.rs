@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sealwire_envelope::{Bundle, BundleRequest, CryptoError, KeyId, RecipientKey, SigningKey};
-use sealwire_identity::files;
+use sealwire_identity::{files, token_of};
 use sealwire_names::{AgentId, Timestamp};
 
 use super::KeyError;
@@ -108,8 +108,7 @@ impl KeyStore {
         let files = self.files(agent);
         let bundle = self.current(&files, agent)?;
         let other_key = |file| KeyError::OtherKey { agent: agent.clone(), file };
-        let signing = sealwire_identity::SigningKey::load(&files.signing())?;
-        let signing = signing_key(&signing)?;
+        let signing = signing_key(sealwire_identity::SigningKey::load(&files.signing())?)?;
         if signing.verifying_key().kid() != bundle.signing.kid() {
             return Err(other_key(files.signing()));
         }
@@ -244,9 +243,10 @@ impl KeyStore {
         let is_given = signing.is_some();
         let signing = match signing {
             Some(signing) => signing,
-            None => sealwire_identity::SigningKey::generate()?,
+            None => self.next_signing(&files, number)?,
         };
-        let key = signing_key(&signing)?;
+        let text = signing.private_text()?;
+        let key = signing_key(signing)?;
         let kid = key.verifying_key().kid();
         if before.is_some_and(|before| before.signing.kid() == kid) {
             return Err(KeyError::Same { agent: agent.clone() });
@@ -262,11 +262,26 @@ impl KeyStore {
             not_after: later(now, self.rotation + self.retention),
         };
         let bundle = Bundle::make(&request, &key, recipient.public()).map_err(crypto)?;
-        key_files::write_signing(&files.signing_next(), &signing)?;
+        files::write_atomic(&files.signing_next(), text.as_bytes(), files::PRIVATE_FILE)?;
         key_files::write_recipient(&files.recipient_next(), &recipient)?;
         key_files::write_bundle(&files.bundle_next(), &bundle)?;
         self.finish(&files)?;
         self.current(&files, agent)
+    }
+
+    /// A new signing key: in the token that the present one is in, if it is in one.
+    fn next_signing(
+        &self,
+        files: &KeyFiles,
+        number: u64,
+    ) -> Result<sealwire_identity::SigningKey, KeyError> {
+        Ok(match token_of(&files.signing())? {
+            Some(present) => {
+                let next = present.successor(&format!("{number:010}"));
+                sealwire_identity::SigningKey::open_or_generate(&next)?
+            }
+            None => sealwire_identity::SigningKey::generate()?,
+        })
     }
 
     /// Finishes a rotation that was decided upon. Each step may be the last before a crash.
@@ -363,8 +378,20 @@ impl KeyStore {
 }
 
 /// The key, as messages need it.
-fn signing_key(key: &sealwire_identity::SigningKey) -> Result<SigningKey, KeyError> {
-    SigningKey::from_seed(&*key.seed()?).map_err(crypto)
+fn signing_key(key: sealwire_identity::SigningKey) -> Result<SigningKey, KeyError> {
+    if key.token().is_none() {
+        return SigningKey::from_seed(&*key.seed()?).map_err(crypto);
+    }
+    let broken = |reason: String| KeyError::Crypto { reason };
+    let public = key.public_key().try_into();
+    let public = public.map_err(|_| broken("a public key of another length".into()))?;
+    let sign = move |message: &[u8]| {
+        key.sign(message).map_err(|error| {
+            tracing::error!(%error, "a message cannot be signed");
+            CryptoError::elsewhere()
+        })
+    };
+    SigningKey::held_elsewhere(&public, sign).map_err(|refusal| broken(refusal.to_string()))
 }
 
 pub(super) fn crypto(error: CryptoError) -> KeyError {

@@ -77,7 +77,7 @@ pub(crate) struct GlobalOptions {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Init(init::Arguments),
+    Init(Box<init::Arguments>),
     Cert(cert::Arguments),
     Ca(ca::Arguments),
     Invite(invite::Arguments),
@@ -137,7 +137,7 @@ impl Command {
 
     fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
-            Self::Init(arguments) => init::run(arguments, context),
+            Self::Init(arguments) => init::run(*arguments, context),
             Self::Cert(arguments) => cert::run(arguments, context),
             Self::Ca(arguments) => ca::run(&arguments, context),
             Self::Invite(arguments) => invite::run(&arguments, context),

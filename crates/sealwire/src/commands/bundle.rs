@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sealwire::config::{ListenConfig, SecureMcpConfig, ServerRole, is_endpoint};
 use sealwire::home::{CertificatePair, Home};
-use sealwire_identity::{describe, files};
+use sealwire_identity::{describe, files, token_of};
 use sealwire_names::{Fingerprint, Kind};
 use zeroize::Zeroizing;
 
@@ -61,6 +61,14 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
     if target.presence()? == Presence::Absent {
         target.issue(&open_authority(&config)?, &Terms::default())?;
         notes.push(format!("issued {}", target.id));
+    }
+    if let Some(uri) = token_of(&target.pair.key)? {
+        return Err(Failure::new(format!(
+            "the key of {} is in a token, and stays there",
+            target.id
+        ))
+        .at(uri)
+        .fix("issue under another name for the other machine, or let it join: sealwire invite"));
     }
     let bundle = Bundle {
         ca_cert: text(&config.ca_cert, &files::read_public(&config.ca_cert)?)?,
@@ -133,7 +141,7 @@ pub(crate) fn unpack(
         Ok(files::write_new(&pair.key, bundle.key.as_bytes(), files::PRIVATE_FILE)?)
     })?;
     report.make(&[&pair.cert], || write_public(&pair.cert, &bundle.cert))?;
-    make_signing_key(home, report)?;
+    make_signing_key(home, None, report)?;
     notes(bundle, &config, &pair, report);
     Ok(())
 }

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use sealwire::config::SecureMcpConfig;
 use sealwire::invitations::Invitations;
 use sealwire_audit::ChangeKind;
-use sealwire_identity::CertificateAuthority;
+use sealwire_identity::{CertificateAuthority, token_of};
 use sealwire_names::Timestamp;
 
 use super::init::AUTHORITY_VALIDITY;
@@ -108,9 +108,14 @@ fn rotate(arguments: &RotateArguments, context: &Context) -> Result<(), Failure>
             .because(format!("the last certificate from before is valid until {due}"))
             .fix("wait until then: who does not know it would refuse whom it certifies"));
     }
+    let in_token = token_of(&home.ca_key())?;
     CertificateAuthority::activate_next(&dir)?;
     note(&config, ChangeKind::KeyChanged, "the authority", "the other one issues from now on");
-    print("the other authority issues from now on; the key of the old one is gone\n")
+    let old = match in_token {
+        Some(uri) => format!("the key of the old one is in its token still: destroy {uri} there"),
+        None => "the key of the old one is gone".to_owned(),
+    };
+    print(&format!("the other authority issues from now on; {old}\n"))
 }
 
 /// When everything that was issued before the rotation has been renewed, or has expired.

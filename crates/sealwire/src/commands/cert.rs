@@ -4,10 +4,13 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand};
 use sealwire::config::SecureMcpConfig;
 use sealwire_audit::ChangeKind;
+use sealwire_identity::TokenUri;
 use sealwire_names::{Kind, Timestamp};
 use serde::Serialize;
 
-use super::issuing::{DEFAULT_DAYS, HomeLock, Presence, Target, Terms, days, open_authority};
+use super::issuing::{
+    DEFAULT_DAYS, HomeLock, Presence, Target, Terms, days, open_authority, token,
+};
 use super::{bundle, certificates, crl, revoke};
 use crate::cli::{Context, Failure, print, print_json};
 use crate::control::note;
@@ -42,7 +45,8 @@ Examples:
   sealwire cert issue --all                     one for each served server and agent
   sealwire cert issue laptop                    for another machine's sealwire
   sealwire cert issue time --dns tools.example.org --days 30
-  sealwire cert issue time --force              replace it; the old pair is kept as .old")]
+  sealwire cert issue time --force              replace it; the old pair is kept as .old
+  sealwire cert issue time --key 'pkcs11:token=hsm;object=time?pin-source=file:/etc/pin'")]
 struct IssueArguments {
     /// The name in the certificate
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -62,6 +66,9 @@ struct IssueArguments {
     /// Validity from now, in days
     #[arg(long, default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=18_250))]
     days: u32,
+    /// Use this key in a token (RFC 7512), and make it there if there is none: docs/hardware.md
+    #[arg(long, value_name = "PKCS11-URI", conflicts_with = "all")]
+    key: Option<TokenUri>,
     /// Replace an existing pair, which is kept beside it as .old
     #[arg(long)]
     force: bool,
@@ -103,7 +110,12 @@ struct Outcome {
 fn issue(arguments: IssueArguments, context: &Context) -> Result<(), Failure> {
     let config = context.load_config()?;
     let _lock = HomeLock::acquire(&context.home)?;
-    let terms = Terms { dns: arguments.dns, ip: arguments.ip, validity: days(arguments.days) };
+    let terms = Terms {
+        dns: arguments.dns,
+        ip: arguments.ip,
+        validity: days(arguments.days),
+        token: token(arguments.key, &config)?,
+    };
     let outcomes = match &arguments.name {
         Some(name) => {
             let target = Target::new(&config, name, arguments.kind)?;

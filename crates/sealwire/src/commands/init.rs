@@ -4,13 +4,13 @@ use std::time::Duration;
 use clap::Args;
 use sealwire::config::{DEFAULT_TRUST_DOMAIN, SecureMcpConfig};
 use sealwire::home::Home;
-use sealwire_identity::{CertificateAuthority, SigningKey, TrustAnchors, files};
+use sealwire_identity::{CertificateAuthority, SigningKey, TokenUri, TrustAnchors, files};
 use sealwire_names::{Kind, PeerId, TrustDomain};
 use serde::Serialize;
 
 use super::bundle::{self, Bundle};
 use super::init_agents::Team;
-use super::issuing::{HomeLock, Target, Terms, open_authority};
+use super::issuing::{HomeLock, Target, Terms, open_authority, token};
 use crate::cli::{Context, Failure, print, print_json};
 
 /// How long an authority made here is valid: ten years.
@@ -41,9 +41,26 @@ pub(crate) struct Arguments {
     /// Add a team of agents: their names, who of them may send to whom, their keys
     #[arg(long, value_name = "TEAM", value_enum, conflicts_with = "from_bundle")]
     agents: Option<Team>,
+    /// Where the keys are, if in a token.
+    #[command(flatten)]
+    keys: Keys,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Keys in a token, made there if there are none of that name.
+#[derive(Debug, Args)]
+struct Keys {
+    /// Use this key in a token (RFC 7512) for the authority: docs/hardware.md
+    #[arg(long, value_name = "PKCS11-URI", conflicts_with = "from_bundle")]
+    ca_key: Option<TokenUri>,
+    /// Use this key in a token for the certificate of this installation
+    #[arg(long, value_name = "PKCS11-URI", conflicts_with = "from_bundle")]
+    key: Option<TokenUri>,
+    /// Use this key in a token, Ed25519, to sign with
+    #[arg(long, value_name = "PKCS11-URI", conflicts_with = "from_bundle")]
+    signing_key: Option<TokenUri>,
 }
 
 impl Arguments {
@@ -177,13 +194,19 @@ fn make_home(
     report.make(&[&home.config_file()], || write_config(home, &new_config(wanted)))?;
     let config = context.load_config()?;
     check_same(arguments, wanted, &config)?;
-    make_certificates(&config, report)?;
-    make_signing_key(home, report)
+    make_certificates(&config, &arguments.keys, report)?;
+    make_signing_key(home, token(arguments.keys.signing_key.clone(), &config)?.as_ref(), report)
 }
 
 /// The authority, unless another machine's is trusted; then this core's certificate.
-fn make_certificates(config: &SecureMcpConfig, report: &mut Report) -> Result<(), Failure> {
+fn make_certificates(
+    config: &SecureMcpConfig,
+    keys: &Keys,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let home = config.layout();
+    let ca_key = token(keys.ca_key.clone(), config)?;
+    let terms = Terms { token: token(keys.key.clone(), config)?, ..Terms::default() };
     let own = own_target(config);
     if config.ca_cert == home.ca_cert() {
         report.make(&[&home.ca_cert(), &home.ca_key()], || {
@@ -195,7 +218,8 @@ fn make_certificates(config: &SecureMcpConfig, report: &mut Report) -> Result<()
                     .because(format!("{} belongs to it", orphan.display()))
                     .fix("put the certificate back, or move the keys away to start anew"));
             }
-            CertificateAuthority::create(&home.ca_dir(), &config.trust_domain, AUTHORITY_VALIDITY)?;
+            let (dir, domain) = (home.ca_dir(), &config.trust_domain);
+            CertificateAuthority::create_in(&dir, domain, AUTHORITY_VALIDITY, ca_key.as_ref())?;
             Ok(())
         })?;
     } else {
@@ -208,7 +232,7 @@ fn make_certificates(config: &SecureMcpConfig, report: &mut Report) -> Result<()
     };
     own.presence()?;
     report.make(&[&own.pair.cert, &own.pair.key], || {
-        own.issue(&open_authority(config)?, &Terms::default()).map(drop)
+        own.issue(&open_authority(config)?, &terms).map(drop)
     })
 }
 
@@ -224,11 +248,18 @@ fn own_target(config: &SecureMcpConfig) -> Option<Target> {
 }
 
 /// Makes the signing key, or repeats its public half if that was lost.
-pub(crate) fn make_signing_key(home: &Home, report: &mut Report) -> Result<(), Failure> {
+pub(crate) fn make_signing_key(
+    home: &Home,
+    token: Option<&TokenUri>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     files::create_private_dir(&home.keys_dir())?;
     let (private, public) = (home.signing_key(), home.signing_public_key());
     if !private.exists() {
-        let make = || Ok(SigningKey::generate()?.write(&private, &public)?);
+        let make = || {
+            let key = token.map_or_else(SigningKey::generate, SigningKey::open_or_generate)?;
+            Ok(key.write(&private, &public)?)
+        };
         return report.make(&[&private, &public], make);
     }
     report.make(&[&private], || Ok(()))?;

@@ -11,7 +11,7 @@ use sealwire::revocations::{MOST_AHEAD, revoked};
 use sealwire_identity::join::ServiceCredential;
 use sealwire_identity::{
     CertificateAuthority, IssuedCertificate, IssuedLeaf, KeyAlgorithm, LeafRequest, RequestedKey,
-    Revocations, files,
+    Revocations, TokenUri, files, token_of,
 };
 use sealwire_names::{Fingerprint, Kind, PeerId, Timestamp};
 
@@ -121,7 +121,12 @@ impl Target {
 
     /// Whether it has been issued already.
     pub(crate) fn presence(&self) -> Result<Presence, Failure> {
-        match (self.pair.cert.exists(), self.pair.key.exists()) {
+        // Whether a key in a token is there need not be known: it is used then, and made otherwise.
+        let key_exists = match TokenUri::is_in(&self.pair.key) {
+            true => self.pair.cert.exists(),
+            false => self.pair.key.exists(),
+        };
+        match (self.pair.cert.exists(), key_exists) {
             (true, true) => Ok(Presence::Complete),
             (false, false) => Ok(Presence::Absent),
             (true, false) => Err(half(&self.pair.cert, &self.pair.key)),
@@ -131,9 +136,24 @@ impl Target {
 
     /// Issues it and writes both files.
     pub(crate) fn issue(&self, issuer: &Issuer, terms: &Terms) -> Result<IssuedLeaf, Failure> {
-        let leaf = issuer.issue(&leaf_request(&self.id, terms))?;
+        let leaf = issuer.issue(self.token(terms)?.as_ref(), &leaf_request(&self.id, terms))?;
         self.write(&leaf)?;
         Ok(leaf)
+    }
+
+    /// The token that the key is in, or is to be made in. One that is in a token stays there: it is
+    /// certified again, rather than replaced by one in a file.
+    fn token(&self, terms: &Terms) -> Result<Option<TokenUri>, Failure> {
+        let present = token_of(&self.pair.key)?;
+        if terms.token.is_some() && TokenUri::is_in(&self.pair.key) && present != terms.token {
+            return Err(Failure::new(format!(
+                "the configuration names another key for {}",
+                self.id
+            ))
+            .at(self.pair.key.display())
+            .fix("leave --key out, or change tls_key in the configuration"));
+        }
+        Ok(terms.token.clone().or(present))
     }
 
     /// Issues it in the place of an existing pair, which is kept as `.old`, over what was
@@ -141,7 +161,7 @@ impl Target {
     pub(crate) fn replace(&self, issuer: &Issuer, terms: &Terms) -> Result<IssuedLeaf, Failure> {
         // Nothing is put aside before there is something to take its place. The key is put
         // aside last: while it is there alone, nobody takes the place for empty.
-        let leaf = issuer.issue(&leaf_request(&self.id, terms))?;
+        let leaf = issuer.issue(self.token(terms)?.as_ref(), &leaf_request(&self.id, terms))?;
         for file in [&self.pair.cert, &self.pair.key].into_iter().filter(|file| file.exists()) {
             std::fs::rename(file, old(file)).map_err(|error| {
                 Failure::new("cannot put the old file aside")
@@ -155,8 +175,9 @@ impl Target {
     }
 
     fn write(&self, leaf: &IssuedLeaf) -> Result<(), Failure> {
-        for dir in [&self.pair.key, &self.pair.cert].into_iter().filter_map(|file| file.parent()) {
-            files::create_private_dir(dir)?;
+        let files = [&self.pair.key, &self.pair.cert].into_iter();
+        for file in files.filter(|file| !TokenUri::is_in(file)) {
+            file.parent().map_or(Ok(()), files::create_private_dir)?;
         }
         Ok(leaf.write(&self.pair.cert, &self.pair.key)?)
     }
@@ -188,12 +209,30 @@ pub(crate) struct Terms {
     pub(crate) dns: Vec<String>,
     pub(crate) ip: Vec<IpAddr>,
     pub(crate) validity: Duration,
+    /// The key, if it is to be in a token.
+    pub(crate) token: Option<TokenUri>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { dns: Vec::new(), ip: Vec::new(), validity: days(DEFAULT_DAYS) }
+        Self { dns: Vec::new(), ip: Vec::new(), validity: days(DEFAULT_DAYS), token: None }
     }
+}
+
+/// A key in a token as the command line names it, with the module that the configuration names.
+pub(crate) fn token(
+    given: Option<TokenUri>,
+    config: &SecureMcpConfig,
+) -> Result<Option<TokenUri>, Failure> {
+    let Some(uri) = given.map(|uri| uri.or_module(config.pkcs11_module.as_deref())) else {
+        return Ok(None);
+    };
+    if !uri.has_module() {
+        return Err(Failure::usage("no module is named that speaks to the token")
+            .at(&uri)
+            .fix("give module in [pkcs11], or module-path in the URI"));
+    }
+    Ok(Some(uri))
 }
 
 /// So many days.
@@ -224,9 +263,13 @@ impl Issuer {
 
     /// Issues it, and comes back when it is valid: at once, but for a name that was revoked
     /// within this second.
-    fn issue(&self, request: &LeafRequest) -> Result<IssuedLeaf, Failure> {
+    fn issue(
+        &self,
+        token: Option<&TokenUri>,
+        request: &LeafRequest,
+    ) -> Result<IssuedLeaf, Failure> {
         let revoked = self.revocations.of_name(&request.id);
-        let leaf = self.authority.issue_after(request, revoked)?;
+        let leaf = self.authority.issue_in(token, request, revoked)?;
         valid_now(leaf, request, revoked)
     }
 

@@ -7,11 +7,12 @@ use sealwire::SecureMcpConfig;
 use sealwire::agents::{Generation, KeyError, KeyStore};
 use sealwire_audit::ChangeKind;
 use sealwire_envelope::Bundle;
-use sealwire_identity::{SigningKey, files};
+use sealwire_identity::{SigningKey, TokenUri, files};
 use sealwire_names::{AgentId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::issuing::token;
 use crate::cli::{Context, Failure, print, print_json};
 use crate::control::note;
 
@@ -49,7 +50,8 @@ enum Command {
 #[command(after_help = "\
 Examples:
   sealwire key new Reviewer
-  sealwire key new --all")]
+  sealwire key new --all
+  sealwire key new Reviewer --key 'pkcs11:token=hsm;object=reviewer?pin-source=file:/etc/pin'")]
 struct NewArguments {
     /// The agent, one of `agents` in [agent_security]
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -57,6 +59,9 @@ struct NewArguments {
     /// Every agent of the configuration that has none
     #[arg(long)]
     all: bool,
+    /// Sign with this key in a token (RFC 7512), made there if there is none: docs/hardware.md
+    #[arg(long, value_name = "PKCS11-URI", conflicts_with = "all")]
+    key: Option<TokenUri>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -83,6 +88,9 @@ struct RotateArguments {
     /// Every agent whose keys are older than key_rotation_days
     #[arg(long)]
     due: bool,
+    /// Sign with this key in a token from now on; one that is in a token is replaced there anyway
+    #[arg(long, value_name = "PKCS11-URI", conflicts_with_all = ["all", "due"])]
+    key: Option<TokenUri>,
     /// Destroy the old keys at once: mail signed by them or encrypted for them is refused
     #[arg(long)]
     compromised: bool,
@@ -236,7 +244,10 @@ impl Keys {
                 all.filter(|agent| !self.store.has(agent)).cloned().collect()
             }
         };
-        let make = |agent: &AgentId| Ok(self.store.create(agent, None, self.now)?);
+        let make = |agent: &AgentId| {
+            let signing = self.in_token(arguments.key.as_ref())?;
+            Ok(self.store.create(agent, signing, self.now)?)
+        };
         let made = agents.iter().map(make).collect::<Result<Vec<_>, Failure>>()?;
         self.tell("made", &made, arguments.json, "every agent has keys, or there is none")
     }
@@ -248,13 +259,20 @@ impl Keys {
         };
         let mut made = Vec::new();
         for agent in &agents {
-            made.push(self.store.rotate(agent, None, self.now)?);
+            let signing = self.in_token(arguments.key.as_ref())?;
+            made.push(self.store.rotate(agent, signing, self.now)?);
             if arguments.compromised {
                 self.store.disown_earlier(agent)?;
             }
         }
         self.store.destroy_outdated(self.now)?;
         self.tell("rotated", &made, arguments.json, "nothing to rotate")
+    }
+
+    /// The signing key in a token that the command line names.
+    fn in_token(&self, given: Option<&TokenUri>) -> Result<Option<SigningKey>, Failure> {
+        let uri = token(given.cloned(), &self.config)?;
+        Ok(uri.as_ref().map(SigningKey::open_or_generate).transpose()?)
     }
 
     /// The agents of this home that have keys; with `due`, those whose keys are.

@@ -1,9 +1,10 @@
 //! The rules between values, and the defaults.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sealwire_identity::TokenUri;
 use sealwire_names::{Kind, TrustDomain};
 
 use super::document::Located;
@@ -33,7 +34,12 @@ pub(crate) fn check(
         Some(state) => home.clone().with_state_dir(state?),
         None => home.clone(),
     };
-    let client = client_pair(home, typed, problems);
+    let module = match &typed.pkcs11_module {
+        Some(given) => Some(path(home, given, problems)?),
+        None => None,
+    };
+    let keys = Keys { home, module: module.as_deref() };
+    let client = client_pair(&keys, typed, problems);
     let ca_cert = match &typed.ca_cert {
         Some(given) => path(home, given, problems),
         None => Some(home.ca_cert()),
@@ -45,7 +51,7 @@ pub(crate) fn check(
     let mailbox = mailbox::check(home, &typed.mailbox, &agent_security.agents, problems);
     let (ca_cert, (client_cert, client_key)) = (ca_cert?, client?);
     let context = server::Context {
-        home,
+        keys,
         defaults: &typed.defaults,
         ca_cert: &ca_cert,
         client: (&client_cert, &client_key),
@@ -77,6 +83,7 @@ pub(crate) fn check(
         mailbox,
         admin,
         ca,
+        pkcs11_module: module,
         log: log::check(home, &typed.log, problems),
         policy,
         rate_limits,
@@ -105,9 +112,42 @@ pub(crate) fn path(
     }
 }
 
+/// Where keys are, as a configuration names them.
+#[derive(Clone, Copy)]
+pub(crate) struct Keys<'a> {
+    pub(crate) home: &'a Home,
+    /// That of `[pkcs11]`.
+    pub(crate) module: Option<&'a Path>,
+}
+
+impl Keys<'_> {
+    /// A file, or a key in a token.
+    fn path(&self, given: &Located<String>, problems: &mut Problems) -> Option<PathBuf> {
+        if !TokenUri::is_in(Path::new(&given.value)) {
+            return path(self.home, given, problems);
+        }
+        let mut refuse = |what: String, remedy: String| {
+            problems.push(given.at.problem(what, remedy));
+            None
+        };
+        match given.value.parse::<TokenUri>().map(|uri| uri.or_module(self.module)) {
+            Ok(uri) if !uri.has_module() => {
+                let what = "names a key in a token, and no module that speaks to it";
+                refuse(what.into(), "give module in [pkcs11], or module-path in the URI".into())
+            }
+            Ok(uri) if !uri.has_pin() => {
+                let what = "names a key in a token, and not where its PIN is";
+                refuse(what.into(), "add ?pin-source=file: and the path of a file with it".into())
+            }
+            Ok(uri) => Some(uri.to_path()),
+            Err(error) => refuse(error.to_string(), error.remedy()),
+        }
+    }
+}
+
 /// A pair of paths, both given or neither. `Err` after a complaint.
 pub(crate) fn pair(
-    home: &Home,
+    keys: &Keys<'_>,
     cert: Option<&Located<String>>,
     key: Option<&Located<String>>,
     names: (&str, &str),
@@ -119,7 +159,7 @@ pub(crate) fn pair(
     match (cert, key) {
         (None, None) => Ok(None),
         (Some(cert), Some(key)) => {
-            let (cert, key) = (path(home, cert, problems), path(home, key, problems));
+            let (cert, key) = (path(keys.home, cert, problems), keys.path(key, problems));
             cert.zip(key).map(Some).ok_or(())
         }
         (Some(cert), None) => {
@@ -157,12 +197,16 @@ fn renew_from(given: Option<&Located<String>>, problems: &mut Problems) -> Optio
     None
 }
 
-fn client_pair(home: &Home, typed: &Typed, problems: &mut Problems) -> Option<(PathBuf, PathBuf)> {
+fn client_pair(
+    keys: &Keys<'_>,
+    typed: &Typed,
+    problems: &mut Problems,
+) -> Option<(PathBuf, PathBuf)> {
     let names = ("client_cert", "client_key");
     let (cert, key) = (typed.client_cert.as_ref(), typed.client_key.as_ref());
-    let given = pair(home, cert, key, names, problems).ok()?;
+    let given = pair(keys, cert, key, names, problems).ok()?;
     Some(given.unwrap_or_else(|| {
-        let core = home.pair(Kind::Core, DEFAULT_CORE);
+        let core = keys.home.pair(Kind::Core, DEFAULT_CORE);
         (core.cert, core.key)
     }))
 }

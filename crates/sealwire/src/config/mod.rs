@@ -87,7 +87,7 @@ pub struct SecureMcpConfig {
     pub ca_cert: PathBuf,
     /// The certificate presented when connecting.
     pub client_cert: PathBuf,
-    /// Its private key.
+    /// Its private key: a file, or a `pkcs11:` URI, whole.
     pub client_key: PathBuf,
     /// Where the certificates in use are renewed, `host:port`, if they are.
     pub renew_from: Option<String>,
@@ -106,6 +106,9 @@ pub struct SecureMcpConfig {
     pub admin: AdminConfig,
     /// Where others join, and what they get.
     pub ca: CaConfig,
+    /// The PKCS #11 module of the token that keys are in whose URI names none. Whoever makes a key
+    /// there needs it; URIs in the settings have it in them already.
+    pub pkcs11_module: Option<PathBuf>,
     /// What `serve` logs, if its command line does not say.
     pub log: LogConfig,
     /// Who may do what. Its servers have the names of their tables.
@@ -195,7 +198,7 @@ pub enum ServerRole {
         bind_address: Option<SocketAddr>,
         /// The certificate presented to clients.
         tls_cert: PathBuf,
-        /// Its private key.
+        /// Its private key: a file, or a `pkcs11:` URI, whole.
         tls_key: PathBuf,
     },
     /// The server runs elsewhere, behind another sealwire.

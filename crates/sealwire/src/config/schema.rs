@@ -25,6 +25,7 @@ pub(crate) const TOP: Table = Table {
         "state",
         "admin",
         "ca",
+        "pkcs11",
         "log",
         "policy",
         "incidents",
@@ -200,6 +201,8 @@ pub(crate) const ADMIN: Table = Table { title: "[admin]", keys: &["address"], ta
 pub(crate) const CA: Table =
     Table { title: "[ca]", keys: &["address", "leaf_lifetime"], tables: &[] };
 
+pub(crate) const PKCS11: Table = Table { title: "[pkcs11]", keys: &["module"], tables: &[] };
+
 pub(crate) const LOG: Table =
     Table { title: "[log]", keys: &["level", "format", "file"], tables: &[] };
 
@@ -270,7 +273,7 @@ pub(crate) const SMTP: Table = Table {
 pub(crate) const SECRET: Table = Table { title: "a secret", keys: &["file"], tables: &[] };
 
 /// Every table of the main file.
-pub(crate) const TABLES: [&Table; 32] = [
+pub(crate) const TABLES: [&Table; 33] = [
     &TOP,
     &SECURITY,
     &CERTIFICATES,
@@ -291,6 +294,7 @@ pub(crate) const TABLES: [&Table; 32] = [
     &STATE,
     &ADMIN,
     &CA,
+    &PKCS11,
     &LOG,
     &POLICY,
     &SERVER_POLICY,

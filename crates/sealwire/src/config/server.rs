@@ -8,7 +8,7 @@ use sealwire_guard::PinMode;
 use sealwire_names::{AgentId, Kind};
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::check::{address, pair, path};
+use super::check::{Keys, address, pair, path};
 use super::document::Located;
 use super::error::Problems;
 use super::typed::{Defaults, Server};
@@ -17,7 +17,7 @@ use crate::home::Home;
 
 /// What an entry inherits.
 pub(crate) struct Context<'a> {
-    pub(crate) home: &'a Home,
+    pub(crate) keys: Keys<'a>,
     pub(crate) defaults: &'a Defaults,
     pub(crate) ca_cert: &'a Path,
     pub(crate) client: (&'a Path, &'a Path),
@@ -50,7 +50,7 @@ fn check(
 ) -> Option<ServerEntry> {
     let server_name = server_name(name, server, problems);
     let trusted_ca = match server.trusted_ca.as_ref().or(context.defaults.trusted_ca.as_ref()) {
-        Some(given) => path(context.home, given, problems),
+        Some(given) => path(context.keys.home, given, problems),
         None => Some(context.ca_cert.to_owned()),
     };
     let role = role(context, name, server, &server_name, problems);
@@ -112,10 +112,10 @@ fn role(
                 &[("expected_cn", server.expected_cn.as_ref())],
                 problems,
             );
-            let command = command(context.home, given, problems);
-            let own = pair(context.home, cert, key, names, problems);
+            let command = command(context.keys.home, given, problems);
+            let own = pair(&context.keys, cert, key, names, problems);
             let (tls_cert, tls_key) = own.ok()?.unwrap_or_else(|| {
-                let pair = context.home.pair(Kind::McpServer, server_name);
+                let pair = context.keys.home.pair(Kind::McpServer, server_name);
                 (pair.cert, pair.key)
             });
             let bind_address = match &server.bind_address {
@@ -138,7 +138,7 @@ fn role(
             without_effect("elsewhere", &local, problems);
             without_effect("elsewhere", &[("args", server.args.as_ref())], problems);
             without_effect("elsewhere", &[("env", server.env.as_ref())], problems);
-            let own = pair(context.home, cert, key, names, problems);
+            let own = pair(&context.keys, cert, key, names, problems);
             let (tls_cert, tls_key) = own.ok()?.unwrap_or_else(|| {
                 let (cert, key) = context.client;
                 (cert.to_owned(), key.to_owned())
@@ -204,7 +204,7 @@ fn command(home: &Home, given: &Located<String>, problems: &mut Problems) -> Opt
 
 fn cwd(context: &Context<'_>, server: &Server, problems: &mut Problems) -> Option<Option<PathBuf>> {
     match server.cwd.as_ref().or(context.defaults.cwd.as_ref()) {
-        Some(given) => path(context.home, given, problems).map(Some),
+        Some(given) => path(context.keys.home, given, problems).map(Some),
         None => Some(None),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sealwire_identity::TokenUri;
 use sealwire_names::Kind;
 
 use super::{SecureMcpConfig, ServerRole, include};
@@ -37,6 +38,8 @@ impl SecureMcpConfig {
         }
         files.extend(self.crl.iter().cloned());
         files.extend(self.alerts.files());
+        // A key in a token is no file.
+        files.retain(|file| !TokenUri::is_in(file));
         files.sort();
         files.dedup();
         files

@@ -480,6 +480,7 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ),
     ("[ca]", "address", "[ca]\n", "address = \"127.0.0.1:9\""),
     ("[ca]", "leaf_lifetime", "[ca]\n", "leaf_lifetime = \"1h\""),
+    ("[pkcs11]", "module", "[pkcs11]\n", "module = \"/m.so\""),
     ("[log]", "level", "[log]\n", "level = \"debug\""),
     ("[audit]", "enabled", "[audit]\n", "enabled = false"),
     ("[audit]", "log_dir", "[audit]\n", "log_dir = \"/var/log/x\""),

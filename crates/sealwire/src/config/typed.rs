@@ -47,6 +47,7 @@ pub(crate) struct Typed {
     pub(crate) mailbox: Mailbox,
     pub(crate) admin: Admin,
     pub(crate) ca: Ca,
+    pub(crate) pkcs11_module: Option<Located<String>>,
     pub(crate) log: Log,
     pub(crate) policy: TypedPolicy,
     pub(crate) incidents: Vec<TypedIncident>,
@@ -205,6 +206,9 @@ impl Typed {
                 address: section.string("address", problems),
                 leaf_lifetime: section.duration("leaf_lifetime", problems),
             };
+        }
+        if let Some(section) = top.section("pkcs11", &schema::PKCS11, problems) {
+            typed.pkcs11_module = section.string("module", problems);
         }
         if let Some(section) = top.section("log", &schema::LOG, problems) {
             typed.log = Log {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sealwire::config::{SecureMcpConfig, ServerRole};
 use sealwire::revocations::{ListFiles, revoked};
 use sealwire_identity::{
-    CertificateSummary, Credential, Error, PeerVerifier, PemError, Revocations, Role, describe,
-    files, parse_pem_certificates,
+    CertificateSummary, Credential, Error, PeerVerifier, PemError, Revocations, Role, TokenUri,
+    describe, files, parse_pem_certificates,
 };
 use sealwire_names::{Kind, PeerId, Refusal, RefusalCode};
 
@@ -344,9 +344,9 @@ fn can_be_converted(error: &Error) -> bool {
     }
 }
 
-/// A file in a directory that cannot be entered is not known to be missing.
+/// A file in a directory that cannot be entered is not known to be missing, nor is a key in a token.
 fn is_missing(file: &Path) -> bool {
-    file.try_exists().is_ok_and(|exists| !exists)
+    !TokenUri::is_in(file) && file.try_exists().is_ok_and(|exists| !exists)
 }
 
 /// The name of this installation, by the file that its certificate is in.

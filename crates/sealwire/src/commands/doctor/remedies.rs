@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use sealwire::home::CertificatePair;
+use sealwire_identity::TokenUri;
 use sealwire_names::{Kind, PeerId};
 
 use super::Case;
@@ -50,7 +51,9 @@ impl Issued<'_> {
             ));
         }
         let issue = format!("cert issue {} --kind {}", id.name(), id.kind());
-        let command = match (self.cert.exists(), self.key.exists()) {
+        // A key in a token is used if it is there, and made otherwise.
+        let key = if TokenUri::is_in(self.key) { self.cert } else { self.key };
+        let command = match (self.cert.exists(), key.exists()) {
             (true, true) => case.sealwire(&format!("{issue} --force")),
             (false, false) => case.sealwire(&issue),
             (cert, _) => {
