@@ -170,10 +170,17 @@ def verify_log(directory, key):
     return {"tree_size": size, "root_hash": root, "tiles": tiles, "earlier": len(earlier)}
 
 
+def calls(entry):
+    """An entry may be about several calls: one for each."""
+    several = entry.pop("calls", None)
+    return [entry] if several is None else [entry | own for own in several]
+
+
 def figures(directory, start, end):
     """Counts without any of the program's own questions: what each figure's name says."""
     log = [json.loads(line) for line in entries(directory)]
     log = [entry for entry in log if start <= entry["time"] < end]
+    log = [call for entry in log for call in calls(entry)]
 
     def of(*types):
         return [entry for entry in log if entry["type"] in types]

@@ -5,6 +5,7 @@
 
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -13,6 +14,7 @@ use sealwire_names::{Fingerprint, PeerId, Refusal};
 use crate::text::Escaped;
 use crate::{
     AgentMessage, AgentStep, CallResult, Connection, Event, Incident, Message, PinEvent, PinStep,
+    Position,
 };
 
 /// Which of `[audit]`'s `include_` keys an event falls under.
@@ -217,9 +219,22 @@ pub(crate) fn push_integer(out: &mut Vec<u8>, value: i64) {
     push_number(out, value.unsigned_abs());
 }
 
+/// How an event was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// An entry, whole.
+    Entry,
+    /// A call: so many bytes that others may share, a comma, and what is its own.
+    Call { shared: usize, is_cut: bool },
+}
+
 /// Writes what the line of an event says after its time. `arguments` is the keyed hash of those
 /// of the message.
-pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, arguments: Option<&[u8; 32]>) {
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    event: &Event<'_>,
+    arguments: Option<&[u8; 32]>,
+) -> Written {
     match *event {
         Event::ConnectionAccepted(connection) => of_connection(out, "accepted", connection),
         Event::ConnectionResumed(connection) => of_connection(out, "resumed", connection),
@@ -234,28 +249,11 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, arguments: Option<&[u8
             }
             body.refusal(refusal).end();
         }
-        Event::Decision { message, denied } => of_decision(out, message, denied, arguments),
+        Event::Decision { message, denied } => {
+            return of_decision(out, message, denied, arguments);
+        }
         Event::Outcome { message, decision, result, duration } => {
-            let mut body = Body::new(out, "call.outcome");
-            // What it is about is not said twice: half of the bytes of a busy log would be that.
-            match decision.last_entry() {
-                Some(entry) => {
-                    body.number("decision_entry", entry);
-                    request(&mut body, message);
-                }
-                None => about(&mut body, message),
-            }
-            body.text(
-                "outcome",
-                match result {
-                    CallResult::Result => "result",
-                    CallResult::Error => "error",
-                    CallResult::Unanswered => "unanswered",
-                },
-            );
-            let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-            // A number that fits every reader.
-            body.number("duration_us", micros.min(i64::MAX as u64)).end();
+            return of_outcome(out, message, decision, (result, duration));
         }
         Event::AgentMessage(message) => of_agent_message(out, message),
         Event::Pin(event) => of_pin(out, event),
@@ -277,6 +275,7 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, arguments: Option<&[u8
             body.end();
         }
     }
+    Written::Entry
 }
 
 fn of_connection(out: &mut Vec<u8>, how: &str, connection: &Connection<'_>) {
@@ -314,7 +313,6 @@ fn about(body: &mut Body<'_>, message: &Message<'_>) {
         };
         body.text(name, subject);
     }
-    request(body, message);
 }
 
 fn request(body: &mut Body<'_>, message: &Message<'_>) {
@@ -328,7 +326,7 @@ fn of_decision(
     message: &Message<'_>,
     denied: Option<&Refusal>,
     arguments: Option<&[u8; 32]>,
-) {
+) -> Written {
     let mut body = Body::new(out, "call.decision");
     body.text("decision", if denied.is_none() { "allow" } else { "deny" });
     about(&mut body, message);
@@ -339,10 +337,44 @@ fn of_decision(
     if let Some(refusal) = denied {
         body.refusal(refusal);
     }
+    let shared = body.out.len();
+    request(&mut body, message);
     if let Some(arguments) = arguments {
         body.base64("arguments", arguments);
     }
-    body.end();
+    Written::Call { shared, is_cut: body.is_cut }
+}
+
+fn of_outcome(
+    out: &mut Vec<u8>,
+    message: &Message<'_>,
+    decision: Position,
+    (result, duration): (CallResult, Duration),
+) -> Written {
+    let mut body = Body::new(out, "call.outcome");
+    let outcome = match result {
+        CallResult::Result => "result",
+        CallResult::Error => "error",
+        CallResult::Unanswered => "unanswered",
+    };
+    body.text("outcome", outcome);
+    // What it is about is not said twice: half of the bytes of a busy log would be that.
+    let decided = decision.last_entry();
+    if decided.is_none() {
+        about(&mut body, message);
+    }
+    let shared = body.out.len();
+    if let Some(entry) = decided {
+        body.number("decision_entry", entry);
+        if decision.call() > 0 {
+            body.number("decision_call", decision.call());
+        }
+    }
+    request(&mut body, message);
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    // A number that fits every reader.
+    body.number("duration_us", micros.min(i64::MAX as u64));
+    Written::Call { shared, is_cut: body.is_cut }
 }
 
 fn of_agent_message(out: &mut Vec<u8>, message: &AgentMessage<'_>) {

@@ -49,24 +49,37 @@ pub use text::{LineHead, NotCanonical, is_unsafe, parse_body, parse_line};
 /// Longest line of a log, in bytes, without its line feed.
 pub const MAX_LINE: usize = 65_535;
 
-/// Entries recorded so far; zero where none are kept.
+/// Where in the log something was recorded; the default where it was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position(u64);
+pub struct Position {
+    entries: u64,
+    call: u64,
+}
 
 impl Position {
     /// After so many entries.
     pub const fn after(entries: u64) -> Self {
-        Self(entries)
+        Self { entries, call: 0 }
     }
 
-    /// How many entries there are.
+    /// In that entry, as the call with that number, from 0.
+    pub const fn of_call(entry: u64, call: u64) -> Self {
+        Self { entries: entry + 1, call }
+    }
+
+    /// How many entries there are with it.
     pub const fn entries(self) -> u64 {
-        self.0
+        self.entries
     }
 
     /// The number of the last of them.
     pub fn last_entry(self) -> Option<u64> {
-        self.0.checked_sub(1)
+        self.entries.checked_sub(1)
+    }
+
+    /// Which of the calls of that entry it is, from 0.
+    pub const fn call(self) -> u64 {
+        self.call
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) const MAX_TEXT: usize = 4096;
 
 /// Most members of an entry: more are never written.
 const MAX_MEMBERS: usize = 32;
+/// Most members of a call among several.
+const MAX_OWN: usize = 8;
 
 /// Characters that a reader must not meet: control characters (C0, DEL, C1), Unicode's own line
 /// ends, and what makes a terminal show characters in another order than they are in.
@@ -171,7 +173,7 @@ impl<'l> Scan<'l> {
         self.literal(b"\"type\":")?;
         let at = self.at + 1;
         let kind = std::str::from_utf8(self.text()?).map_err(|_| NotCanonical { at })?;
-        let mut names = Names::default();
+        let mut names = Names::<MAX_MEMBERS>::default();
         for name in [&b"entry"[..], b"time", b"type"] {
             names.add(name);
         }
@@ -200,15 +202,35 @@ impl<'l> Scan<'l> {
                 scan.literal(b":")?;
                 scan.integer().map(drop)
             }),
+            Some(b'[') if self.line.get(self.at + 1) == Some(&b'{') => {
+                self.several(b']', Self::call)
+            }
             Some(b'[') => self.several(b']', |scan| scan.text().map(drop)),
             _ => self.integer().map(drop),
         }
     }
 
+    /// What is a call's own, in an entry about several: texts and numbers.
+    fn call(&mut self) -> Result<(), NotCanonical> {
+        self.peek().filter(|&byte| byte == b'{').ok_or(self.wrong())?;
+        let mut names = Names::<MAX_OWN>::default();
+        self.several(b'}', |scan| {
+            let at = scan.at;
+            if !names.add(scan.text()?) {
+                return Err(NotCanonical { at });
+            }
+            scan.literal(b":")?;
+            match scan.peek() {
+                Some(b'"') => scan.text().map(drop),
+                _ => scan.integer().map(drop),
+            }
+        })
+    }
+
     fn several(
         &mut self,
         end: u8,
-        one: impl Fn(&mut Self) -> Result<(), NotCanonical>,
+        mut one: impl FnMut(&mut Self) -> Result<(), NotCanonical>,
     ) -> Result<(), NotCanonical> {
         self.at += 1;
         if self.peek() == Some(end) {
@@ -295,21 +317,26 @@ impl<'l> Scan<'l> {
 }
 
 /// The names of the members so far.
-#[derive(Default)]
-struct Names<'l> {
-    names: [&'l [u8]; MAX_MEMBERS],
+struct Names<'l, const MOST: usize> {
+    names: [&'l [u8]; MOST],
     count: usize,
     /// A bit for each length and last letter that there is: most names are told apart by them.
     seen: u64,
 }
 
-impl<'l> Names<'l> {
+impl<const MOST: usize> Default for Names<'_, MOST> {
+    fn default() -> Self {
+        Self { names: [&[]; MOST], count: 0, seen: 0 }
+    }
+}
+
+impl<'l, const MOST: usize> Names<'l, MOST> {
     /// Adds one; false if it is there already, or they are too many.
     fn add(&mut self, name: &'l [u8]) -> bool {
         let last = name.last().copied().unwrap_or_default();
         let bit = 1 << ((name.len() + 5 * usize::from(last)) % 64);
         let is_there = self.seen & bit != 0 && self.names[..self.count].contains(&name);
-        if is_there || self.count == MAX_MEMBERS {
+        if is_there || self.count == MOST {
             return false;
         }
         self.seen |= bit;
@@ -390,6 +417,13 @@ mod tests {
             r#"{"entry":1,"time":1,"type":"a","b":{"c":"d"}}"#,
             r#"{"entry":1,"time":1,"type":"a","b":[1]}"#,
             r#"{"entry":1,"time":1,"type":"a","b":["c",]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[{"c":1},"d"]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":["d",{"c":1}]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[{"c":1},{"c":1,"c":2}]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[{"c":true}]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[{"c":{"d":1}}]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[{"c":1}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[{"1":1,"2":1,"3":1,"4":1,"5":1,"6":1,"7":1,"8":1,"9":1}]}"#,
             r#"{"entry":1,"time":1,"type":"a""#,
         ] {
             parse_line(bad.as_bytes()).expect_err(bad);

@@ -50,6 +50,24 @@ fn entries(log: &Path) -> Vec<Value> {
     entries
 }
 
+/// The same, each call of an entry by itself, with `call`, its place there.
+fn records(log: &Path) -> Vec<Value> {
+    let mut records = Vec::new();
+    for mut entry in entries(log) {
+        let Some(calls) = entry.as_object_mut().unwrap().remove("calls") else {
+            records.push(entry);
+            continue;
+        };
+        for (at, call) in calls.as_array().unwrap().iter().enumerate() {
+            let mut record = entry.clone();
+            record["call"] = at.into();
+            record.as_object_mut().unwrap().extend(call.as_object().unwrap().clone());
+            records.push(record);
+        }
+    }
+    records
+}
+
 fn of_type<'e>(entries: &'e [Value], kind: &str) -> Vec<&'e Value> {
     entries.iter().filter(|entry| entry["type"] == kind).collect()
 }
@@ -64,20 +82,24 @@ fn got(home: &Home) -> Vec<String> {
 /// No call was answered whose outcome is not in the log, none reached a server whose decision
 /// is not, and each outcome is that of its decision.
 fn all_is_there(home: &Home, log: &Path, answered: &[String]) {
-    let entries = entries(log);
+    let place = |record: &Value, entry: &str, call: &str| {
+        (record[entry].as_u64(), record[call].as_u64().unwrap_or(0))
+    };
+    let records = records(log);
     let mut decided = BTreeMap::new();
-    for entry in of_type(&entries, "call.decision") {
-        if entry["decision"] == "allow" && entry["mcp.method.name"] == "tools/call" {
-            decided.insert(entry["jsonrpc.request.id"].as_str().unwrap(), &entry["entry"]);
+    for call in of_type(&records, "call.decision") {
+        if call["decision"] == "allow" && call["mcp.method.name"] == "tools/call" {
+            let id = call["jsonrpc.request.id"].as_str().unwrap();
+            decided.insert(id, place(call, "entry", "call"));
         }
     }
     for id in got(home) {
         assert!(decided.contains_key(&*id), "call {id} reached the server unlogged");
     }
     let mut outcomes = BTreeMap::new();
-    for entry in of_type(&entries, "call.outcome") {
-        let id = entry["jsonrpc.request.id"].as_str().unwrap();
-        outcomes.insert(id, &entry["decision_entry"]);
+    for call in of_type(&records, "call.outcome") {
+        let id = call["jsonrpc.request.id"].as_str().unwrap();
+        outcomes.insert(id, place(call, "decision_entry", "decision_call"));
     }
     for id in answered {
         assert_eq!(decided.get(&**id), outcomes.get(&**id), "call {id} was answered");

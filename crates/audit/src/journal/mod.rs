@@ -28,7 +28,8 @@ use std::time::SystemTime;
 use sealwire_names::Timestamp;
 
 use self::shared::{Shared, lock};
-use crate::entry::{self, Body, Class};
+use crate::entry::{self, Body, Class, Written};
+use crate::gathering::CallBody;
 use crate::note::{Checkpoint, Signer};
 use crate::recovery::{self, OpenError};
 use crate::text::{NotCanonical, parse_body};
@@ -261,16 +262,25 @@ impl Journal {
                     }
                     None => (None, None),
                 };
-                entry::write(body, event, hash.as_ref());
+                let written = entry::write(body, event, hash.as_ref());
                 let mut gathering = lock(&shared.gathering);
                 let now = SystemTime::now().into();
                 // It was midnight, and the key is yesterday's.
-                if day.is_none_or(|day| day == gathering.day_of(now)) {
-                    let position = gathering.push(now, body);
-                    shared.recorded.store(position, Release);
-                    shared.relieve(gathering);
-                    return Ok(Position::after(position));
+                if day.is_some_and(|day| day != gathering.day_of(now)) {
+                    continue;
                 }
+                let position = match written {
+                    Written::Entry => Position::after(gathering.push(now, body)),
+                    Written::Call { shared, is_cut } => {
+                        let (shared, own) = body.split_at(shared);
+                        let own = own.strip_prefix(b",").unwrap_or_default();
+                        let (entry, call) = gathering.push_call(now, CallBody { shared, own, is_cut });
+                        Position::of_call(entry, call)
+                    }
+                };
+                shared.recorded.fetch_max(position.entries(), Release);
+                shared.relieve(gathering);
+                return Ok(position);
             }
         })
     }

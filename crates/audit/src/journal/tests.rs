@@ -165,22 +165,63 @@ fn many_threads_lose_nothing_and_the_log_goes_on() {
                     });
                 }
             });
-            let status = journal.status();
-            assert_eq!(status.entries, (round + 1) * 801 + round);
-            assert_eq!(status.trouble, None);
+            assert_eq!(journal.status().trouble, None);
             drop(journal);
         }
         let entries = read_signed(directory.path());
-        assert_eq!(entries.len(), 3 * 802);
-        let mut answered = BTreeSet::new();
-        for outcome in entries.iter().filter(|entry| entry["type"] == "call.outcome") {
-            let decision = usize::try_from(outcome["decision_entry"].as_u64().unwrap()).unwrap();
-            assert_eq!(entries[decision]["jsonrpc.request.id"], outcome["jsonrpc.request.id"]);
-            assert!(answered.insert(decision));
-        }
-        assert_eq!(answered.len(), 1_200);
-        assert!(directory.path().join("audit/tile/0/008").exists());
+        let calls = |kind: &str| {
+            let of = entries.iter().filter(|entry| entry["type"] == kind);
+            of.map(|entry| entry["calls"].as_array().map_or(1, Vec::len)).sum::<usize>()
+        };
+        assert_eq!((calls("call.decision"), calls("call.outcome")), (1_200, 1_200));
+        assert!(directory.path().join("audit/tile/0/001").exists());
     }
+}
+
+#[test]
+fn calls_that_come_together_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), Durability::Interval);
+    journal.start("1").unwrap();
+    let peer = peer();
+    // One id at a time, and again, as fast as they can be answered.
+    let decided: Vec<_> = (0..50u64)
+        .map(|n| {
+            let id = n % 3;
+            let message = message(&peer, "t", &id);
+            (id, journal.record(&Event::Decision { message: &message, denied: None }).unwrap())
+        })
+        .collect();
+    for &(id, decision) in &decided {
+        let message = message(&peer, "t", &id);
+        let (result, duration) = (CallResult::Result, Duration::from_micros(id));
+        journal
+            .record(&Event::Outcome { message: &message, decision, result, duration })
+            .unwrap();
+    }
+    journal.close().unwrap();
+    let entries = read_signed(directory.path());
+    // An entry, or the call at that place of it.
+    let at = |entry: u64, call: u64| {
+        let entry = &entries[usize::try_from(entry).unwrap()];
+        match entry.get("calls") {
+            Some(calls) => calls[usize::try_from(call).unwrap()].clone(),
+            None => entry.clone(),
+        }
+    };
+    let mut seen = BTreeSet::new();
+    for entry in entries.iter().filter(|entry| entry["type"] == "call.outcome") {
+        let calls = entry["calls"].as_array().cloned().unwrap_or_else(|| vec![entry.clone()]);
+        for call in calls {
+            let number = |name: &str| call[name].as_u64();
+            let place = (number("decision_entry").unwrap(), number("decision_call").unwrap_or(0));
+            assert_eq!(at(place.0, place.1)["jsonrpc.request.id"], call["jsonrpc.request.id"]);
+            assert_eq!(call["duration_us"].to_string(), call["jsonrpc.request.id"]);
+            assert!(seen.insert(place), "one outcome each");
+        }
+    }
+    assert_eq!(seen.len(), decided.len());
+    assert!(entries.len() < 50, "some share an entry: {}", entries.len());
 }
 
 #[test]
@@ -427,7 +468,10 @@ fn those_who_wait_at_once_share_a_sync() {
         }
     });
     drop(journal);
-    assert_eq!(read_signed(directory.path()).len(), 16 * 20 * 2 + 2);
+    let entries = read_signed(directory.path());
+    let calls = entries.iter().filter(|entry| entry["type"].as_str().unwrap().starts_with("call."));
+    let calls = calls.map(|entry| entry["calls"].as_array().map_or(1, Vec::len));
+    assert_eq!(calls.sum::<usize>(), 16 * 20 * 2);
 }
 
 /// A log that was written for so many days up to today, with as many entries on each.

@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 use crate::cli::printable;
 
 /// Members that have a column of their own, in order; the rest is JSON in the last one.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 20] = [
     "entry",
+    "call",
     "time",
     "type",
     "peer",
@@ -25,6 +26,7 @@ const COLUMNS: [&str; 18] = [
     "outcome",
     "duration_us",
     "decision_entry",
+    "decision_call",
 ];
 
 pub(super) fn header() -> String {
@@ -73,8 +75,8 @@ mod tests {
         let Value::Object(entry) = entry else { unreachable!() };
         assert_eq!(
             row(entry),
-            "3,1970-01-01T00:00:00.000Z,\"call.decision\",\"'=cmd|' /C calc'!A0\",,,,,,,,,,,\
-             \"a \"\"b\"\",\u{fffd} c\",,12,,\"{\"\"x\"\":\"\"-1\"\"}\"\r\n"
+            "3,,1970-01-01T00:00:00.000Z,\"call.decision\",\"'=cmd|' /C calc'!A0\",,,,,,,,,,,\
+             \"a \"\"b\"\",\u{fffd} c\",,12,,,\"{\"\"x\"\":\"\"-1\"\"}\"\r\n"
         );
         assert_eq!(header().matches(',').count(), COLUMNS.len());
     }

@@ -3,15 +3,15 @@ use sealwire_audit::read::Reader;
 use sealwire_names::Timestamp;
 use serde_json::{Map, Value};
 
-use super::decisions::Decisions;
+use super::calls::Calls;
 use super::{Log, csv, moment, ocsf, unreadable};
 use crate::cli::{Context, Failure, print, write_compact};
 
 /// Print the log in a form that other tools read
 ///
 /// With `ocsf`, events of the Open Cybersecurity Schema Framework 1.3, one JSON object in a
-/// line; what it has no name for is in `unmapped`. With `csv`, a table. In both, the outcome of a
-/// call has what its decision says of the call, too. Neither can be verified: keep the log, or
+/// line; what it has no name for is in `unmapped`. With `csv`, a table. In both, each call is by
+/// itself, and its outcome has what its decision says of the call, too. Neither can be verified: keep the log, or
 /// proofs (`audit prove`), for that.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     if let Format::Csv = arguments.format {
         text.push_str(&csv::header());
     }
-    let mut decisions = Decisions::default();
+    let mut calls = Calls::default();
     let mut entry = None;
     while let Some(line) = reader.next_line().map_err(unreadable)? {
         let previous = entry;
@@ -58,9 +58,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
                 .fix("see what `sealwire audit verify` finds")
         };
         let head = sealwire_audit::parse_line(line).map_err(|error| not_one(&error))?;
-        let mut members: Map<String, Value> =
+        let members: Map<String, Value> =
             serde_json::from_slice(line).map_err(|error| not_one(&error))?;
-        decisions.complete(&mut members);
+        let records = calls.of(members);
         let time = Timestamp::from_unix_millis(head.time);
         entry = Some(head.entry);
         let is_wanted = arguments.from.is_none_or(|from| time >= from)
@@ -68,14 +68,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         if !is_wanted {
             continue;
         }
-        match arguments.format {
-            Format::Ocsf => {
-                let mut event = Vec::new();
-                write_compact(&mut event, &ocsf::event(members)).map_err(|e| not_one(&e))?;
-                text.push_str(&String::from_utf8_lossy(&event));
-                text.push('\n');
+        for record in records {
+            match arguments.format {
+                Format::Ocsf => {
+                    let mut event = Vec::new();
+                    write_compact(&mut event, &ocsf::event(record)).map_err(|e| not_one(&e))?;
+                    text.push_str(&String::from_utf8_lossy(&event));
+                    text.push('\n');
+                }
+                Format::Csv => text.push_str(&csv::row(record)),
             }
-            Format::Csv => text.push_str(&csv::row(members)),
         }
         if text.len() > 1 << 16 {
             print(&text)?;

@@ -1,8 +1,8 @@
 //! `sealwire audit`: reading the log of what happened, and proving that it is whole. Nothing
 //! here writes to it, and nothing here needs a running `serve`.
 
+mod calls;
 mod csv;
-mod decisions;
 mod export;
 mod ocsf;
 mod prove;

@@ -17,6 +17,11 @@ pub(super) fn event(mut entry: Map<String, Value>) -> Value {
     let kind = entry.remove("type").unwrap_or_default();
     let kind = kind.as_str().unwrap_or_default().to_owned();
     let Class { category, class, activity, severity } = classify(&kind, &entry);
+    let uid = match (entry.remove("entry"), entry.remove("call")) {
+        // Several events of one entry have names of their own.
+        (Some(number), Some(call)) => Some(format!("{number}/{call}")),
+        (number, _) => number.map(|number| number.to_string()),
+    };
     let mut event = json!({
         "category_uid": category,
         "class_uid": class,
@@ -28,7 +33,7 @@ pub(super) fn event(mut entry: Map<String, Value>) -> Value {
             "version": VERSION,
             "product": { "name": "sealwire", "vendor_name": "sealwire", "version": env!("CARGO_PKG_VERSION") },
             "log_name": "audit",
-            "uid": entry.remove("entry").map(|entry| entry.to_string()),
+            "uid": uid,
             "event_code": kind,
         },
     });
@@ -163,6 +168,12 @@ mod tests {
         assert_eq!(event["metadata"]["uid"], "7");
         assert_eq!(event["unmapped"]["gen_ai.tool.name"], "rm");
         assert_eq!(event["unmapped"]["decision"], "deny");
+    }
+
+    #[test]
+    fn each_call_of_an_entry_has_a_name_of_its_own() {
+        let event = of(json!({ "entry": 7, "call": 2, "time": 5, "type": "call.outcome" }));
+        assert_eq!(event["metadata"]["uid"], "7/2");
     }
 
     #[test]

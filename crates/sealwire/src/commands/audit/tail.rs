@@ -6,7 +6,7 @@ use sealwire_audit::read::Reader;
 use sealwire_names::Timestamp;
 use serde_json::{Map, Value};
 
-use super::decisions::Decisions;
+use super::calls::Calls;
 use super::{Log, unreadable};
 use crate::cli::{Context, Failure, print, printable};
 
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let directory = arguments.log.directory(context)?;
     let mut reader = Reader::last(&directory, arguments.lines).map_err(unreadable)?;
-    let mut decisions = Decisions::default();
+    let mut calls = Calls::default();
     loop {
         let mut text = String::new();
         while let Some(line) = reader.next_line().map_err(unreadable)? {
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             text.push_str(&if arguments.json {
                 printable(&line)
             } else {
-                shown(&line, &mut decisions)
+                shown(&line, &mut calls)
             });
             text.push('\n');
             if text.len() > 1 << 16 {
@@ -63,18 +63,22 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     }
 }
 
-/// An entry for people: when, which, what, and the rest by name.
-fn shown(line: &str, decisions: &mut Decisions) -> String {
-    let Ok(mut entry) = serde_json::from_str::<Map<String, Value>>(line) else {
-        return format!("not an entry: {}", printable(line));
-    };
-    decisions.complete(&mut entry);
-    let mut take = |name: &str| entry.remove(name).unwrap_or_default();
+/// An entry for people, each of its calls in a line of its own.
+fn shown(line: &str, calls: &mut Calls) -> String {
+    match serde_json::from_str(line) {
+        Ok(entry) => calls.of(entry).into_iter().map(record).collect::<Vec<_>>().join("\n"),
+        Err(_) => format!("not an entry: {}", printable(line)),
+    }
+}
+
+/// When, which, what, and the rest by name.
+fn record(mut record: Map<String, Value>) -> String {
+    let mut take = |name: &str| record.remove(name).unwrap_or_default();
     let time = Timestamp::from_unix_millis(take("time").as_i64().unwrap_or_default());
     let number = take("entry");
     let kind = take("type");
     let mut text = format!("{time} {number} {}", printable(kind.as_str().unwrap_or("?")));
-    for (name, value) in &entry {
+    for (name, value) in &record {
         let value = match value {
             Value::String(text) if text.contains([' ', '"']) || text.is_empty() => {
                 Value::String(text.clone()).to_string()
@@ -92,12 +96,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_one_line_whatever_is_in_it() {
+    fn a_call_is_one_line_whatever_is_in_its_entry() {
         let line = r#"{"entry":7,"time":1000,"type":"call.decision","decision":"deny","detail":"not \"yours\"","x":"\u000a\u202e","n":3}"#;
         assert_eq!(
-            shown(line, &mut Decisions::default()),
+            shown(line, &mut Calls::default()),
             "1970-01-01T00:00:01.000Z 7 call.decision decision=deny detail=\"not \\\"yours\\\"\" n=3 x=\u{fffd}\u{fffd}"
         );
-        assert_eq!(shown("\u{1b}[2J", &mut Decisions::default()), "not an entry: \u{fffd}[2J");
+        let line = r#"{"entry":7,"time":1000,"type":"call.outcome","calls":[{"x":"\u000a"},{"x":"b"}]}"#;
+        let expected = "1970-01-01T00:00:01.000Z 7 call.outcome call=0 x=\u{fffd}\n\
+                        1970-01-01T00:00:01.000Z 7 call.outcome call=1 x=b";
+        assert_eq!(shown(line, &mut Calls::default()), expected);
+        assert_eq!(shown("\u{1b}[2J", &mut Calls::default()), "not an entry: \u{fffd}[2J");
     }
 }

@@ -201,7 +201,12 @@ impl fmt::Display for Figure {
     /// The question, in words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.answer {
-            Answer::Count | Answer::By(_) => f.write_str("number of entries")?,
+            Answer::Count | Answer::By(_) => {
+                f.write_str("number of entries")?;
+                if ["*", "call."].iter().any(|begin| self.kind.starts_with(begin)) {
+                    f.write_str(" (one with `calls` counts as so many as these are)")?;
+                }
+            }
             Answer::Sum(member) => write!(f, "sums of `{member}` of entries")?,
         }
         write!(f, " with type {}", self.kind)?;
@@ -237,13 +242,14 @@ impl Counted {
     }
 
     pub(super) fn add(&mut self, entry: &Map<String, Value>) {
+        let calls = entry.get("calls").and_then(Value::as_array).map_or(1, Vec::len) as u64;
         for (figure, (count, groups)) in FIGURES.iter().zip(&mut self.0) {
             if !figure.fits(entry) {
                 continue;
             }
             match figure.answer {
-                Answer::Count => *count += 1,
-                Answer::By(member) => add(groups, text(entry, member), 1),
+                Answer::Count => *count += calls,
+                Answer::By(member) => add(groups, text(entry, member), calls),
                 Answer::Sum(member) => {
                     let counts = entry.get(member).and_then(Value::as_object);
                     for (name, value) in counts.into_iter().flatten() {
@@ -294,7 +300,8 @@ mod tests {
         let denied = FIGURES.iter().find(|figure| figure.id == "decisions.denied").unwrap();
         assert_eq!(
             denied.to_string(),
-            "number of entries with type call.decision and decision deny, by reason"
+            "number of entries (one with `calls` counts as so many as these are) with type \
+             call.decision and decision deny, by reason"
         );
     }
 
@@ -308,12 +315,15 @@ mod tests {
         }
         counted.add(json!({"type": "refusals", "counts": {"a": 3, "b": 4}}).as_object().unwrap());
         counted.add(json!({"type": "refusals", "counts": {"a": 5}}).as_object().unwrap());
+        let denied = json!({"type": "call.decision", "decision": "deny", "calls": [{}, {}]});
+        counted.add(denied.as_object().unwrap());
+        assert_eq!(counted.value("decisions"), json!({"deny": 2}));
         let by_peer = counted.value("connections.by_peer");
         let by_peer = by_peer.as_object().unwrap();
         assert_eq!(by_peer.len(), MAX_GROUPS + 1);
         assert_eq!(by_peer.values().filter_map(Value::as_u64).sum::<u64>(), 1_000);
         assert_eq!(counted.value("connections"), 1_000);
         assert_eq!(counted.value("connections.refused_unverified"), json!({"a": 8, "b": 4}));
-        assert_eq!(counted.value("decisions"), json!({}));
+        assert_eq!(counted.value("outcomes"), json!({}));
     }
 }
