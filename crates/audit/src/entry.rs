@@ -5,17 +5,14 @@
 
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sealwire_names::{Fingerprint, PeerId, Refusal};
 
+use crate::call::CallDraft;
 use crate::text::Escaped;
-use crate::{
-    AgentMessage, AgentStep, CallResult, Connection, Event, Incident, Message, PinEvent, PinStep,
-    Position,
-};
+use crate::{AgentMessage, AgentStep, Connection, Event, Incident, PinEvent, PinStep};
 
 /// Which of `[audit]`'s `include_` keys an event falls under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +39,16 @@ pub(crate) fn class(event: &Event<'_>) -> Class {
 /// Writes the members of an entry, in the order in which they are given.
 pub(crate) struct Body<'o> {
     out: &'o mut Vec<u8>,
-    is_cut: bool,
+    /// Some text of it was too long.
+    pub(crate) is_cut: bool,
 }
 
 impl<'o> Body<'o> {
+    /// Members that follow others, or will.
+    pub(crate) fn members(out: &'o mut Vec<u8>) -> Self {
+        Self { out, is_cut: false }
+    }
+
     /// An entry about that.
     pub(crate) fn new(out: &'o mut Vec<u8>, kind: &str) -> Self {
         out.extend_from_slice(b"\"type\":\"");
@@ -115,7 +118,7 @@ impl<'o> Body<'o> {
     }
 
     /// Bytes in base64url without padding.
-    fn base64(&mut self, name: &str, bytes: &[u8; 32]) -> &mut Self {
+    pub(crate) fn base64(&mut self, name: &str, bytes: &[u8; 32]) -> &mut Self {
         self.name(name);
         let mut text = [0; 43];
         // 32 bytes are 43 characters.
@@ -170,21 +173,21 @@ impl<'o> Body<'o> {
         self.number("network.peer.port", address.port().into())
     }
 
-    fn peer(&mut self, peer: Option<&PeerId>) -> &mut Self {
+    pub(crate) fn peer(&mut self, peer: Option<&PeerId>) -> &mut Self {
         match peer {
             Some(peer) => self.shown("peer", peer),
             None => self,
         }
     }
 
-    fn certificate(&mut self, certificate: Option<&Fingerprint>) -> &mut Self {
+    pub(crate) fn certificate(&mut self, certificate: Option<&Fingerprint>) -> &mut Self {
         match certificate {
             Some(certificate) => self.hex("certificate", certificate.as_bytes()),
             None => self,
         }
     }
 
-    fn refusal(&mut self, refusal: &Refusal) -> &mut Self {
+    pub(crate) fn refusal(&mut self, refusal: &Refusal) -> &mut Self {
         self.text("reason", refusal.code.as_str());
         self.text("detail", &refusal.reason)
     }
@@ -219,22 +222,8 @@ pub(crate) fn push_integer(out: &mut Vec<u8>, value: i64) {
     push_number(out, value.unsigned_abs());
 }
 
-/// How an event was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
-    /// An entry, whole.
-    Entry,
-    /// A call: so many bytes that others may share, a comma, and what is its own.
-    Call { shared: usize, is_cut: bool },
-}
-
-/// Writes what the line of an event says after its time. `arguments` is the keyed hash of those
-/// of the message.
-pub(crate) fn write(
-    out: &mut Vec<u8>,
-    event: &Event<'_>,
-    arguments: Option<&[u8; 32]>,
-) -> Written {
+/// Writes what the line of an event says after its time.
+pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>) {
     match *event {
         Event::ConnectionAccepted(connection) => of_connection(out, "accepted", connection),
         Event::ConnectionResumed(connection) => of_connection(out, "resumed", connection),
@@ -250,10 +239,14 @@ pub(crate) fn write(
             body.refusal(refusal).end();
         }
         Event::Decision { message, denied } => {
-            return of_decision(out, message, denied, arguments);
+            let mut call = CallDraft::default();
+            call.decided(message, denied, None);
+            call.body().write(out);
         }
         Event::Outcome { message, decision, result, duration } => {
-            return of_outcome(out, message, decision, (result, duration));
+            let mut call = CallDraft::default();
+            call.ended(message, decision, result, duration);
+            call.body().write(out);
         }
         Event::AgentMessage(message) => of_agent_message(out, message),
         Event::Pin(event) => of_pin(out, event),
@@ -275,7 +268,6 @@ pub(crate) fn write(
             body.end();
         }
     }
-    Written::Entry
 }
 
 fn of_connection(out: &mut Vec<u8>, how: &str, connection: &Connection<'_>) {
@@ -293,88 +285,6 @@ fn of_connection(out: &mut Vec<u8>, how: &str, connection: &Connection<'_>) {
 /// `a.b`
 fn kind(of: &str, step: &str) -> String {
     [of, ".", step].concat()
-}
-
-/// Whom and what a call is about.
-fn about(body: &mut Body<'_>, message: &Message<'_>) {
-    body.peer(message.peer);
-    body.text("server", message.server);
-    body.text("direction", message.direction);
-    // Of a message that could not be understood, there is none.
-    if !message.method.is_empty() {
-        body.text("mcp.method.name", message.method);
-    }
-    if let Some(subject) = message.subject {
-        let name = match message.method {
-            "tools/call" => "gen_ai.tool.name",
-            "prompts/get" => "gen_ai.prompt.name",
-            method if method.contains("resources/") => "mcp.resource.uri",
-            _ => "subject",
-        };
-        body.text(name, subject);
-    }
-}
-
-fn request(body: &mut Body<'_>, message: &Message<'_>) {
-    if let Some(id) = message.id {
-        body.shown("jsonrpc.request.id", id);
-    }
-}
-
-fn of_decision(
-    out: &mut Vec<u8>,
-    message: &Message<'_>,
-    denied: Option<&Refusal>,
-    arguments: Option<&[u8; 32]>,
-) -> Written {
-    let mut body = Body::new(out, "call.decision");
-    body.text("decision", if denied.is_none() { "allow" } else { "deny" });
-    about(&mut body, message);
-    body.certificate(message.certificate);
-    if let Some(policy) = message.policy {
-        body.hex("policy", policy.as_bytes());
-    }
-    if let Some(refusal) = denied {
-        body.refusal(refusal);
-    }
-    let shared = body.out.len();
-    request(&mut body, message);
-    if let Some(arguments) = arguments {
-        body.base64("arguments", arguments);
-    }
-    Written::Call { shared, is_cut: body.is_cut }
-}
-
-fn of_outcome(
-    out: &mut Vec<u8>,
-    message: &Message<'_>,
-    decision: Position,
-    (result, duration): (CallResult, Duration),
-) -> Written {
-    let mut body = Body::new(out, "call.outcome");
-    let outcome = match result {
-        CallResult::Result => "result",
-        CallResult::Error => "error",
-        CallResult::Unanswered => "unanswered",
-    };
-    body.text("outcome", outcome);
-    // What it is about is not said twice: half of the bytes of a busy log would be that.
-    let decided = decision.last_entry();
-    if decided.is_none() {
-        about(&mut body, message);
-    }
-    let shared = body.out.len();
-    if let Some(entry) = decided {
-        body.number("decision_entry", entry);
-        if decision.call() > 0 {
-            body.number("decision_call", decision.call());
-        }
-    }
-    request(&mut body, message);
-    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    // A number that fits every reader.
-    body.number("duration_us", micros.min(i64::MAX as u64));
-    Written::Call { shared, is_cut: body.is_cut }
 }
 
 fn of_agent_message(out: &mut Vec<u8>, message: &AgentMessage<'_>) {

@@ -2,6 +2,7 @@
 
 use sealwire_names::Timestamp;
 
+use crate::call::CallBody;
 use crate::day::Day;
 use crate::entry::{push_integer, push_number};
 
@@ -9,6 +10,8 @@ use crate::entry::{push_integer, push_number};
 const LARGEST_SPARE: usize = 1024 * 1024;
 /// Beyond so many bytes, further calls are another entry: half of what a line may be.
 const LARGEST_GROUP: usize = crate::MAX_LINE / 2;
+/// How the list of the calls of a group begins.
+const LIST: &[u8] = b"\"calls\":[";
 /// Groups to which calls may be added at a time.
 const MAX_OPEN: usize = 8;
 
@@ -32,17 +35,6 @@ struct Group {
     calls: Vec<u8>,
     count: u64,
     is_cut: bool,
-}
-
-/// What an entry says of a call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CallBody<'b> {
-    /// What it may have in common with others: members, from the type on.
-    pub(crate) shared: &'b [u8],
-    /// What is its own: members.
-    pub(crate) own: &'b [u8],
-    /// Some text of it was too long.
-    pub(crate) is_cut: bool,
 }
 
 /// Where lines are put together.
@@ -99,9 +91,7 @@ impl Gathering {
         let at = self.groups[..self.open].iter().position(is_alike);
         let at = at.unwrap_or_else(|| self.open_group(now, body.shared));
         let group = &mut self.groups[at];
-        if group.count > 0 {
-            group.calls.push(b',');
-        }
+        group.calls.extend_from_slice(if group.count == 0 { LIST } else { b"," });
         group.calls.push(b'{');
         group.calls.extend_from_slice(body.own);
         group.calls.push(b'}');
@@ -155,22 +145,15 @@ impl Group {
     /// Writes the rest of the line, and is empty again. What is the only call's own stands beside
     /// the rest; that of several is a list.
     fn end(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.shared);
-        match self.count {
-            1 => {
-                let own = &self.calls[1..self.calls.len() - 1];
-                if !own.is_empty() {
-                    out.push(b',');
-                }
-                out.extend_from_slice(own);
-            }
+        let own: &[u8] = match self.count {
+            1 => &self.calls[LIST.len() + 1..self.calls.len() - 1],
             _ => {
-                out.extend_from_slice(b",\"calls\":[");
-                out.extend_from_slice(&self.calls);
-                out.push(b']');
+                self.calls.push(b']');
+                &self.calls
             }
-        }
-        out.extend_from_slice(if self.is_cut { b",\"cut\":true}\n" } else { b"}\n" });
+        };
+        CallBody { shared: &self.shared, own, is_cut: self.is_cut }.write(out);
+        out.push(b'\n');
         self.shared.clear();
         self.calls.clear();
         (self.count, self.is_cut) = (0, false);

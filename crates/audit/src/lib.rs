@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod argument_keys;
+mod call;
 mod day;
 mod day_files;
 mod edge;
@@ -128,7 +129,7 @@ impl<A: AuditSink, B: AuditSink> AuditSink for (A, B) {
 /// the arguments of a call, whose hash only the journal can make.
 pub fn body_of(event: &Event<'_>) -> Vec<u8> {
     let mut body = Vec::new();
-    entry::write(&mut body, event, None);
+    entry::write(&mut body, event);
     body
 }
 

@@ -25,22 +25,24 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use sealwire_names::Timestamp;
+use sealwire_names::{Refusal, Timestamp};
 
 use self::shared::{Shared, lock};
-use crate::entry::{self, Body, Class, Written};
-use crate::gathering::CallBody;
+use crate::call::CallDraft;
+use crate::day::Day;
+use crate::entry::{self, Body, Class};
 use crate::note::{Checkpoint, Signer};
 use crate::recovery::{self, OpenError};
 use crate::text::{NotCanonical, parse_body};
-use crate::{AuditSink, Event, MAX_LINE, Position};
+use crate::{AuditSink, Event, MAX_LINE, Message, Position, body_of};
 
 /// What is always kept free of a line for its number and time.
 const HEAD: usize = 64;
 
 thread_local! {
-    /// Where an entry is put together before the lock is taken.
-    static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Where what is said of calls is put together before the lock is taken.
+    static DECISION: RefCell<CallDraft> = RefCell::default();
+    static OUTCOME: RefCell<CallDraft> = RefCell::default();
 }
 
 /// When an entry is as good as written.
@@ -248,41 +250,46 @@ impl Journal {
             lock(&shared.refusals).count(refusal.code, *address, SystemTime::now().into());
             return Ok(Position::default());
         }
-        BODY.with_borrow_mut(|body| {
-            let arguments = match event {
-                Event::Decision { message, .. } => message.arguments,
-                _ => None,
-            };
-            loop {
-                body.clear();
-                let (hash, day) = match arguments {
-                    Some(arguments) => {
-                        let day = lock(&shared.gathering).day_of(SystemTime::now().into());
-                        (Some(shared.keys.hash(day, arguments)?), Some(day))
-                    }
-                    None => (None, None),
-                };
-                let written = entry::write(body, event, hash.as_ref());
-                let mut gathering = lock(&shared.gathering);
-                let now = SystemTime::now().into();
-                // It was midnight, and the key is yesterday's.
-                if day.is_some_and(|day| day != gathering.day_of(now)) {
-                    continue;
-                }
-                let position = match written {
-                    Written::Entry => Position::after(gathering.push(now, body)),
-                    Written::Call { shared, is_cut } => {
-                        let (shared, own) = body.split_at(shared);
-                        let own = own.strip_prefix(b",").unwrap_or_default();
-                        let (entry, call) = gathering.push_call(now, CallBody { shared, own, is_cut });
-                        Position::of_call(entry, call)
-                    }
-                };
-                shared.recorded.fetch_max(position.entries(), Release);
-                shared.relieve(gathering);
-                return Ok(position);
+        let position = match *event {
+            Event::Decision { message, denied } => {
+                DECISION.with_borrow_mut(|draft| self.decided(draft, message, denied))?
             }
-        })
+            Event::Outcome { message, decision, result, duration } => {
+                OUTCOME.with_borrow_mut(|draft| {
+                    draft.ended(message, decision, result, duration);
+                    let now = SystemTime::now().into();
+                    shared.push_call(lock(&shared.gathering), now, draft.body())
+                })
+            }
+            _ => shared.push(&body_of(event)),
+        };
+        Ok(position)
+    }
+
+    fn decided(
+        &self,
+        draft: &mut CallDraft,
+        message: &Message<'_>,
+        denied: Option<&Refusal>,
+    ) -> io::Result<Position> {
+        let shared = &*self.shared;
+        let mut day = None;
+        loop {
+            let now: Timestamp = SystemTime::now().into();
+            let supposed = day.unwrap_or_else(|| Day::of(now));
+            let hash = match message.arguments {
+                Some(arguments) => Some(shared.keys.hash(supposed, arguments)?),
+                None => None,
+            };
+            draft.decided(message, denied, hash.as_ref());
+            let gathering = lock(&shared.gathering);
+            let actual = gathering.day_of(now);
+            if hash.is_none() || supposed == actual {
+                return Ok(shared.push_call(gathering, now, draft.body()));
+            }
+            // The clock went back over midnight, and the key is that of another day.
+            day = Some(actual);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use sealwire_names::Timestamp;
 use super::{Durability, Rules, Status, load, own_body};
 use crate::Position;
 use crate::argument_keys::ArgumentKeys;
+use crate::call::CallBody;
 use crate::day::Day;
 use crate::day_files::DayFiles;
 use crate::edge::Edge;
@@ -178,6 +179,19 @@ impl Shared {
         self.recorded.store(position, Release);
         self.relieve(gathering);
         Position::after(position)
+    }
+
+    /// Appends what is said of a call, as an entry or to one.
+    pub(super) fn push_call(
+        &self,
+        mut gathering: MutexGuard<'_, Gathering>,
+        now: Timestamp,
+        body: CallBody<'_>,
+    ) -> Position {
+        let (entry, call) = gathering.push_call(now, body);
+        self.recorded.fetch_max(entry + 1, Release);
+        self.relieve(gathering);
+        Position::of_call(entry, call)
     }
 
     /// Appends an entry of the log about itself.

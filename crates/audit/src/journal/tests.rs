@@ -195,9 +195,7 @@ fn calls_that_come_together_are_told_apart() {
     for &(id, decision) in &decided {
         let message = message(&peer, "t", &id);
         let (result, duration) = (CallResult::Result, Duration::from_micros(id));
-        journal
-            .record(&Event::Outcome { message: &message, decision, result, duration })
-            .unwrap();
+        journal.record(&Event::Outcome { message: &message, decision, result, duration }).unwrap();
     }
     journal.close().unwrap();
     let entries = read_signed(directory.path());
