@@ -50,27 +50,48 @@ pub use text::{LineHead, NotCanonical, is_unsafe, parse_body, parse_line};
 /// Longest line of a log, in bytes, without its line feed.
 pub const MAX_LINE: usize = 65_535;
 
-/// Where in the log something was recorded; the default where it was not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// Where in the log something was recorded, and what of the log has to last before what depends
+/// on it may happen; the default where nothing was recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     entries: u64,
+    durable: u64,
     call: u64,
 }
 
 impl Position {
-    /// After so many entries.
+    /// After so many entries, which are to be durable.
     pub const fn after(entries: u64) -> Self {
-        Self { entries, call: 0 }
+        Self { entries, durable: entries, call: 0 }
     }
 
     /// In that entry, as the call with that number, from 0.
     pub const fn of_call(entry: u64, call: u64) -> Self {
-        Self { entries: entry + 1, call }
+        Self { call, ..Self::after(entry + 1) }
+    }
+
+    /// The same, where it is enough that the entries are written, so that they outlast this
+    /// process.
+    #[must_use]
+    pub const fn written(self) -> Self {
+        Self { durable: 0, ..self }
+    }
+
+    /// What has to last for this and for another; of no call.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let entries = self.entries.max(other.entries);
+        Self { entries, durable: self.durable.max(other.durable), call: 0 }
     }
 
     /// How many entries there are with it.
     pub const fn entries(self) -> u64 {
         self.entries
+    }
+
+    /// How many of them are to be durable.
+    pub const fn durable(self) -> u64 {
+        self.durable
     }
 
     /// The number of the last of them.
@@ -92,7 +113,7 @@ pub trait AuditSink: Send + Sync {
     /// When the event could not be recorded; the caller then denies what it was about.
     fn record(&self, event: &Event<'_>) -> io::Result<Position>;
 
-    /// Ready once everything up to `position` is as durable as configured.
+    /// Ready once as much of the log lasts as `position` says, in the way that is configured.
     ///
     /// # Errors
     /// When that cannot be reached.

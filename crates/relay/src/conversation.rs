@@ -562,7 +562,7 @@ impl Conversation {
     /// What goes in that direction does not leave before the log is durable up to there.
     fn holds(&mut self, direction: Direction, position: Position) {
         let held = &mut self.recorded[direction as usize];
-        *held = position.max(*held);
+        *held = held.and(position);
     }
 
     /// Logs the refusal of a message for its form, as long as it is not one of too many.

@@ -1,10 +1,10 @@
 //! The sink that keeps evidence: [`Journal`].
 //!
-//! An event becomes a line in memory, under one short lock. With `fsync` a thread writes what has
-//! gathered and waits for the disk, and while it waits more gathers: one wait is good for all of
-//! it. With `interval` whoever is about to let a message go writes what has gathered, without
-//! waiting for the disk, and a thread syncs each second. Another thread hashes what is written,
-//! and signs it each second.
+//! An event becomes a line in memory, or part of one, under one short lock. With `fsync` a thread
+//! writes what has gathered and waits for the disk, and while it waits more gathers: one wait is
+//! good for all of it. With `interval`, and for what tells only how something ended, whoever is
+//! about to let a message go writes what has gathered, without waiting for the disk, and a thread
+//! syncs it within a second. Another thread hashes what is written, and signs it each second.
 //!
 //! What cannot be written is not lost: it stays in memory, is tried again, and meanwhile nothing
 //! more is taken, so that nothing more is allowed.
@@ -45,10 +45,11 @@ thread_local! {
     static OUTCOME: RefCell<CallDraft> = RefCell::default();
 }
 
-/// When an entry is as good as written.
+/// When what an entry allows may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// When it is on the disk: a power cut loses nothing that was let through.
+    /// When it is on the disk: a power cut loses nothing that was let through. What was denied, and
+    /// how a call ended, is told when the system has it, and on the disk within a second.
     Fsync,
     /// When the system has it: a process that is killed loses nothing, a power cut at most what
     /// was let through in the last second.
@@ -258,7 +259,8 @@ impl Journal {
                 OUTCOME.with_borrow_mut(|draft| {
                     draft.ended(message, decision, result, duration);
                     let now = SystemTime::now().into();
-                    shared.push_call(lock(&shared.gathering), now, draft.body())
+                    // That it happened is on the disk.
+                    shared.push_call(lock(&shared.gathering), now, draft.body()).written()
                 })
             }
             _ => shared.push(&body_of(event)),
@@ -285,7 +287,9 @@ impl Journal {
             let gathering = lock(&shared.gathering);
             let actual = gathering.day_of(now);
             if hash.is_none() || supposed == actual {
-                return Ok(shared.push_call(gathering, now, draft.body()));
+                let position = shared.push_call(gathering, now, draft.body());
+                // What is denied does not happen.
+                return Ok(if denied.is_some() { position.written() } else { position });
             }
             // The clock went back over midnight, and the key is that of another day.
             day = Some(actual);
@@ -299,7 +303,7 @@ impl AuditSink for Journal {
     }
 
     fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shared.poll_durable(position.entries(), cx)
+        self.shared.poll_durable(position, cx)
     }
 }
 

@@ -339,25 +339,30 @@ impl Shared {
         self.is_in_trouble.store(false, Release);
     }
 
-    pub(super) fn poll_durable(&self, position: u64, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.reached() >= position {
+    pub(super) fn poll_durable(
+        &self,
+        position: Position,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.has_reached(position) {
             return Poll::Ready(Ok(()));
         }
         if !self.is_running.load(Acquire) {
             return Poll::Ready(self.commit());
         }
-        if self.durability == Durability::Interval {
-            return Poll::Ready(self.written_by_now(position));
+        if self.is_durable(position) {
+            return Poll::Ready(self.written_by_now(position.entries()));
         }
         {
             let mut waiting = lock(&self.waiting);
             // Looked at again under the lock that whoever wakes us takes after it.
-            if self.reached() >= position {
+            if self.has_reached(position) {
                 return Poll::Ready(Ok(()));
             }
             if let Some(error) = self.error() {
                 return Poll::Ready(Err(error));
             }
+            let position = position.durable();
             match waiting.iter_mut().find(|waiting| waiting.waker.will_wake(cx.waker())) {
                 Some(waiting) => waiting.position = waiting.position.max(position),
                 None => waiting.push(Waiting { position, waker: cx.waker().clone() }),
@@ -367,7 +372,7 @@ impl Shared {
         Poll::Pending
     }
 
-    fn written_by_now(&self, position: u64) -> io::Result<()> {
+    fn written_by_now(&self, entries: u64) -> io::Result<()> {
         if let Some(error) = self.error() {
             return Err(error);
         }
@@ -375,20 +380,21 @@ impl Shared {
             self.failed(&error);
             return Err(error);
         }
-        debug_assert!(load(&self.written) >= position);
+        debug_assert!(load(&self.written) >= entries);
         Ok(())
     }
 
-    /// Entries that are as durable as they should be.
-    fn reached(&self) -> u64 {
-        match self.durability {
-            Durability::Fsync => load(&self.durable),
-            Durability::Interval => load(&self.written),
-        }
+    fn has_reached(&self, position: Position) -> bool {
+        load(&self.written) >= position.entries() && self.is_durable(position)
+    }
+
+    /// Whether as much is on the disk as has to be.
+    fn is_durable(&self, position: Position) -> bool {
+        self.durability == Durability::Interval || load(&self.durable) >= position.durable()
     }
 
     fn wake_waiting(&self) {
-        let reached = self.reached();
+        let reached = load(&self.durable);
         let is_failing = self.is_in_trouble();
         let mut ready = Vec::new();
         lock(&self.waiting).retain(|Waiting { position, waker }| {
@@ -405,9 +411,14 @@ impl Shared {
         lock(&self.trouble).as_ref().map(Trouble::error)
     }
 
-    /// Whether there is anything to write.
-    pub(super) fn has_gathered(&self) -> bool {
-        load(&self.recorded) > load(&self.written)
+    /// Whether anybody waits for the disk.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !lock(&self.waiting).is_empty()
+    }
+
+    /// Whether anything is not on the disk.
+    pub(super) fn has_news(&self) -> bool {
+        load(&self.recorded) > load(&self.durable)
     }
 
     pub(super) fn wake_committer(&self) {

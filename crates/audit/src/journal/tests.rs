@@ -259,6 +259,30 @@ fn what_waits_is_on_disk_before_it_is_let_go() {
 }
 
 #[test]
+fn how_a_call_ended_does_not_wait_for_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), Durability::Fsync);
+    journal.start("1").unwrap();
+    let peer = peer();
+    let message = message(&peer, "t", &1);
+    let decision = journal.record(&Event::Decision { message: &message, denied: None }).unwrap();
+    assert_eq!(decision.durable(), decision.entries());
+    wait(&journal, decision).unwrap();
+    let refusal = Refusal::new(RefusalCode::NotAuthorized, "no");
+    let (result, duration) = (CallResult::Result, Duration::ZERO);
+    for event in [
+        Event::Outcome { message: &message, decision, result, duration },
+        Event::Decision { message: &message, denied: Some(&refusal) },
+    ] {
+        let position = journal.record(&event).unwrap();
+        let polled = journal.poll_durable(position, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Ok(()))), "{polled:?}");
+        // The system has it.
+        assert_eq!(read(directory.path()).0.len() as u64, position.entries());
+    }
+}
+
+#[test]
 fn what_a_kill_leaves_is_cut_off_and_told() {
     for torn in
         ["{\"entry\":3,\"ti", "{}\n", "\0\0\0\0", "{\"entry\":3,\"time\":1,\"type\":\"log.stop\"}"]

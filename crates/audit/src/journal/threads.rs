@@ -36,11 +36,11 @@ fn commit_for_ever(shared: &Shared) {
     while !shared.is_stopping.load(Acquire) {
         if shared.is_in_trouble() {
             thread::park_timeout(RETRY);
-        } else if !shared.has_gathered() {
+        } else if !shared.is_waited_for() {
             // Whoever waits wakes us; what nobody waits for has a second.
             thread::park_timeout(INTERVAL);
         }
-        if shared.has_gathered() || shared.is_in_trouble() {
+        if shared.has_news() || shared.is_in_trouble() {
             let _told = shared.commit();
         }
     }
