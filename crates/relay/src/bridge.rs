@@ -193,6 +193,10 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::ServerFailed(error)),
                 Poll::Pending => {}
             }
+            if progress && self.conversation.waits_for_disk() {
+                // One wait is good for all that there is.
+                continue;
+            }
             match self.conversation.poll_recorded(TO_SERVER, cx) {
                 Poll::Ready(Ok(())) => {
                     if let Poll::Ready(Err(error)) = self.server.poll_flush(cx) {

@@ -1,4 +1,5 @@
 use super::*;
+use sealwire_audit::Event;
 use sealwire_guard::{AllowAuthenticated, DenyAll};
 use sealwire_names::Timestamp;
 use std::sync::Mutex;
