@@ -155,8 +155,8 @@ fn listening(
         return;
     };
     let what = format!(
-        "reachable from other machines: whoever has a certificate of a trusted authority may call \
-         every tool, as there is no policy yet; at most {} connections, {} of one peer",
+        "reachable from other machines, by whoever has a certificate of a trusted authority: \
+         `sealwire policy show` tells what each may do; at most {} connections, {} of one peer",
         config.listen.max_connections, config.listen.max_connections_per_peer
     );
     let remedy = format!(
