@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use sealwire_testkit::{Home, bin, run};
+use sealwire_testkit::{Home, bin};
 
 use super::page::{Block, Page, repository};
 
@@ -49,17 +49,34 @@ pub fn runs(path: &str, system: System) {
     }
     fs::write(doc.join("page.sh"), script(&page, &doc)).unwrap();
 
-    let mut command = Command::new("unshare");
-    command
-        .args(["--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/root.sh"))
-        .arg(work.path())
-        .arg(bin("sealwire"))
-        .arg(if system == System::Minimal { "minimal" } else { "usr" })
-        .arg("/doc/page.sh");
-    let output = run(command, b"");
-    assert_eq!(output.code, Some(0), "{path}: {output}");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docs/root.sh");
+    let sealwire = bin("sealwire");
+    let (code, output) = patiently(&[
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        root,
+        work.path().to_str().unwrap(),
+        sealwire.to_str().unwrap(),
+        if system == System::Minimal { "minimal" } else { "usr" },
+        "/doc/page.sh",
+    ]);
+    assert_eq!(code, Some(0), "{path}: {output}");
     printed(&page, &doc);
+}
+
+/// Runs a program that does as much as many others: with what it says, and a time after which it
+/// is taken to hang.
+pub fn patiently(words: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new("timeout");
+    let output = command.arg("600").args(words).stdin(Stdio::null()).output().expect("timeout");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// The page as a script. Its blocks are files of their own in `doc`.
