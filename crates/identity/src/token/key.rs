@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::rand;
@@ -18,6 +19,9 @@ use crate::keys::KeyAlgorithm;
 /// Sessions that are kept for the next signature; what handshakes at the same moment need beyond
 /// that is opened for each.
 const IDLE_SESSIONS: usize = 4;
+/// Signatures that are waited for at a time, each by a thread. A token that hangs must not take all
+/// threads of the process, and anybody who connects asks for a signature.
+const MOST_WAITING: usize = 32;
 const CHOOSE_ANOTHER: &str = "name another key, or make one: sealwire cert issue NAME --key URI";
 
 /// A private key in a token. It is not in this process's memory, and neither is the PIN.
@@ -31,6 +35,28 @@ struct Shared {
     algorithm: KeyAlgorithm,
     point: Vec<u8>,
     idle: Mutex<Vec<OpenKey>>,
+    waiting: Waiting,
+}
+
+/// How many wait.
+#[derive(Default)]
+struct Waiting(AtomicUsize);
+
+/// One of them, until it is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Waiting {
+    /// `None` if there are too many.
+    fn enter(&self) -> Option<Waits<'_>> {
+        let waits = Waits(&self.0);
+        (self.0.fetch_add(1, Ordering::AcqRel) < MOST_WAITING).then_some(waits)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The key, in one session. A session does one thing at a time.
@@ -88,9 +114,16 @@ impl TokenKey {
     /// Signs; waits for the token so long. ECDSA signatures are DER.
     ///
     /// # Errors
-    /// If the token refuses, also in a new session: one that was lost meanwhile is found again.
+    /// If the token refuses, also in a new session: one that was lost meanwhile is found again. If
+    /// too many wait for it already.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let Shared { uri, algorithm, idle, .. } = &*self.shared;
+        let Shared { uri, algorithm, idle, waiting, .. } = &*self.shared;
+        let _waits = waiting.enter().ok_or_else(|| {
+            uri.refuse(
+                format!("{MOST_WAITING} signatures are being waited for already"),
+                "see why the token is so slow; limit [listen] max_connections",
+            )
+        })?;
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         let data = algorithm.to_sign(message);
         let kept = lock().pop();
@@ -126,7 +159,8 @@ impl TokenKey {
         let (algorithm, point) = uri.public_half(&session, handle)?;
         let open = OpenKey { session, handle };
         let (uri, idle) = (uri.clone(), Mutex::new(vec![open]));
-        let key = Self { shared: Arc::new(Shared { uri, algorithm, point, idle }) };
+        let waiting = Waiting::default();
+        let key = Self { shared: Arc::new(Shared { uri, algorithm, point, idle, waiting }) };
         key.check_signs()?;
         Ok(key)
     }
@@ -317,5 +351,21 @@ impl Signer for TokenKey {
 
     fn scheme(&self) -> SignatureScheme {
         self.shared.algorithm.scheme()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_wait_than_there_are_threads_to_spare() {
+        let waiting = Waiting::default();
+        let mut inside: Vec<_> = (0..MOST_WAITING).map(|_| waiting.enter().unwrap()).collect();
+        assert!(waiting.enter().is_none() && waiting.enter().is_none());
+        inside.pop();
+        assert!(waiting.enter().is_some());
+        drop(inside);
+        assert_eq!(waiting.0.load(Ordering::Acquire), 0);
     }
 }
