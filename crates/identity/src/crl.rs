@@ -80,16 +80,26 @@ impl RevocationList {
         self.revoked.is_empty()
     }
 
-    /// Reads the list that an authority of our own has written, whatever the time.
-    pub(crate) fn read_own(path: &Path, issuer: &[u8]) -> Result<Self, Error> {
+    /// Reads the file that an authority of our own has written: its list, whatever the time, if
+    /// it has written one; and the lists, DER, of those among `others` that had its place before,
+    /// as long as they hold.
+    pub(crate) fn read_own(
+        path: &Path,
+        issuer: &[u8],
+        others: &[Vec<u8>],
+        now: Timestamp,
+    ) -> Result<(Option<Self>, Vec<Vec<u8>>), Error> {
         let label = path.display().to_string();
-        let blocks = blocks(&files::read_public(path)?, &label)?;
-        let [der] = blocks.as_slice() else {
-            let reason = "it holds more than one list".to_owned();
-            return Err(Error::RevocationList { label, reason });
-        };
-        let read = parse(der, &[issuer.to_vec()]);
-        read.map(|(_, list)| list).map_err(|reason| Error::RevocationList { label, reason })
+        let (mut own, mut kept) = (None, Vec::new());
+        for der in blocks(&files::read_public(path)?, &label)? {
+            match (parse(&der, &[issuer.to_vec()]), parse(&der, others)) {
+                (Ok((_, list)), _) => own = Some(list),
+                (Err(_), Ok((_, list))) if now > list.next_update => {}
+                (Err(_), Ok(_)) => kept.push(der),
+                (Err(reason), Err(_)) => return Err(Error::RevocationList { label, reason }),
+            }
+        }
+        Ok((own, kept))
     }
 
     fn check_time(&self, now: Timestamp) -> Result<(), String> {
@@ -122,31 +132,49 @@ impl RevocationLists {
     /// by one of the issuers, is out of date, or is older than another of the same issuer's that
     /// is there as well; file errors.
     pub fn load(paths: &[&Path], issuers: &[&Path], now: Timestamp) -> Result<Self, Error> {
-        let mut known = Vec::new();
-        for path in issuers {
-            let label = path.display().to_string();
-            let chain = parse_pem_certificates(&files::read_public(path)?)
-                .map_err(|problem| Error::Pem { label, problem })?;
-            known.extend(chain.into_iter().map(|it| it.to_vec()));
-        }
+        let known = certificates(issuers)?;
         let mut lists = Self::default();
         for path in paths {
-            let bytes = files::read_public(path)?;
-            let label = path.display().to_string();
-            for der in blocks(&bytes, &label)? {
-                let read = parse(&der, &known).and_then(|(issuer, list)| {
-                    list.check_time(now)?;
-                    Ok((issuer, list))
-                });
-                let (issuer, list) =
-                    read.map_err(|reason| Error::RevocationList { label: label.clone(), reason })?;
-                match lists.lists.get(&issuer) {
-                    Some(other) if list.is_older_than(other) => {}
-                    _ => drop(lists.lists.insert(issuer, list)),
-                }
-            }
+            lists.add(&files::read_public(path)?, &path.display().to_string(), &known, now)?;
         }
         Ok(lists)
+    }
+
+    /// The same of one file that is in memory; `label` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_pem(
+        pem: &[u8],
+        label: &str,
+        issuers: &[&Path],
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let mut lists = Self::default();
+        lists.add(pem, label, &certificates(issuers)?, now)?;
+        Ok(lists)
+    }
+
+    fn add(
+        &mut self,
+        bytes: &[u8],
+        label: &str,
+        known: &[Vec<u8>],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        for der in blocks(bytes, label)? {
+            let read = parse(&der, known).and_then(|(issuer, list)| {
+                list.check_time(now)?;
+                Ok((issuer, list))
+            });
+            let (issuer, list) =
+                read.map_err(|reason| Error::RevocationList { label: label.to_owned(), reason })?;
+            match self.lists.get(&issuer) {
+                Some(other) if list.is_older_than(other) => {}
+                _ => drop(self.lists.insert(issuer, list)),
+            }
+        }
+        Ok(())
     }
 
     /// Every list, in no particular order.
@@ -224,6 +252,18 @@ impl RevocationLists {
         }
         Ok(())
     }
+}
+
+/// All certificates in these files.
+fn certificates(files: &[&Path]) -> Result<Vec<Vec<u8>>, Error> {
+    let mut all = Vec::new();
+    for path in files {
+        let label = path.display().to_string();
+        let chain = parse_pem_certificates(&files::read_public(path)?)
+            .map_err(|problem| Error::Pem { label, problem })?;
+        all.extend(chain.into_iter().map(|it| it.to_vec()));
+    }
+    Ok(all)
 }
 
 /// The lists in a file.

@@ -21,6 +21,8 @@ pub struct Revocations {
     names: HashMap<PeerId, Revocation>,
     /// What authorities say.
     lists: RevocationLists,
+    /// Until when it is known what is revoked by name, where that is told by others.
+    known_until: Option<Timestamp>,
 }
 
 /// What is revoked.
@@ -124,6 +126,13 @@ impl Revocations {
         Self { lists, ..self }
     }
 
+    /// These, which are known until then, never if that is 1970: afterwards nobody is believed. The caller sees to it that
+    /// who was believed before is asked about again.
+    #[must_use]
+    pub fn with_known_until(self, known_until: Timestamp) -> Self {
+        Self { known_until: Some(known_until), ..self }
+    }
+
     /// What the lists of authorities say.
     pub fn lists(&self) -> &RevocationLists {
         &self.lists
@@ -146,9 +155,21 @@ impl Revocations {
     ///
     /// # Errors
     /// `certificate_revoked`, with whose it is, since when and why; `revocation_unknown` where
-    /// lists are gone by and one is missing or out of date.
+    /// lists are gone by and one is missing or out of date, or it is known no longer what is
+    /// revoked by name.
     pub fn check_peer(&self, peer: &VerifiedPeer, now: Timestamp) -> Result<(), Refusal> {
         self.check(&peer.id, &peer.fingerprint, &peer.signed, peer.not_before)?;
+        if let Some(until) = self.known_until.filter(|until| now > *until) {
+            let since = match until.unix_millis() {
+                0 => String::new(),
+                _ => format!(" since {until}"),
+            };
+            let reason = format!(
+                "what the authority says is revoked is not known{since}, and {} may be",
+                peer.id
+            );
+            return Err(Refusal::new(RefusalCode::RevocationUnknown, reason));
+        }
         self.lists.check(&peer.chain, now)
     }
 

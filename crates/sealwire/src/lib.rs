@@ -36,6 +36,8 @@
 pub mod agents;
 pub mod config;
 mod database;
+#[cfg(unix)]
+pub mod denylist;
 mod error;
 #[cfg(unix)]
 pub mod evidence;

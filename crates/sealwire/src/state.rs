@@ -2,7 +2,7 @@
 //! to it, and what is revoked.
 //!
 //! It is in `state.db` of the home's state directory, which the mailbox shares; the tables here
-//! are those of the components `guard`, `incidents` and `revocations`. Several processes may have it open. Who
+//! are those of the components `guard`, `incidents`, `revocations` and `denylist`. Several processes may have it open. Who
 //! writes waits for the others, and each change is on the disk before it is told.
 
 mod alerts;
@@ -10,7 +10,7 @@ mod incidents;
 
 use std::io;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use sealwire_guard::{Entry, Target, TrustMatrix};
@@ -21,6 +21,7 @@ pub use alerts::{AlertChange, KeptAlerts};
 
 pub use crate::database::StateError;
 use crate::database::{self, Tables};
+use crate::denylist::{self, Denylist, Edition};
 use crate::home::Home;
 use crate::private;
 pub use crate::private::make_private_directory;
@@ -63,6 +64,7 @@ impl State {
         let mut db = database::open(home, &TABLES)?;
         database::prepare(&mut db, home, &incidents::TABLES)?;
         database::prepare(&mut db, home, &revocations::TABLES)?;
+        database::prepare(&mut db, home, &denylist::TABLES)?;
         let (file, stamp) = (home.state_file(), home.quarantine_stamp());
         let mut state = Self { db, home: home.clone(), file, stamp, seen: 0 };
         state.seen = state.version()?;
@@ -157,6 +159,39 @@ impl State {
         })?;
         self.ring();
         Ok(is_new)
+    }
+
+    /// Takes over what an authority elsewhere says is revoked, unless a later list of it was taken
+    /// over before. How much of it is new; or why it is not taken.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn learn(&mut self, list: &Denylist) -> Result<Result<usize, String>, StateError> {
+        let learned = self.write(|db| denylist::learn(db, list))?;
+        if learned.as_ref().is_ok_and(|new| *new > 0) {
+            self.ring();
+        }
+        Ok(learned)
+    }
+
+    /// The list of an authority elsewhere that was taken over last.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn denylist(&self) -> Result<Option<Edition>, StateError> {
+        denylist::edition(&self.db, false).map_err(|reason| self.fault(reason))
+    }
+
+    /// Of the list that our authority makes now, what comes after the last one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn next_denylist(
+        &mut self,
+        issued: Timestamp,
+        max_age: Duration,
+    ) -> Result<Edition, StateError> {
+        self.write(|db| denylist::next(db, issued, max_age))
     }
 
     /// Whether another process has written anything since this was last asked.

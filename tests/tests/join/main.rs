@@ -3,6 +3,7 @@
 mod attacks;
 mod client;
 mod crowded;
+mod lists;
 mod namespaces;
 mod renewal;
 mod rotation;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
-use sealwire_identity::join::renewal_client_config;
+use sealwire_identity::join::{RENEWAL_ALPN, renewal_client_config};
 use sealwire_identity::{Credential, TrustAnchors};
 use sealwire_testkit::{Connect, GUARD, Home, Serve, bin, server_table, soak, wait_until};
 use sealwire_tests::call_echo;
@@ -141,7 +141,7 @@ fn renewed(authority: &Home, ca: &Ca, cert: &Path, key: &Path) -> String {
     let domain = own.id().trust_domain().clone();
     let anchors =
         Arc::new(TrustAnchors::load(&authority.file("certs/ca/ca-cert.pem"), domain).unwrap());
-    let tls = renewal_client_config(&own, anchors).unwrap();
+    let tls = renewal_client_config(&own, anchors, RENEWAL_ALPN).unwrap();
     let mut tcp = TcpStream::connect(ca.address).unwrap();
     tcp.set_read_timeout(Some(GUARD)).unwrap();
     let mut tls = ClientConnection::new(tls, ServerName::from(ca.address.ip())).unwrap();

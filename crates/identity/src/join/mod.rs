@@ -23,5 +23,7 @@ mod tls;
 
 pub use line::{JoinLine, JoinLineError};
 pub use proof::{Binding, Secret, Side, Token, TokenId};
-pub use renewal::{RENEWAL_ALPN, renewal_client_config, renewal_server_config, verify_peer};
+pub use renewal::{
+    LISTS_ALPN, RENEWAL_ALPN, renewal_client_config, renewal_server_config, verify_peer,
+};
 pub use tls::{ALPN, ServiceCredential, client_config, server_config, tls_exporter};

@@ -18,8 +18,11 @@ use crate::verify::{PeerVerifier, Role, VerifiedPeer};
 /// The name of renewal in TLS (RFC 7301). The service accepts it beside that of joining, each
 /// with a configuration of its own.
 pub const RENEWAL_ALPN: &[u8] = b"sealwire-renew/1";
+/// The same of being told what is revoked: the second protocol of who has a certificate.
+pub const LISTS_ALPN: &[u8] = b"sealwire-lists/1";
 
-/// TLS for the service: as for joining, with a peer's certificate required, of any kind.
+/// TLS for the service, for renewing and telling what is revoked: as for joining, with a peer's
+/// certificate required, of any kind.
 ///
 /// # Errors
 /// [`Error::Crypto`] if rustls refuses the combination, which would be a defect.
@@ -32,14 +35,14 @@ pub fn renewal_server_config(
         .map_err(Error::crypto("setting TLS up"))?
         .with_client_cert_verifier(Arc::new(ChainVerifier(AnyPeer(anchors))))
         .with_cert_resolver(credential.resolver());
-    config.alpn_protocols = vec![RENEWAL_ALPN.to_vec()];
+    config.alpn_protocols = vec![RENEWAL_ALPN.to_vec(), LISTS_ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     Ok(Arc::new(config))
 }
 
-/// TLS for whoever renews: our certificate presented, the service of one of these authorities
+/// TLS for whoever renews, or is told what is revoked, as `alpn` says: our certificate presented, the service of one of these authorities
 /// accepted and nobody else.
 ///
 /// # Errors
@@ -47,6 +50,7 @@ pub fn renewal_server_config(
 pub fn renewal_client_config(
     credential: &Credential,
     anchors: Arc<TrustAnchors>,
+    alpn: &[u8],
 ) -> Result<Arc<ClientConfig>, Error> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13])
@@ -54,7 +58,7 @@ pub fn renewal_client_config(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ChainVerifier(ServiceRule::Anchors(anchors))))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential.certified_key())));
-    config.alpn_protocols = vec![RENEWAL_ALPN.to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config.enable_sni = false;

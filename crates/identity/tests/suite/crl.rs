@@ -305,6 +305,22 @@ fn our_authoritys_list() {
     for pem in [&one, &two] {
         assert!(shown.contains(&summary(pem).serial.to_uppercase()), "{shown}");
     }
+    // Another authority takes its place: its own list comes to the one that there is.
+    CertificateAuthority::prepare_next(&dir.path().join("ca"), &trust_domain(), 365 * DAY).unwrap();
+    CertificateAuthority::activate_next(&dir.path().join("ca")).unwrap();
+    let next = CertificateAuthority::load(&dir.path().join("ca"), &trust_domain()).unwrap();
+    assert!(next.revocation_list(&file, now()).unwrap().is_none());
+    next.write_revocation_list(&file, &[], now(), 30 * DAY).unwrap();
+    let lists = RevocationLists::load(&[&file], &[&cert], now()).unwrap();
+    assert_eq!(lists.iter().count(), 2);
+    let chain = sealwire_identity::parse_pem_certificates(one.as_bytes()).unwrap();
+    let peer = verifier.verify(&chain, None, now()).unwrap();
+    assert!(check(&lists, &peer, now()).is_err(), "what the old one has revoked stays so");
+    // Until that is out of date.
+    next.write_revocation_list(&file, &[], days_from_now(8), 7 * DAY).unwrap();
+    let lists = RevocationLists::load(&[&file], &[&cert], days_from_now(8)).unwrap();
+    assert_eq!(lists.iter().count(), 1);
+
     // What is not a list of this authority's is not written over.
     fs::write(&file, "something else").unwrap();
     write(&good, now()).unwrap_err();

@@ -17,6 +17,8 @@ struct State {
     served: Vec<Served>,
     /// Servers whose certificate is revoked.
     revoked: Vec<String>,
+    /// Since when it is not known who is revoked, if so.
+    unknown_since: Option<Timestamp>,
     /// Why the last reload was refused, and when.
     refused: Option<(Timestamp, String)>,
 }
@@ -77,6 +79,11 @@ impl Readiness {
         self.lock().revoked = servers;
     }
 
+    /// It is not known since then who is revoked, so that nobody is let in; or it is known.
+    pub(crate) fn unknown_since(&self, since: Option<Timestamp>) {
+        self.lock().unknown_since = since;
+    }
+
     /// A reload was refused; what was served before is served on. That is no reason to send
     /// clients away, but one to look.
     pub(crate) fn reload_refused(&self, reason: String) {
@@ -135,6 +142,12 @@ impl Readiness {
                 "server": server,
             }));
         }
+        if state.unknown_since.is_some() {
+            problems.push(json!({
+                "code": "revocation_unknown",
+                "what": "the authority does not tell what is revoked, and nobody is let in",
+            }));
+        }
         let is_ready = problems.is_empty();
         let status = if is_ready { "ready" } else { "not_ready" };
         let mut body = json!({"status": status, "problems": problems});
@@ -173,6 +186,9 @@ mod tests {
         readiness.revoked(vec!["a".to_owned()]);
         assert_eq!(code(10), "certificate_revoked");
         readiness.revoked(Vec::new());
+        readiness.unknown_since(Some(at(5)));
+        assert_eq!(code(10), "revocation_unknown");
+        readiness.unknown_since(None);
         readiness.reload_refused("no key".to_owned());
         let report = readiness.report_at(at(10));
         assert!(report.is_ready);

@@ -10,13 +10,16 @@ use sealwire_audit::ChangeKind;
 use sealwire_identity::{CertificateAuthority, token_of};
 use sealwire_names::Timestamp;
 
+use super::crl;
 use super::init::AUTHORITY_VALIDITY;
 use super::issuing::{HomeLock, open_authority};
 use super::signals;
 use crate::cli::{Context, Failure, print};
 use crate::control::note;
-use crate::joining::Service;
+use crate::joining::{CRL_FILE, Service};
 
+/// How long the last revocation list of an authority holds, in days.
+const LAST_LIST_DAYS: u16 = 90;
 /// How long before it is made an authority's certificate is valid.
 const BACKDATED_MILLIS: i64 = 5 * 60 * 1000;
 
@@ -109,7 +112,15 @@ fn rotate(arguments: &RotateArguments, context: &Context) -> Result<(), Failure>
             .fix("wait until then: who does not know it would refuse whom it certifies"));
     }
     let in_token = token_of(&home.ca_key())?;
+    // What the old one has revoked is to stay so for as long as what it has issued by hand lives.
+    let has_list = dir.join(CRL_FILE).exists();
+    if has_list {
+        crl::write_locked(&config, LAST_LIST_DAYS)?;
+    }
     CertificateAuthority::activate_next(&dir)?;
+    if has_list {
+        crl::write_locked(&config, crl::DEFAULT_DAYS)?;
+    }
     note(&config, ChangeKind::KeyChanged, "the authority", "the other one issues from now on");
     let old = match in_token {
         Some(uri) => format!("the key of the old one is in its token still: destroy {uri} there"),
@@ -119,7 +130,7 @@ fn rotate(arguments: &RotateArguments, context: &Context) -> Result<(), Failure>
 }
 
 /// When everything that was issued before the rotation has been renewed, or has expired.
-fn due(config: &SecureMcpConfig) -> Result<Timestamp, Failure> {
+pub(super) fn due(config: &SecureMcpConfig) -> Result<Timestamp, Failure> {
     let home = config.layout();
     let next = CertificateAuthority::next(&home.ca_dir())?.ok_or_else(|| {
         Failure::new("no rotation has begun").fix("begin one: sealwire ca rotate")

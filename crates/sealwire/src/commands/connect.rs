@@ -10,7 +10,7 @@ use sealwire_relay::{ConnectConfig, Connection, EndpointError, RelayError, stdio
 
 use super::signals;
 use crate::cli::{Context, Failure};
-use crate::joining::Renewing;
+use crate::joining::{Following, Renewing, learn_in};
 
 /// Longer than it takes to wake four processes one after the other, and to answer many calls.
 const STAY_AWAKE: Duration = Duration::from_micros(500);
@@ -78,8 +78,11 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         let stop = signals::stop()?;
         let client = stdio(reach.dial().max_message)
             .map_err(|error| Failure::new("cannot use standard input or output").because(error))?;
-        let _renewing =
-            config.map(|config| Renewing::start(&config, vec![reach.certificate().clone()]));
+        let _kept = config.map(|config| {
+            let pair = reach.certificate().clone();
+            let renewing = Renewing::start(&config, vec![pair.clone()]);
+            (renewing, Following::start(&config, Some(pair), learn_in(config.layout())))
+        });
         let relayed = tokio::select! {
             relayed = Connection::new(how).relay_stdio(client, Box::pin(stop)) => relayed,
             never = reach.follow() => match never {},

@@ -5,13 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use sealwire::config::SecureMcpConfig;
-use sealwire_identity::RevocationList;
+use sealwire_identity::{RevocationList, files};
+use sealwire_names::Timestamp;
 use serde_json::{Value, json};
 
 use super::issuing::{HomeLock, open_authority};
 use super::revoke::revoked_certificates;
 use crate::cli::{Context, Failure, print, print_json};
+use crate::joining::CRL_FILE;
 
+const DAY: u64 = 86_400;
 /// How long a list holds unless another time is asked for, in days.
 pub(super) const DEFAULT_DAYS: u16 = 7;
 
@@ -49,16 +52,61 @@ pub(super) fn write(
     config: &SecureMcpConfig,
     days: u16,
 ) -> Result<(PathBuf, RevocationList), Failure> {
+    let _lock = HomeLock::acquire(&config.layout())?;
+    write_locked(config, days)
+}
+
+/// The same for one who has the home's lock.
+pub(super) fn write_locked(
+    config: &SecureMcpConfig,
+    days: u16,
+) -> Result<(PathBuf, RevocationList), Failure> {
     let home = config.layout();
-    let _lock = HomeLock::acquire(&home)?;
     let authority = open_authority(config)?;
-    let file = home.ca_dir().join("ca-crl.pem");
+    let file = home.ca_dir().join(CRL_FILE);
     let now = SystemTime::now().into();
     let revoked = revoked_certificates(config)?;
     let revoked: Vec<_> = revoked.into_iter().map(|summary| (summary, now)).collect();
-    let validity = Duration::from_secs(u64::from(days) * 86_400);
+    let validity = Duration::from_secs(u64::from(days) * DAY);
     let list = authority.authority().write_revocation_list(&file, &revoked, now, validity)?;
     Ok((file, list))
+}
+
+/// A list that is told to others, and from when on it is to be written anew.
+pub(crate) struct KeptList {
+    pub(crate) pem: String,
+    pub(crate) due: Timestamp,
+}
+
+/// The home's list, if there is one: written anew if half of its time has passed, or if another
+/// authority issues now.
+pub(crate) fn renew_revocation_list(
+    config: &SecureMcpConfig,
+    now: Timestamp,
+) -> Result<Option<KeptList>, Failure> {
+    let file = config.layout().ca_dir().join(CRL_FILE);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let due = |list: &RevocationList| {
+        let half = list.this_update.until(list.next_update).unwrap_or_default() / 2;
+        let half = i64::try_from(half.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_unix_millis(list.this_update.unix_millis().saturating_add(half))
+    };
+    let authority = open_authority(config)?;
+    let held = authority.authority().revocation_list(&file, now)?;
+    let list = match held {
+        Some(list) if now < due(&list) => list,
+        held => {
+            let validity = held.and_then(|list| list.this_update.until(list.next_update));
+            let days = validity.map_or(u64::from(DEFAULT_DAYS), |it| it.as_secs().div_ceil(DAY));
+            let (_, list) = write(config, u16::try_from(days).unwrap_or(DEFAULT_DAYS))?;
+            tracing::info!(number = list.number, until = %list.next_update, "revocation list written anew");
+            list
+        }
+    };
+    let pem = String::from_utf8_lossy(&files::read_public(&file)?).into_owned();
+    Ok(Some(KeptList { pem, due: due(&list) }))
 }
 
 pub(super) fn shown(file: &Path, list: &RevocationList) -> String {

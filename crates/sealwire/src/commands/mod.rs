@@ -38,4 +38,6 @@ mod watch;
 
 pub(crate) use bundle_file::BundledServer;
 pub(crate) use certificates::leaf;
+pub(crate) use crl::{KeptList, renew_revocation_list};
 pub(crate) use issuing::{HomeLock, Terms, leaf_request, open_authority};
+pub(crate) use watch::FileWatch;

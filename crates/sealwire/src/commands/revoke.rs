@@ -30,8 +30,8 @@ const MOST_NAMES: usize = 20;
 /// now is revoked, wherever it is, and what is issued to it afterwards is good. There is no way
 /// back: issue another one.
 ///
-/// It holds where this is run: on each machine that serves, or connects to what is revoked, run
-/// it there as well.
+/// It holds where this is run; and where the authority is, while `ca serve` runs, on every machine
+/// that has joined. On others that serve, or connect to what is revoked, run it there as well.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -21,7 +21,7 @@ const MAX_LINKS: usize = 40;
 /// Watches directories, not files: a file that is replaced is another file, and only its
 /// directory tells. Where a path leads through symbolic links, the directory of each link
 /// is watched, because a link may be what is replaced, as Kubernetes does with secrets.
-pub(super) struct FileWatch {
+pub(crate) struct FileWatch {
     /// `None` if the system offers none.
     watcher: Option<RecommendedWatcher>,
     directories: BTreeMap<PathBuf, Identity>,
@@ -45,7 +45,7 @@ type Identity = (u64, u64);
 
 impl FileWatch {
     /// Watches nothing yet.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let stirred = Arc::new(Notify::new());
         let heard = Arc::new(Mutex::new(Heard::default()));
         let watcher = {
@@ -78,12 +78,12 @@ impl FileWatch {
     }
 
     /// Resolves when a watched file may have changed since the last time it did.
-    pub(super) async fn stirred(&self) {
+    pub(crate) async fn stirred(&self) {
         self.stirred.notified().await;
     }
 
     /// From now on, watches these files, and for new ones in these directories.
-    pub(super) fn follow(&mut self, files: &[PathBuf], directories: &[PathBuf]) {
+    pub(crate) fn follow(&mut self, files: &[PathBuf], directories: &[PathBuf]) {
         let mut places = BTreeSet::new();
         for file in files {
             places.extend(places_of(file));

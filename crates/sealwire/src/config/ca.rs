@@ -12,6 +12,10 @@ use super::value::MAX_DURATION;
 const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7444);
 
+/// For how long others go by what they were told is revoked when nobody says.
+const DEFAULT_LIST_MAX_AGE: Duration = Duration::from_secs(3600);
+const SHORTEST_LIST_MAX_AGE: Duration = Duration::from_secs(2);
+
 /// `[ca]`: where others join, and what they get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaConfig {
@@ -19,12 +23,18 @@ pub struct CaConfig {
     pub address: SocketAddr,
     /// How long a certificate is valid that is issued to whoever joins.
     pub leaf_lifetime: Duration,
+    /// How long other machines go by what they were told is revoked.
+    pub list_max_age: Duration,
 }
 
 /// What holds where the configuration says nothing.
 impl Default for CaConfig {
     fn default() -> Self {
-        Self { address: DEFAULT_ADDRESS, leaf_lifetime: MAX_DURATION }
+        Self {
+            address: DEFAULT_ADDRESS,
+            leaf_lifetime: MAX_DURATION,
+            list_max_age: DEFAULT_LIST_MAX_AGE,
+        }
     }
 }
 
@@ -47,6 +57,14 @@ pub(crate) fn check(
     }
     if let Some(given) = &typed.leaf_lifetime {
         config.leaf_lifetime = given.value;
+    }
+    if let Some(given) = &typed.list_max_age {
+        if given.value < SHORTEST_LIST_MAX_AGE {
+            let what = format!("is less than {SHORTEST_LIST_MAX_AGE:?}");
+            let fix = "allow for the time that a list takes to come, and for clocks";
+            problems.push(given.at.problem(what, fix));
+        }
+        config.list_max_age = given.value;
     }
     config
 }

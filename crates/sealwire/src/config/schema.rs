@@ -199,7 +199,7 @@ pub(crate) const STATE: Table = Table { title: "[state]", keys: &["directory"], 
 pub(crate) const ADMIN: Table = Table { title: "[admin]", keys: &["address"], tables: &[] };
 
 pub(crate) const CA: Table =
-    Table { title: "[ca]", keys: &["address", "leaf_lifetime"], tables: &[] };
+    Table { title: "[ca]", keys: &["address", "leaf_lifetime", "list_max_age"], tables: &[] };
 
 pub(crate) const PKCS11: Table = Table { title: "[pkcs11]", keys: &["module"], tables: &[] };
 

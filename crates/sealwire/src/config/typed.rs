@@ -121,6 +121,7 @@ pub(crate) struct Admin {
 pub(crate) struct Ca {
     pub(crate) address: Option<Located<String>>,
     pub(crate) leaf_lifetime: Option<Located<Duration>>,
+    pub(crate) list_max_age: Option<Located<Duration>>,
 }
 
 /// `[log]`.
@@ -205,6 +206,7 @@ impl Typed {
             typed.ca = Ca {
                 address: section.string("address", problems),
                 leaf_lifetime: section.duration("leaf_lifetime", problems),
+                list_max_age: section.duration("list_max_age", problems),
             };
         }
         if let Some(section) = top.section("pkcs11", &schema::PKCS11, problems) {

@@ -57,6 +57,7 @@ impl Service {
         }
         serving.revoked = revoked;
         self.put_in_force(serving);
+        self.look_at_own(serving);
     }
 
     /// Goes by these lists of authorities from now on, unless they are older than those before.
@@ -74,11 +75,11 @@ impl Service {
         }
         serving.lists = lists;
         self.put_in_force(serving);
+        self.look_at_own(serving);
     }
 
-    fn put_in_force(&self, serving: &mut Serving) {
+    pub(super) fn put_in_force(&self, serving: &Serving) {
         self.0.relay.revoke(revocations(serving));
-        self.look_at_own(serving);
     }
 
     /// Tells which of the certificates that we present are revoked: whoever knows it refuses us.
@@ -135,5 +136,9 @@ impl Service {
 
 /// All that is not to be believed any more.
 fn revocations(serving: &Serving) -> Revocations {
-    Revocations::new(serving.revoked.iter().cloned()).with_lists(serving.lists.clone())
+    let all = Revocations::new(serving.revoked.iter().cloned()).with_lists(serving.lists.clone());
+    match serving.known.until() {
+        Some(until) => all.with_known_until(until),
+        None => all,
+    }
 }

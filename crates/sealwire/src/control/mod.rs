@@ -10,6 +10,7 @@
 mod client;
 mod courier;
 mod enforcing;
+mod known;
 mod listener;
 mod protocol;
 mod revoking;

@@ -11,16 +11,19 @@ use sealwire::metrics::{Levels, LogLevels, MetricsSink, SecurityMetrics};
 use sealwire::state::{State, StateError};
 use sealwire_audit::{AuditSink, Journal, Status};
 use sealwire_guard::{Entry, Quarantine, Target};
-use sealwire_identity::{CertificateSummary, Revocation, RevocationLists};
+use sealwire_identity::{CertificateSummary, Revocation, RevocationList, RevocationLists};
 use sealwire_names::{Timestamp, TrustDomain};
 use sealwire_relay::{Control, ConversationReport};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::known::Known;
 use super::protocol::{Answer, Request};
-use super::shown::{as_json, incident_as_json, log_as_json, revocation_as_json};
+use super::shown::{
+    as_json, certificate_as_json, incident_as_json, log_as_json, revocation_as_json,
+};
 use crate::admin::Readiness;
 use crate::alerts::{Alert, AlertSink, Alerts, Kind};
 use crate::cli::lost_log_lines;
@@ -58,6 +61,8 @@ pub(super) struct Inner {
     alerts: Alerts,
     reloads: mpsc::Sender<Reload>,
     pub(super) serving: Mutex<Serving>,
+    /// Notified when the authority has told what is revoked.
+    pub(super) told: Notify,
     since: Timestamp,
 }
 
@@ -71,6 +76,8 @@ pub(super) struct Serving {
     pub(super) revoked: Vec<Revocation>,
     /// What authorities say is.
     pub(super) lists: RevocationLists,
+    /// Until when it is known what is revoked.
+    pub(super) known: Known,
     /// The certificates that we present, by server.
     pub(super) own: Vec<(String, CertificateSummary)>,
     /// The servers of which they are revoked.
@@ -87,11 +94,12 @@ impl Service {
     pub(crate) fn new(
         relay: Control,
         state: State,
-        (trust_domain, lists): (TrustDomain, RevocationLists),
+        (trust_domain, lists, is_told): (TrustDomain, RevocationLists, bool),
         (incidents, journal, metrics): Recording,
         (readiness, alerts): (Arc<Readiness>, Alerts),
         reloads: mpsc::Sender<Reload>,
     ) -> Result<Self, StateError> {
+        let known = Known::of(state.denylist()?);
         let serving = Serving {
             trust_domain,
             addresses: Vec::new(),
@@ -99,6 +107,7 @@ impl Service {
             is_begun: false,
             revoked: Vec::new(),
             lists: RevocationLists::default(),
+            known,
             own: Vec::new(),
             own_revoked: Vec::new(),
             incidents: Vec::new(),
@@ -113,23 +122,27 @@ impl Service {
             alerts,
             reloads,
             serving: Mutex::new(serving),
+            told: Notify::new(),
             since: SystemTime::now().into(),
         }));
+        service.want_known(&mut lock(&service.0.serving), is_told);
         service.enforce(&lock(&service.0.state))?;
         service.enforce_lists(&mut lock(&service.0.serving), lists);
         Ok(service)
     }
 
-    /// From now on, this is what is served, these are the certificates for it, and this is what
-    /// authorities say is revoked; `None` if that cannot be read, and what was before holds.
+    /// From now on, this is what is served, these are the certificates for it, this is what
+    /// authorities say is revoked (`None` if that cannot be read, and what was before holds), and
+    /// whether an authority elsewhere tells what else is.
     pub(crate) fn serving(
         &self,
         trust_domain: &TrustDomain,
         addresses: Vec<(SocketAddr, Vec<String>)>,
         own: Vec<(String, CertificateSummary)>,
-        lists: Option<RevocationLists>,
+        (lists, is_told): (Option<RevocationLists>, bool),
     ) {
         let mut serving = lock(&self.0.serving);
+        self.want_known(&mut serving, is_told);
         if let Some(lists) = lists {
             self.enforce_lists(&mut serving, lists);
         }
@@ -171,6 +184,7 @@ impl Service {
     }
 
     fn look(&self) -> Result<(), StateError> {
+        self.look_whether_known(&mut lock(&self.0.serving));
         let mut state = lock(&self.0.state);
         if state.has_changed()? {
             self.enforce(&state)?;
@@ -324,6 +338,29 @@ impl Service {
         lock(&self.0.serving).revoked.iter().map(revocation_as_json).collect()
     }
 
+    /// What we present, with when it is to be another one.
+    fn certificates(&self) -> Vec<Value> {
+        let serving = lock(&self.0.serving);
+        serving.own.iter().map(|(server, own)| certificate_as_json(server, own)).collect()
+    }
+
+    /// Which lists of what is revoked are gone by.
+    fn revocations(&self) -> Value {
+        let serving = lock(&self.0.serving);
+        let mut shown = serving.known.as_json();
+        let list = |list: &RevocationList| {
+            json!({
+                "issuer": list.issuer,
+                "number": list.number,
+                "made": list.this_update.to_string(),
+                "until": list.next_update.to_string(),
+                "revoked": list.len(),
+            })
+        };
+        shown["crl"] = serving.lists.iter().map(list).collect();
+        shown
+    }
+
     fn incidents(&self) -> Vec<Value> {
         lock(&self.0.serving).incidents.iter().map(incident_as_json).collect()
     }
@@ -379,6 +416,8 @@ impl Service {
             "connections_refused": report.refused,
             "quarantine": self.entries(),
             "revoked": self.revoked(),
+            "certificates": self.certificates(),
+            "revocations": self.revocations(),
             "incidents": self.incidents(),
             "audit": self.0.journal.as_ref().map(|journal| log_as_json(&journal.status())),
             "alerts": self.0.alerts.status(),

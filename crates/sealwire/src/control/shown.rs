@@ -3,7 +3,7 @@
 use sealwire::incidents::SecurityIncident;
 use sealwire_audit::Status;
 use sealwire_guard::Entry;
-use sealwire_identity::Revocation;
+use sealwire_identity::{CertificateSummary, Revocation};
 use serde_json::{Value, json};
 
 /// Somebody who is shut out.
@@ -25,6 +25,18 @@ pub(crate) fn revocation_as_json(revocation: &Revocation) -> Value {
         "what": revocation.what.text(),
         "reason": revocation.reason,
         "at": revocation.at.to_string(),
+    })
+}
+
+/// A certificate that a server presents.
+pub(super) fn certificate_as_json(server: &str, own: &CertificateSummary) -> Value {
+    json!({
+        "server": server,
+        "id": own.uris.first(),
+        "issuer": own.issuer,
+        "serial": own.serial,
+        "not_before": own.not_before.to_string(),
+        "not_after": own.not_after.to_string(),
     })
 }
 

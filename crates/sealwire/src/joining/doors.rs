@@ -34,11 +34,21 @@ pub(super) struct Place(Arc<AtomicU8>);
 const TAKEN: u8 = 0;
 const KEPT: u8 = 1;
 const LOST: u8 = 2;
+const LEFT: u8 = 3;
 
 impl Place {
     /// Keeps it until the connection ends. `false` if a newcomer has it already.
     pub(super) fn keep(&self) -> bool {
         self.turn_to(KEPT)
+    }
+
+    /// Gives it to others, and goes on: whoever is known is counted elsewhere. `false` as above.
+    pub(super) fn leave(&self) -> bool {
+        self.turn_to(LEFT)
+    }
+
+    fn has_left(&self) -> bool {
+        self.0.load(Ordering::Acquire) == LEFT
     }
 
     fn turn_to(&self, what: u8) -> bool {
@@ -53,7 +63,7 @@ impl Doors {
         if !self.seen.may_go_on(address, now) {
             return None;
         }
-        self.open.retain(|(_, task)| !task.is_finished());
+        self.open.retain(|(place, task)| !task.is_finished() && !place.has_left());
         if self.open.len() >= MAX_CONNECTIONS {
             let longest = self.open.iter().position(|(place, _)| place.turn_to(LOST))?;
             let (_, task) = self.open.remove(longest)?;
@@ -145,6 +155,21 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(come(103).is_some());
+        // Who has left goes on, and makes room, too.
+        let (place, task) = &first[2];
+        assert!(!place.leave(), "he has said that he stays");
+        let (mut doors, now) = (Doors::default(), Instant::now());
+        let left: Vec<_> = (0..2 * MAX_CONNECTIONS)
+            .map(|number| {
+                let place = doors.admit(address(number), now).unwrap();
+                let task = tokio::spawn(std::future::pending::<()>());
+                doors.seat(place.clone(), task.abort_handle());
+                assert!(place.leave());
+                task
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished() && left.iter().all(|task| !task.is_finished()));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 mod client;
 mod doors;
+mod following;
 mod grants;
+mod lists;
 mod renewal;
 mod renewals;
 mod service;
@@ -12,6 +14,7 @@ mod wire;
 use std::time::Duration;
 
 pub(crate) use client::{Joined, join};
+pub(crate) use following::{CRL_FILE, Following, learn_in};
 pub(crate) use renewal::Renewing;
 pub(crate) use service::Service;
 pub(crate) use wire::Servers;

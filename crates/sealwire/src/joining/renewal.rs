@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use sealwire::config::SecureMcpConfig;
 use sealwire::home::{CertificatePair, Home};
-use sealwire_identity::join::{renewal_client_config, tls_exporter, verify_peer};
+use sealwire_identity::join::{RENEWAL_ALPN, renewal_client_config, tls_exporter, verify_peer};
 use sealwire_identity::{
     CertificateSummary, Credential, StatementKind, TrustAnchors, describe, encode_pem, files,
     io_refusal, parse_pem_certificates, verify_statement,
@@ -247,7 +247,8 @@ impl Renewer {
         })?;
         let name = tcp.peer_addr().map(|address| ServerName::from(address.ip()));
         let name = name.map_err(|error| failed(&error))?;
-        let connector = TlsConnector::from(renewal_client_config(own, Arc::clone(anchors))?);
+        let connector =
+            TlsConnector::from(renewal_client_config(own, Arc::clone(anchors), RENEWAL_ALPN)?);
         let mut stream = connector.connect(name, tcp).await.map_err(|error| failed(&error))?;
         let exporter = tls_exporter(stream.get_ref().1)?;
         let request = RenewalRequest { version: VERSION };

@@ -9,13 +9,14 @@ use sealwire::Snapshot;
 use sealwire::config::SecureMcpConfig;
 use sealwire::invitations::Invitations;
 use sealwire_identity::join::{
-    ALPN, RENEWAL_ALPN, renewal_server_config, server_config, tls_exporter,
+    ALPN, LISTS_ALPN, RENEWAL_ALPN, renewal_server_config, server_config, tls_exporter,
 };
 use sealwire_identity::{TrustAnchors, io_refusal};
 use sealwire_names::{Refusal, RefusalCode};
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -25,9 +26,13 @@ use tokio_rustls::server::TlsStream;
 
 use super::DEADLINE;
 use super::doors::{Doors, Place};
-use super::grants;
+use super::grants::{self, Refused};
+use super::lists::Publisher;
 use super::renewals::{Asking, Renewals};
-use super::wire::{self, Answer, MAX_REQUEST, RenewalAnswer, RenewalRequest, Request, Why};
+use super::wire::{
+    self, Answer, ListsAnswer, ListsRequest, MAX_REQUEST, RenewalAnswer, RenewalRequest, Request,
+    Why,
+};
 use crate::cli::Failure;
 use crate::commands::open_authority;
 
@@ -42,6 +47,7 @@ pub(crate) struct Service {
     config: SecureMcpConfig,
     tls: Mutex<Option<Held>>,
     renewals: Renewals,
+    publisher: Arc<Publisher>,
 }
 
 /// TLS for each of the two protocols.
@@ -62,6 +68,7 @@ struct Held {
 enum Asked {
     Join(Request),
     Renewal(RenewalRequest, Vec<CertificateDer<'static>>),
+    Lists(ListsRequest, Vec<CertificateDer<'static>>),
 }
 
 /// What he is answered.
@@ -77,7 +84,9 @@ impl Service {
     /// If this home has no authority that could certify anybody.
     pub(crate) fn new(config: SecureMcpConfig) -> Result<Self, Failure> {
         Invitations::open(&config.layout())?;
-        let service = Self { config, tls: Mutex::new(None), renewals: Renewals::default() };
+        let publisher = Arc::new(Publisher::new(config.clone()));
+        let (tls, renewals) = (Mutex::new(None), Renewals::default());
+        let service = Self { config, tls, renewals, publisher };
         service.tls()?;
         Ok(service)
     }
@@ -85,6 +94,7 @@ impl Service {
     /// Serves for ever.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
         let mut doors = Doors::default();
+        tokio::spawn(Arc::clone(&self.publisher).keep());
         loop {
             let (tcp, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -119,28 +129,62 @@ impl Service {
         let late = |_| Refusal::new(RefusalCode::HandshakeTimeout, "nothing came for too long");
         let heard = timeout(DEADLINE, self.hear(tcp)).await.map_err(late)?;
         let (mut stream, asked, exporter) = heard?;
-        let failed = match asked {
-            Asked::Join(_) => Answered::Join(Answer::Refused { why: Why::Failed }),
-            Asked::Renewal(..) => Answered::Renewal(RenewalAnswer::Refused { why: Why::Failed }),
-        };
-        let answered = tokio::task::spawn_blocking(move || match asked {
+        let answer = match asked {
             Asked::Join(request) => {
-                let who = (address, &place);
-                Answered::Join(grants::answer(&self.config, &request, exporter, who))
+                let answering =
+                    move || grants::answer(&self.config, &request, exporter, (address, &place));
+                let failed = Answer::Refused { why: Why::Failed };
+                Answered::Join(spawn_blocking(answering).await.unwrap_or(failed))
             }
-            // He is a peer, and goes before strangers.
-            Asked::Renewal(request, chain) if place.keep() => {
-                let asking = Asking { chain: &chain, address, exporter };
-                Answered::Renewal(self.renewals.answer(&self.config, &request, &asking))
+            Asked::Renewal(request, chain) => {
+                let failed = RenewalAnswer::Refused { why: Why::Failed };
+                let answering = move || {
+                    // He is a peer, and goes before strangers.
+                    place.keep().then(|| {
+                        let asking = Asking { chain: &chain, address, exporter };
+                        self.renewals.answer(&self.config, &request, &asking)
+                    })
+                };
+                let answer = spawn_blocking(answering).await.unwrap_or(None);
+                Answered::Renewal(answer.unwrap_or(failed))
             }
-            Asked::Renewal(..) => Answered::Renewal(RenewalAnswer::Refused { why: Why::Failed }),
-        });
-        let answer = answered.await.unwrap_or(failed);
+            Asked::Lists(request, chain) => {
+                return self.tell(stream, request, chain, (address, &place)).await;
+            }
+        };
         let answering = async {
             wire::write(&mut stream, &answer).await?;
             stream.shutdown().await
         };
         timeout(DEADLINE, answering).await.map_err(late)?.map_err(|error| lost(&error))
+    }
+
+    /// Tells a peer what is revoked, for as long as he listens.
+    async fn tell(
+        self: Arc<Self>,
+        mut stream: TlsStream<TcpStream>,
+        request: ListsRequest,
+        chain: Vec<CertificateDer<'static>>,
+        (address, place): (SocketAddr, &Place),
+    ) -> Result<(), Refusal> {
+        let this = Arc::clone(&self);
+        let admitted = spawn_blocking(move || this.publisher.admit(&request, &chain)).await;
+        let admitted = admitted.unwrap_or_else(|error| Err(Refused::failed(error)));
+        match admitted {
+            Ok(peer) if place.leave() => {
+                tracing::info!(peer = %peer.id, %address, "is told what is revoked");
+                let told = self.publisher.tell(stream, &peer).await;
+                tracing::info!(peer = %peer.id, %address, "is no longer told what is revoked");
+                told.map_err(|error| lost(&error))
+            }
+            Ok(_) => Ok(()),
+            Err(Refused { why, reason, .. }) => {
+                tracing::warn!(%address, reason, "not told what is revoked");
+                let answer = ListsAnswer::Refused { why };
+                let written = timeout(DEADLINE, wire::write(&mut stream, &answer)).await;
+                written.unwrap_or_else(|late| Err(late.into())).map_err(|error| lost(&error))
+            }
+        }
     }
 
     /// The connection, what is asked for by it, and what is bound to it.
@@ -156,8 +200,9 @@ impl Service {
         let begun = LazyConfigAcceptor::new(Acceptor::default(), tcp).await;
         let begun = begun.map_err(|error| io_refusal(&error))?;
         let offered = begun.client_hello().alpn();
-        let renews = offered.is_some_and(|mut names| names.any(|name| name == RENEWAL_ALPN));
-        let tls = if renews { tls.renewal } else { tls.join };
+        let is_peer = |name: &[u8]| name == RENEWAL_ALPN || name == LISTS_ALPN;
+        let is_peer = offered.is_some_and(|mut names| names.any(is_peer));
+        let tls = if is_peer { tls.renewal } else { tls.join };
         let mut stream = begun.into_stream(tls).await.map_err(|error| io_refusal(&error))?;
         let exporter = tls_exporter(stream.get_ref().1)
             .map_err(|error| failed(RefusalCode::TlsHandshake, error.to_string()))?;
@@ -166,6 +211,11 @@ impl Service {
                 let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
                 let request = wire::read(&mut stream, MAX_REQUEST).await;
                 Asked::Renewal(request.map_err(|error| lost(&error))?, chain)
+            }
+            Some(LISTS_ALPN) => {
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+                let request = wire::read(&mut stream, MAX_REQUEST).await;
+                Asked::Lists(request.map_err(|error| lost(&error))?, chain)
             }
             Some(ALPN) => {
                 let request = wire::read(&mut stream, MAX_REQUEST).await;

@@ -16,6 +16,8 @@ use crate::commands::BundledServer;
 pub(super) const VERSION: u32 = 1;
 /// Longest request, in bytes.
 pub(super) const MAX_REQUEST: usize = 8 * 1024;
+/// Longest lists, in bytes.
+pub(super) const MAX_LISTS: usize = 8 * 1024 * 1024;
 /// Longest answer, in bytes.
 pub(super) const MAX_ANSWER: usize = 1024 * 1024;
 
@@ -81,6 +83,37 @@ pub(super) enum RenewalAnswer {
     Renewed { certificate: String, ca_cert: String, signature: String },
     /// One word: why not.
     Refused { why: Why },
+}
+
+/// What whoever has a certificate sends to be told what is revoked.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListsRequest {
+    pub(super) version: u32,
+}
+
+/// What the service answers: lists, and others whenever there are.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(super) enum ListsAnswer {
+    Lists(Lists),
+    /// One word: why not, or why no more.
+    Refused {
+        why: Why,
+    },
+}
+
+/// What is revoked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Lists {
+    /// The text of a [`Denylist`](sealwire::denylist::Denylist).
+    pub(super) text: String,
+    /// The authority's signature of it, base64url.
+    pub(super) signature: String,
+    /// The list of RFC 5280, PEM, if the authority writes any.
+    #[serde(default)]
+    pub(super) crl: Option<String>,
 }
 
 /// What whoever joins gets.

@@ -198,6 +198,8 @@ ids! {
     ExpiresSoon => "certificate_expires_soon",
     ExpiresThisWeek => "certificate_expires_this_week",
     LongLived => "certificate_long_lived",
+    RevocationListDue => "revocation_list_due",
+    RotationBegun => "rotation_begun",
     AgentKeysMissing => "agent_keys_missing",
     AgentKeysUnusable => "agent_keys_unusable",
     AgentKeysDue => "agent_keys_due",

@@ -13,6 +13,7 @@ mod listeners;
 mod progress;
 mod remedies;
 mod report;
+mod revocations;
 mod servers;
 mod settings;
 mod validity;
@@ -114,6 +115,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     home::examine(&case, &mut report);
     configuration(&mut case, &mut report)?;
     certificates::examine(&case, &mut report);
+    revocations::examine(&case, &mut report);
     agents::examine(&case, &mut report);
     settings::examine(&case, &mut report);
     alerts::examine(&case, &mut report);

@@ -27,11 +27,13 @@ use crate::admin::{Admin, Answers, Readiness};
 use crate::alerts::{Alert, AlertSink, Alerts, Kind};
 use crate::cli::{Context, Failure};
 use crate::control::{Answer, Counting, Recorder, Reload, Service, Socket};
-use crate::joining::Renewing;
+use crate::joining::{Following, Renewing};
 use crate::notify;
 
 /// Incidents that wait to be acted upon.
 const MOST_RAISED: usize = 256;
+/// How long we wait for what is revoked before we serve nobody.
+const FIRST_LIST: Duration = Duration::from_secs(5);
 /// How much longer than it drains another `serve` may take to let go of the audit log.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
@@ -92,7 +94,8 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let names = &arguments.names;
         let (reloads, mut asked) = mpsc::channel(1);
         let lists = ListFiles::of(&loaded.config).load(SystemTime::now().into())?;
-        let domain = (loaded.config.trust_domain.clone(), lists);
+        let is_told = loaded.config.renew_from.is_some();
+        let domain = (loaded.config.trust_domain.clone(), lists, is_told);
         // Before anybody is let in.
         let counting = (Arc::clone(&incidents), journal.clone(), Arc::clone(&metrics));
         let telling = (Arc::clone(&readiness), alerts.clone());
@@ -106,18 +109,30 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
                 acting.raise(raised).await;
             }
         });
+        let following = following(&loaded.config, names, &service);
+        service.known(FIRST_LIST).await;
         server.start();
         readiness.serving(&loaded.config, &loaded.checked, names);
         let reloader = Reloader::new(context, names, hangup, FileWatch::new(), (loaded, seen));
         let Loaded { config, .. } = reloader.active();
         let addresses = server.addresses();
-        service.serving(&config.trust_domain, addresses, presented(config, names), None);
+        let own = presented(config, names);
+        service.serving(&config.trust_domain, addresses, own, (None, is_told));
         // Before anybody is told that it serves: who is told may send commands.
         let socket = claim.listen(service.clone());
         log_addresses(&server);
         let renewing = renewing(config, names);
-        let mut running =
-            Running { renewing, server, admin, answers, metrics, incidents, alerts, journal };
+        let mut running = Running {
+            renewing,
+            following,
+            server,
+            admin,
+            answers,
+            metrics,
+            incidents,
+            alerts,
+            journal,
+        };
         notify::ready("Serving");
         notify::keep_watchdog_fed();
         tokio::select! {
@@ -190,10 +205,12 @@ async fn reload_for_ever(
             Outcome::Replaced(_) | Outcome::Unchanged => {
                 let Loaded { config, checked, .. } = reloader.active();
                 running.renewing = renewing(config, names);
+                running.following = following(config, names, service);
                 running.answers.readiness.serving(config, checked, names);
                 let addresses = running.server.addresses();
                 let own = presented(config, names);
-                service.serving(&config.trust_domain, addresses, own, lists(config));
+                let told = (lists(config), config.renew_from.is_some());
+                service.serving(&config.trust_domain, addresses, own, told);
                 notify::ready("Serving");
             }
         }
@@ -202,13 +219,28 @@ async fn reload_for_ever(
 
 /// Renews what we present, if it is to renew itself.
 fn renewing(config: &SecureMcpConfig, names: &[String]) -> Renewing {
+    Renewing::start(config, pairs(config, names))
+}
+
+/// Goes by what the authority says is revoked, if it is to be asked.
+fn following(config: &SecureMcpConfig, names: &[String], service: &Service) -> Following {
+    let service = service.clone();
+    let learn = move |list| {
+        let service = service.clone();
+        async move { service.learn(list).await }
+    };
+    Following::start(config, pairs(config, names).into_iter().next(), learn)
+}
+
+/// What we present.
+fn pairs(config: &SecureMcpConfig, names: &[String]) -> Vec<CertificatePair> {
     let pair = |entry: &ServerEntry| match &entry.role {
         ServerRole::Serve { tls_cert, tls_key, .. } if is_served(names, &entry.name) => {
             Some(CertificatePair { cert: tls_cert.clone(), key: tls_key.clone() })
         }
         _ => None,
     };
-    Renewing::start(config, config.servers.values().filter_map(pair).collect())
+    config.servers.values().filter_map(pair).collect()
 }
 
 /// Whether a server is among those named; none named are all.

@@ -23,7 +23,7 @@ use crate::alerts::{Alerts, Setup};
 use crate::cli::{Context, Failure};
 use crate::commands::watch::{FileWatch, SLOW};
 use crate::control::Counting;
-use crate::joining::Renewing;
+use crate::joining::{Following, Renewing};
 
 /// Time from the first sign of a change to looking at it: files are replaced together.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -55,6 +55,8 @@ pub(super) struct Running {
     pub(super) alerts: Alerts,
     /// What keeps our certificates from expiring.
     pub(super) renewing: Renewing,
+    /// What tells us which certificates are revoked.
+    pub(super) following: Following,
     /// The log, if one is kept.
     pub(super) journal: Option<Arc<Journal>>,
 }
@@ -363,9 +365,18 @@ mod tests {
         let (incidents, _) = super::super::counting(&loaded.config, recorder, &alerts);
         let (answers, _) = super::super::answers(&Arc::default(), &metrics);
         let (admin, journal) = (None, None);
-        let renewing = Renewing::default();
-        let mut running =
-            Running { server, admin, answers, metrics, incidents, alerts, renewing, journal };
+        let (renewing, following) = (Renewing::default(), Following::default());
+        let mut running = Running {
+            server,
+            admin,
+            answers,
+            metrics,
+            incidents,
+            alerts,
+            renewing,
+            following,
+            journal,
+        };
         let hangup = crate::commands::signals::hangup().unwrap();
         let mut reloader = Reloader::new(&context, &[], hangup, FileWatch::blind(), (loaded, seen));
         let unheard = timeout(SLOW * 3, reloader.wanted()).await;

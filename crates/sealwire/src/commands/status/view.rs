@@ -99,6 +99,7 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
         number(&status["connections_refused"]),
         rate(&|status| number(&status["connections_refused"])),
     ));
+    text.push_str(&identity_text(status));
     text.push_str(&audit_text(&status["audit"]));
     for (title, key) in [("server", "server"), ("peer", "peer")] {
         let rows = rows(status, key);
@@ -160,6 +161,37 @@ fn alerts(alerts: &Value) -> String {
     }
     if let Some(why) = alerts["unkept"].as_str() {
         text.push_str(&format!("alerts that wait are not on the disk: {}\n", printable(why)));
+    }
+    text
+}
+
+/// What is presented, and by which lists it is known what is revoked, each with its end.
+fn identity_text(status: &Value) -> String {
+    let word = |value: &Value| printable(value.as_str().unwrap_or_default());
+    let mut text = String::new();
+    for certificate in list(&status["certificates"]) {
+        let [server, until] = ["server", "not_after"].map(|key| word(&certificate[key]));
+        text.push_str(&format!("certificate of {server}: valid until {until}\n"));
+    }
+    let revocations = &status["revocations"];
+    if revocations["wanted"] == true {
+        let told = &revocations["list"];
+        text.push_str(&match (revocations["known"] == true, told["until"].as_str()) {
+            (true, Some(until)) => {
+                format!(
+                    "what is revoked: as the authority says, known until {}\n",
+                    printable(until)
+                )
+            }
+            (_, Some(until)) => {
+                format!("what is revoked: NOT KNOWN SINCE {}; nobody is let in\n", printable(until))
+            }
+            (_, None) => "what is revoked: NOT TOLD YET; nobody is let in\n".to_owned(),
+        });
+    }
+    for crl in list(&revocations["crl"]) {
+        let [issuer, until] = ["issuer", "until"].map(|key| word(&crl[key]));
+        text.push_str(&format!("revocation list of {issuer}: holds until {until}\n"));
     }
     text
 }
@@ -243,6 +275,11 @@ mod tests {
             "messages": {"allowed": allowed + 5, "denied": 1},
             "connections_refused": 2,
             "quarantine": [],
+            "certificates": [{"server": "echo", "not_after": "soon\u{1b}[2J"}],
+            "revocations": {
+                "wanted": true, "known": false, "list": {"until": "then"},
+                "crl": [{"issuer": "CN=x\u{1b}", "until": "later"}],
+            },
             "audit": {
                 "entries": 12, "nearly_full": true, "trouble": "disk\u{1b}[2J",
                 "checkpoint": {"entries": 10, "root": "0123456789abcdef", "at": "then"},
@@ -275,6 +312,11 @@ mod tests {
         let incident = "incident 7  then  replays  mailbox A";
         assert!(
             text.contains(incident) && text.contains("10 within 60s: notify until later"),
+            "{text}"
+        );
+        assert!(text.contains("certificate of echo: valid until soon"), "{text}");
+        assert!(
+            text.contains("NOT KNOWN SINCE then") && text.contains("holds until later"),
             "{text}"
         );
         assert!(text.contains("revoked name spiffe://x/core/c at then: a"), "{text}");
