@@ -165,6 +165,43 @@ fn an_invitation_says_what_is_to_be_reached_and_for_how_long() {
 }
 
 #[test]
+fn invitations_are_listed_and_withdrawn() {
+    let (home, ca) = inviting();
+    assert!(home.run(&["invite", "--list"]).ok().stdout.contains("no invitations"));
+    let (used, lost) =
+        (invite(&home, ca.address, &["laptop"]), invite(&home, ca.address, &["lost"]));
+    invite(&home, ca.address, &["late", "--ttl", "1ms"]);
+    invite(&home, ca.address, &["ghost"]);
+    Home::empty().run(&["join", &used]).ok();
+    home.run(&["cert", "revoke", "core/ghost"]).ok();
+    let list = || -> Vec<Value> {
+        serde_json::from_str(&home.run(&["invite", "--list", "--json"]).ok().stdout).unwrap()
+    };
+    let state_of = |name: &str| {
+        let all = list();
+        let it = all.iter().find(|it| it["peer"].to_string().contains(name)).expect("listed");
+        (it["state"].as_str().unwrap().to_owned(), it["id"].as_str().unwrap().to_owned())
+    };
+    for (name, state) in
+        [("laptop", "used"), ("lost", "open"), ("late", "expired"), ("ghost", "revoked")]
+    {
+        assert_eq!(state_of(name).0, state, "{name}");
+    }
+    // The list is no secret: by what is in it nobody joins.
+    assert!(!format!("{:?}", list()).contains(lost.split('/').nth(2).unwrap()));
+    let id = state_of("lost").1;
+    for wrong in ["", "abc", "zzzzzzzz"] {
+        assert_eq!(home.run(&["invite", "--withdraw", wrong]).code, Some(2), "{wrong}");
+    }
+    let text = home.run(&["invite", "--list"]).ok().stdout;
+    assert!(text.contains(&format!("{}  spiffe://sealwire.internal/core/lost  open", &id[..8])));
+    home.run(&["invite", "--withdraw", &id[..8]]).ok();
+    assert_eq!(list().len(), 3);
+    let output = Home::empty().run(&["join", &lost]);
+    assert!(output.stderr.contains("not known there"), "{output}");
+}
+
+#[test]
 fn a_server_joins_too() {
     let (home, ca) = inviting();
     let line = invite(&home, ca.address, &["search", "--kind", "mcp-server"]);

@@ -10,8 +10,8 @@ use sealwire_identity::join::{JoinLine, Token};
 use sealwire_names::{Kind, Timestamp};
 use serde_json::json;
 
-use super::bundle;
 use super::issuing::{Target, open_authority};
+use super::{bundle, invitations};
 use crate::cli::{Context, Failure, print, print_json};
 use crate::joining::Servers;
 
@@ -20,18 +20,27 @@ use crate::joining::Servers;
 /// The line holds a secret and is good once: whoever has it first is NAME. It says by which key
 /// the authority is known, where its service listens, and what proves the invitation. There,
 /// `sealwire join LINE` makes a key, gets a certificate for it and writes a home. Here,
-/// `sealwire ca serve` must run meanwhile.
+/// `sealwire ca serve` must run meanwhile. Of a line that is lost, withdraw the invitation.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sealwire invite laptop --address ca.example.org:7444 --endpoint tools.example.org:7443
   sealwire invite Reviewer --kind agent --ttl 1h
   sealwire invite search --kind mcp-server --lifetime 12h
+  sealwire invite --list
+  sealwire invite --withdraw 5e0c41d9
 On the other machine:
   sealwire join LINE")]
 pub(crate) struct Arguments {
     /// Whom: the name that its certificate will have
-    name: String,
+    #[arg(required_unless_present_any = ["list", "withdraw"])]
+    name: Option<String>,
+    /// Show the invitations that there are, and what became of them
+    #[arg(long, conflicts_with_all = ["name", "withdraw"])]
+    list: bool,
+    /// Withdraw the invitation that `--list` shows with this ID
+    #[arg(long, value_name = "ID", conflicts_with = "name")]
+    withdraw: Option<String>,
     /// What it is [default: as `cert issue` decides, core for a new name]
     #[arg(long, value_parser = super::cert::kind)]
     kind: Option<Kind>,
@@ -57,6 +66,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    match (&arguments.name, &arguments.withdraw) {
+        (_, Some(id)) => invitations::withdraw(id, arguments.json, context),
+        (Some(name), None) => invite(name, arguments, context),
+        (None, None) => invitations::list(arguments.json, context),
+    }
+}
+
+fn invite(name: &str, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     for given in [&arguments.address, &arguments.endpoint].into_iter().flatten() {
         if !is_endpoint(given) {
             return Err(Failure::usage(format!("{given:?} is not host:port"))
@@ -64,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         }
     }
     let config = context.load_config()?;
-    let peer = Target::new(&config, &arguments.name, arguments.kind)?.id;
+    let peer = Target::new(&config, name, arguments.kind)?.id;
     let address = match &arguments.address {
         Some(given) => given.clone(),
         None => own_address(config.ca.address)?,

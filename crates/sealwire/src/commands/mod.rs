@@ -19,6 +19,7 @@ mod founding;
 pub(crate) mod health;
 pub(crate) mod init;
 mod init_agents;
+mod invitations;
 pub(crate) mod invite;
 mod issuing;
 pub(crate) mod join;
