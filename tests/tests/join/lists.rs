@@ -171,6 +171,8 @@ fn from_revocation_to_cut() {
     let (_server, serve) = serving(&authority, &ca);
     let mut took = Vec::new();
     for trial in 0..trials {
+        // One address is served 30 times in 10 s.
+        std::thread::sleep(Duration::from_millis(soak(0, 700)));
         let name = format!("peer-{trial}");
         let laptop = client(&authority, &ca, &name, &serve);
         let connect = connected(&laptop);

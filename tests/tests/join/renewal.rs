@@ -12,9 +12,10 @@ use rustls::pki_types::ServerName;
 use sealwire_identity::join::{RENEWAL_ALPN, renewal_client_config};
 use sealwire_identity::{Credential, TrustAnchors};
 use sealwire_testkit::{Connect, GUARD, Home, Serve, bin, server_table, soak, wait_until};
-use sealwire_tests::call_echo;
+use sealwire_tests::{call_echo, echo_table};
 use serde_json::Value;
 
+use super::rotation::issuer;
 use super::{Ca, entries, invite, inviting};
 
 /// The serial number of the certificate in a file of a home.
@@ -45,11 +46,27 @@ pub(super) fn joined_for_20_s(authority: &Home, ca: &Ca) -> (Home, Serve) {
     (client, serve)
 }
 
+/// Rotates the authority as soon as that is allowed; when it was.
+fn rotate(authority: &Home, begun: Instant, whole: Duration) -> Option<Duration> {
+    authority.run(&["ca", "rotate"]).ok();
+    while begun.elapsed() < whole {
+        if authority.run(&["ca", "rotate", "--finish"]).code == Some(0) {
+            return Some(begun.elapsed());
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    None
+}
+
 #[test]
 fn calls_go_on_through_every_renewal_of_both_ends() {
-    // In a soak five minutes, and leaves of a minute at both ends.
+    // In a soak five minutes, leaves of a minute at both ends, and another authority meanwhile.
     let whole = Duration::from_secs(soak(75, 300));
-    let (authority, ca) = inviting();
+    let authority = Home::with_config(&format!(
+        "[ca]\naddress = \"127.0.0.1:0\"\nleaf_lifetime = \"60s\"\n\n{}",
+        echo_table()
+    ));
+    let ca = Ca::start(&authority);
     // There is a log from then on.
     Serve::start(&authority).stop();
     let line =
@@ -70,12 +87,16 @@ fn calls_go_on_through_every_renewal_of_both_ends() {
     let mut connect = Connect::spawn(command);
     connect.initialize();
     let (begun, mut calls) = (Instant::now(), 0_u32);
-    while begun.elapsed() < whole {
-        // Each is answered, and rightly.
-        call_echo(&mut connect, &format!("call {calls}"));
-        calls += 1;
-        thread::sleep(Duration::from_millis(5));
-    }
+    let finished_at = thread::scope(|scope| {
+        let rotating = scope.spawn(|| rotate(&authority, begun, whole));
+        while begun.elapsed() < whole {
+            // Each is answered, and rightly.
+            call_echo(&mut connect, &format!("call {calls}"));
+            calls += 1;
+            thread::sleep(Duration::from_millis(5));
+        }
+        rotating.join().unwrap()
+    });
     let log = connect.log().lines().join("\n");
     assert!(connect.finish().0.success());
     assert_ne!(serial(&server, "echo"), first.0, "the server's is as old as before");
@@ -89,6 +110,11 @@ fn calls_go_on_through_every_renewal_of_both_ends() {
         issued.iter().filter(of_it).count()
     };
     println!("{calls} calls, {} and {} renewals", renewed("echo"), renewed("laptop"));
+    println!("another authority issues since {finished_at:?} of {whole:?}");
+    if soak(false, true) {
+        let issuers = (issuer(&server, "echo"), issuer(&client, "laptop"));
+        assert!(issuers.0 == issuers.1 && issuers.0 != issuer(&authority, "core"), "{issuers:?}");
+    }
     assert!(renewed("mcp-server/echo") > 0 && renewed("core/laptop") > 0, "{issued:?}");
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Ca, invite};
 
-fn issuer(home: &Home, name: &str) -> String {
+pub(super) fn issuer(home: &Home, name: &str) -> String {
     let shown = home.run(&["cert", "show", name, "--json"]).ok();
     let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
     shown[0]["issuer"].as_str().unwrap().to_owned()
