@@ -108,6 +108,10 @@ pub fn config(data: &[u8]) {
                 served.push(entry.server_name.to_ascii_lowercase());
                 paths.extend(cwd.iter().chain([tls_cert, tls_key]));
             }
+            ServerRole::Local { command, cwd, .. } => {
+                assert!(!command.is_empty(), "{entry:?}");
+                paths.extend(cwd);
+            }
             ServerRole::Connect { endpoint, tls_cert, tls_key, .. } => {
                 assert!(sealwire::config::is_endpoint(endpoint), "{entry:?}");
                 paths.extend([tls_cert, tls_key]);

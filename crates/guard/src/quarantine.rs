@@ -157,6 +157,18 @@ impl Quarantine {
         }
     }
 
+    /// May a client of this machine, which has no name, use the server at the moment `now`?
+    ///
+    /// # Errors
+    /// `server_suspended`, with why and until when.
+    pub fn check_server(&self, server: &str, now: Timestamp) -> Result<(), Refusal> {
+        let entry = self.servers.get(server).and_then(|index| self.entries.get(*index));
+        match entry.filter(|entry| entry.holds(now)) {
+            Some(entry) => Err(entry.refusal()),
+            None => Ok(()),
+        }
+    }
+
     /// May the agent send or receive messages at the moment `now`?
     ///
     /// # Errors

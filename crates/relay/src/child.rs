@@ -61,7 +61,8 @@ pub(crate) struct Server {
 pub(crate) struct Streams {
     pub(crate) stdin: ChildStdin,
     pub(crate) stdout: ChildStdout,
-    pub(crate) stderr: ChildStderr,
+    /// `None` if it goes where ours goes.
+    pub(crate) stderr: Option<ChildStderr>,
 }
 
 impl Server {
@@ -71,13 +72,25 @@ impl Server {
         name: &Arc<str>,
         max_message: usize,
     ) -> io::Result<(Self, Lines<ChildStdout, ChildStdin>)> {
-        let (server, streams) = Self::spawn(config)?;
-        tokio::spawn(log_stderr(streams.stderr, Arc::clone(name)));
+        let (server, streams) = Self::spawn(config, Stdio::piped())?;
+        if let Some(stderr) = streams.stderr {
+            tokio::spawn(log_stderr(stderr, Arc::clone(name)));
+        }
+        Ok((server, Lines::new(streams.stdout, streams.stdin, max_message)))
+    }
+
+    /// Starts a server for the client that has started us: it writes its standard error where we
+    /// write ours.
+    pub(crate) fn start_attended(
+        config: &ChildConfig,
+        max_message: usize,
+    ) -> io::Result<(Self, Lines<ChildStdout, ChildStdin>)> {
+        let (server, streams) = Self::spawn(config, Stdio::inherit())?;
         Ok((server, Lines::new(streams.stdout, streams.stdin, max_message)))
     }
 
     /// Starts the server and returns its standard streams.
-    pub(crate) fn spawn(config: &ChildConfig) -> io::Result<(Self, Streams)> {
+    pub(crate) fn spawn(config: &ChildConfig, stderr: Stdio) -> io::Result<(Self, Streams)> {
         let mut command = Command::new(&config.command);
         command
             .args(&config.args)
@@ -86,7 +99,7 @@ impl Server {
             .envs(&config.env)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .process_group(0)
             .kill_on_drop(true);
         if let Some(cwd) = &config.cwd {
@@ -100,7 +113,7 @@ impl Server {
         let missing = || io::Error::other("a standard stream is missing");
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
-        let stderr = child.stderr.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take();
         Ok((Self { child, group }, Streams { stdin, stdout, stderr }))
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use sealwire_audit::{AuditSink, Event};
 use sealwire_guard::{Gate, Pins};
 use sealwire_identity::VerifiedPeer;
+use sealwire_names::Refusal;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::bridge::{Bridge, Happened, Until, unrecorded};
@@ -284,6 +285,9 @@ pub enum RelayError {
     /// The client did not read its last answers.
     #[error("the client did not read its last answers within {0:?}; they are lost")]
     Unread(Duration),
+    /// The server is suspended, or whoever calls it is shut out.
+    #[error("{0}")]
+    Refused(Refusal),
     /// The server's process ended with an error.
     #[error("the server's process ended with an error; its log is on the serving side")]
     ServerFailed,

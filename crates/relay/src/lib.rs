@@ -44,6 +44,7 @@ mod in_flight;
 mod line_writer;
 mod lines;
 pub mod link;
+mod local;
 mod memory;
 pub mod message;
 mod opening;
@@ -61,6 +62,7 @@ pub use child::ChildConfig;
 pub use connect::{ConnectConfig, Connection, RelayError};
 pub use endpoint::{Endpoint, EndpointError, Incoming};
 pub use lines::Lines;
+pub use local::{LocalConfig, LocalServer};
 pub use serve::{
     Control, ConversationReport, Limits, ListenerConfig, ServeConfig, ServeReport, Server, Service,
     connections_within, open_files_for,

@@ -1,7 +1,7 @@
 //! A server started outside any conversation, to see whether it starts and answers.
 
 use std::io;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,9 +43,11 @@ impl Trial {
     /// # Errors
     /// What the system says when the program cannot be started.
     pub fn start(config: &ChildConfig) -> io::Result<(Self, ChildStdout, ChildStdin)> {
-        let (server, streams) = Server::spawn(config)?;
+        let (server, streams) = Server::spawn(config, Stdio::piped())?;
+        let missing = || io::Error::other("a standard stream is missing");
+        let stderr = streams.stderr.ok_or_else(missing)?;
         let said = Arc::default();
-        let listening = tokio::spawn(tail(streams.stderr, Arc::clone(&said)));
+        let listening = tokio::spawn(tail(stderr, Arc::clone(&said)));
         Ok((Self { server, said, listening }, streams.stdout, streams.stdin))
     }
 

@@ -37,6 +37,9 @@ pub enum Error {
     /// The entry is of a server that runs elsewhere.
     #[error("{0} has an endpoint: it is connected to, not served here")]
     NotServed(String),
+    /// The entry is of a server that stays on this machine, and has no address.
+    #[error("{0} stays on this machine: nobody but `sealwire connect {0}` starts and reaches it")]
+    Local(String),
     /// The configuration names no such agent.
     #[error("no agent {0:?} is configured: add it to agents in [agent_security]")]
     UnknownAgent(String),

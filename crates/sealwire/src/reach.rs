@@ -76,6 +76,7 @@ impl Reach {
                 let pair = (config.client_cert.clone(), config.client_key.clone());
                 (address.to_string(), pair, None)
             }
+            ServerRole::Local { .. } => return Err(Error::Local(name.to_owned())),
         };
         if let Some(agent) = agent {
             let known = config

@@ -15,7 +15,7 @@ use sealwire_names::Timestamp;
 use tokio::sync::watch;
 
 use crate::Snapshot;
-use crate::config::{SecureMcpConfig, ServerRole};
+use crate::config::SecureMcpConfig;
 use crate::database::{self, StateError, Tables};
 use crate::home::Home;
 
@@ -41,8 +41,7 @@ impl ListFiles {
         }
         let mut issuers = BTreeSet::from([config.ca_cert.clone(), config.client_cert.clone()]);
         for entry in config.servers.values() {
-            let (ServerRole::Serve { tls_cert, .. } | ServerRole::Connect { tls_cert, .. }) =
-                &entry.role;
+            let Some((tls_cert, _)) = entry.role.pair() else { continue };
             issuers.extend([entry.trusted_ca.clone(), tls_cert.clone()]);
         }
         // What is missing is told where it is used.

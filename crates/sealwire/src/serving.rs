@@ -28,10 +28,11 @@ pub fn serve_config(config: &SecureMcpConfig, names: &[String]) -> Result<ServeC
             .iter()
             .map(|name| {
                 let entry = config.servers.get(name).ok_or_else(|| unknown_server(config, name))?;
-                if !is_served(&entry) {
-                    return Err(Error::NotServed(name.clone()));
+                match &entry.role {
+                    ServerRole::Serve { .. } => Ok(entry),
+                    ServerRole::Local { .. } => Err(Error::Local(name.clone())),
+                    ServerRole::Connect { .. } => Err(Error::NotServed(name.clone())),
                 }
-                Ok(entry)
             })
             .collect::<Result<_>>()?
     };
@@ -102,13 +103,22 @@ fn service(
     Ok(Some((*bind_address, service)))
 }
 
-/// How the server of a served entry is started; `None` if it runs elsewhere.
+/// How the server of an entry is started here; `None` if it runs elsewhere. One that stays on this
+/// machine gets those of our own variables that its entry names.
 pub fn child_config(role: &ServerRole) -> Option<ChildConfig> {
-    let ServerRole::Serve { command, args, env, cwd, .. } = role else { return None };
+    let (command, args, env, cwd, names) = match role {
+        ServerRole::Serve { command, args, env, cwd, .. } => (command, args, env, cwd, &[][..]),
+        ServerRole::Local { command, args, env, env_vars, cwd } => {
+            (command, args, env, cwd, &env_vars[..])
+        }
+        ServerRole::Connect { .. } => return None,
+    };
+    // What is not text cannot be in `env` either.
+    let ours = names.iter().filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)));
     Some(ChildConfig {
         command: command.clone(),
         args: args.clone(),
-        env: env.clone(),
+        env: ours.chain(env.clone()).collect(),
         cwd: cwd.clone(),
     })
 }

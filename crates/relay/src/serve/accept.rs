@@ -24,17 +24,18 @@ use tokio_util::task::TaskTracker;
 
 use super::Service;
 use super::barred::Barred;
-use super::conversations::{Attach, Conversations, Registered};
+use super::conversations::{Attach, Conversations};
 use super::current::CurrentGate;
 use super::limits::Places;
 use super::offer::{ListenerKey, Offer, Offered};
-use super::session::Cut;
-use super::session::Session;
+use super::session::{Cut, Patience, Session};
 use crate::child::Server;
+use crate::conversation::Conversation;
+use crate::link;
 use crate::link::frame::{Frame, Resume, Welcome};
 use crate::link::{
-    ALPN, Attachment, Attachments, Connected, DEFAULT_WINDOW, FrameError, Tcp, Wire, buffered,
-    read_frame, write_frame,
+    ALPN, Attachment, Attachments, Connected, DEFAULT_WINDOW, FrameError, LinkEndpoint, Tcp, Wire,
+    buffered, read_frame, write_frame,
 };
 
 /// A fatal `unrecognized_name` alert (RFC 8446 §6.2), in clear as every alert before the
@@ -274,10 +275,9 @@ impl Acceptor {
                 .conversations
                 .resume(resume, &peer.id, &service.server_name)
                 .map(|attach| (attach, resume.handle, None)),
-            None => self.open(&peer, &service).map(|(attach, session)| {
-                let handle = session.handle();
-                (attach, handle, Some(session))
-            }),
+            None => self
+                .open(&peer, &service)
+                .map(|(attach, handle, session)| (attach, handle, Some(session))),
         });
         let (attach, handle, session) = match opened {
             Ok(opened) => opened,
@@ -310,7 +310,7 @@ impl Acceptor {
         &self,
         peer: &Arc<VerifiedPeer>,
         service: &Service,
-    ) -> Result<(Attach, Session), Refusal> {
+    ) -> Result<(Attach, link::Handle, Session<LinkEndpoint<Attachments>>), Refusal> {
         if *self.shared.draining.borrow() {
             return Err(Refusal::new(RefusalCode::Draining, "we are shutting down"));
         }
@@ -342,21 +342,36 @@ impl Acceptor {
         let (of_now, name) = (barred.clone(), Arc::clone(&server_name));
         let admits =
             Box::new(move |peer: &VerifiedPeer| of_now.borrow().check(peer, &name).is_ok());
+        let attachments = Attachments::new(attachments, present, admits, limits.resume_window);
+        let (max_message, idle_timeout) = (limits.max_message, limits.idle_timeout);
+        let audit = Arc::clone(&offer.audit);
+        let conversation = Conversation::new(
+            Some(peer.id.clone()),
+            Arc::clone(&server_name),
+            Arc::new(gate),
+            Arc::clone(&audit),
+        );
+        let handle = registered.handle;
         let session = Session {
-            registered,
-            peer: peer.id.clone(),
+            client: LinkEndpoint::new(attachments, max_message, DEFAULT_WINDOW, idle_timeout),
+            conversation: conversation
+                .with_presented(presented.clone())
+                .with_pins(service.pins.clone()),
+            peer: Some(peer.id.clone()),
+            registered: Some(registered),
             server_name,
             server,
             endpoint,
-            attachments: Attachments::new(attachments, present, admits, limits.resume_window),
-            limits: Arc::clone(limits),
-            gate: Arc::new(gate),
-            audit: Arc::clone(&offer.audit),
-            pins: service.pins.clone(),
+            patience: Patience {
+                drain: limits.drain_timeout,
+                resume: limits.resume_window,
+                awake: Duration::ZERO,
+            },
+            audit,
             draining: self.shared.draining.clone(),
-            cut: Cut::new(barred, presented),
+            cut: Cut::of_peer(barred, presented),
         };
-        Ok((attach, session))
+        Ok((attach, handle, session))
     }
 
     /// The connection, with a welcome that will tell what had been received when the
@@ -405,13 +420,6 @@ impl Acceptor {
         if let Err(error) = self.offer().audit.record(event) {
             tracing::error!(%error, "the audit log failed");
         }
-    }
-}
-
-impl Session {
-    fn handle(&self) -> [u8; 16] {
-        let Registered { handle, .. } = &self.registered;
-        *handle
     }
 }
 

@@ -10,7 +10,7 @@ use sealwire_names::Refusal;
 /// Which certificates are revoked, and who is quarantined. Each is replaced as a whole, and
 /// whoever waits for a change hears of both.
 #[derive(Clone, Default)]
-pub(super) struct Barred {
+pub(crate) struct Barred {
     pub(super) revocations: Arc<Revocations>,
     pub(super) quarantine: Arc<Quarantine>,
 }

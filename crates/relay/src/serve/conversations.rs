@@ -50,7 +50,7 @@ pub(super) struct Attach {
 }
 
 /// A conversation's place in the registry; given up on drop.
-pub(super) struct Registered {
+pub(crate) struct Registered {
     conversations: Arc<Conversations>,
     pub(super) handle: Handle,
     pub(super) tally: Arc<Tally>,

@@ -35,6 +35,7 @@ pub use limits::Limits;
 use limits::Places;
 use offer::{ListenerKey, Offer, Offered};
 pub use report::{Control, ConversationReport, ServeReport};
+pub(crate) use session::{Cut, Patience, Session};
 
 /// Pause after the system could not accept a connection, most likely for want of file
 /// descriptors: trying again at once would only burn the processor.

@@ -1,10 +1,10 @@
-//! One conversation on the serving side, from the server's start to its end.
+//! One conversation with a server that we have started, to its end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sealwire_audit::{AuditSink, Event};
-use sealwire_guard::{Gate, Pins};
+use sealwire_guard::Quarantine;
 use sealwire_identity::VerifiedPeer;
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use tokio::process::{ChildStdin, ChildStdout};
@@ -13,13 +13,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::barred::Barred;
 use super::conversations::Registered;
-use super::limits::Limits;
-use crate::bridge::{Bridge, Happened, Until};
+use crate::bridge::{Bridge, Happened, Until, unrecorded};
 use crate::child::Server;
+use crate::connect::RelayError;
 use crate::conversation::{Conversation, Fate};
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::lines::Lines;
-use crate::link::{Attachments, DEFAULT_WINDOW, Ending, LinkEndpoint, LinkError};
+use crate::link::{Ending, LinkError};
 
 /// How long a server may take to end by itself once its standard input is closed (MCP
 /// 2025-11-25, Lifecycle, Shutdown), and again after SIGTERM.
@@ -28,48 +28,80 @@ const GRACE: Duration = Duration::from_secs(3);
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
 /// A conversation that is about to run.
-pub(super) struct Session {
-    pub(super) registered: Registered,
-    pub(super) peer: PeerId,
-    pub(super) server_name: Arc<str>,
-    pub(super) server: Server,
-    pub(super) endpoint: Lines<ChildStdout, ChildStdin>,
-    pub(super) attachments: Attachments,
-    pub(super) limits: Arc<Limits>,
-    pub(super) gate: Arc<dyn Gate>,
-    pub(super) audit: Arc<dyn AuditSink>,
-    pub(super) pins: Option<Arc<dyn Pins>>,
-    pub(super) draining: watch::Receiver<bool>,
-    pub(super) cut: Cut,
+pub(crate) struct Session<C> {
+    /// The client's side: a link, or our own standard input and output.
+    pub(crate) client: C,
+    /// How a message of the client's is judged, its peer and pins included.
+    pub(crate) conversation: Conversation,
+    /// Whom the client's certificate names; `None` where it is the process that started us.
+    pub(crate) peer: Option<PeerId>,
+    pub(crate) registered: Option<Registered>,
+    pub(crate) server_name: Arc<str>,
+    pub(crate) server: Server,
+    pub(crate) endpoint: Lines<ChildStdout, ChildStdin>,
+    pub(crate) patience: Patience,
+    pub(crate) audit: Arc<dyn AuditSink>,
+    pub(crate) draining: watch::Receiver<bool>,
+    pub(crate) cut: Cut,
+}
+
+/// How long is waited for what.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// For answers, once we are to stop.
+    pub(crate) drain: Duration,
+    /// For a client that has to come back for its last answers.
+    pub(crate) resume: Duration,
+    /// Awake for what comes next.
+    pub(crate) awake: Duration,
 }
 
 /// Tells a conversation that it has to end at once.
-pub(super) struct Cut {
-    barred: watch::Receiver<Barred>,
-    presented: watch::Receiver<Arc<VerifiedPeer>>,
+pub(crate) enum Cut {
+    /// When its peer or server enters the quarantine, or when the certificate of its latest
+    /// connection is revoked, whether that stands or is waited for.
+    OfPeer { barred: watch::Receiver<Barred>, presented: watch::Receiver<Arc<VerifiedPeer>> },
+    /// When its server enters the quarantine.
+    OfServer(watch::Receiver<Arc<Quarantine>>),
 }
 
 impl Cut {
-    /// It has to when its peer or server enters the quarantine, or when the certificate of its
-    /// latest connection is revoked, whether that stands or is waited for.
-    pub(super) fn new(
+    pub(super) fn of_peer(
         mut barred: watch::Receiver<Barred>,
         presented: watch::Receiver<Arc<VerifiedPeer>>,
     ) -> Self {
         // What it says now counts, too: it may have changed since the peer was admitted.
         barred.mark_changed();
-        Self { barred, presented }
+        Self::OfPeer { barred, presented }
+    }
+
+    pub(crate) fn of_server(mut quarantine: watch::Receiver<Arc<Quarantine>>) -> Self {
+        quarantine.mark_changed();
+        Self::OfServer(quarantine)
     }
 
     /// Waits for that, and tells why.
     async fn ordered(&mut self, server: &str) -> Refusal {
         loop {
-            if self.barred.changed().await.is_err() {
+            let changed = match self {
+                Self::OfPeer { barred, .. } => barred.changed().await,
+                Self::OfServer(quarantine) => quarantine.changed().await,
+            };
+            if changed.is_err() {
                 // Nobody can order it any more.
                 return std::future::pending().await;
             }
-            let peer = Arc::clone(&self.presented.borrow());
-            if let Err(refusal) = self.barred.borrow_and_update().check(&peer, server) {
+            let checked = match self {
+                Self::OfPeer { barred, presented } => {
+                    let peer = Arc::clone(&presented.borrow());
+                    barred.borrow_and_update().check(&peer, server)
+                }
+                Self::OfServer(quarantine) => {
+                    let now = SystemTime::now().into();
+                    quarantine.borrow_and_update().check_server(server, now)
+                }
+            };
+            if let Err(refusal) = checked {
                 return refusal;
             }
         }
@@ -102,20 +134,20 @@ impl Next {
     }
 }
 
-impl Session {
+impl<C: Endpoint> Session<C> {
     /// Relays until the client is done, the server has ended, the peer stays away, or
     /// the process is to stop.
-    pub(super) async fn run(self) {
-        let Self { peer, server_name, mut server, endpoint, limits, mut draining, mut cut, .. } =
+    ///
+    /// # Errors
+    /// Why it ended before it was to.
+    pub(crate) async fn run(self) -> Result<(), RelayError> {
+        let Self { peer, server_name, mut server, patience, audit, mut draining, mut cut, .. } =
             self;
-        let (max_message, idle_timeout) = (limits.max_message, limits.idle_timeout);
-        let link = LinkEndpoint::new(self.attachments, max_message, DEFAULT_WINDOW, idle_timeout);
-        let audit = Arc::clone(&self.audit);
-        let conversation =
-            Conversation::new(Some(peer.clone()), Arc::clone(&server_name), self.gate, self.audit)
-                .with_presented(cut.presented.clone())
-                .with_pins(self.pins);
-        let mut bridge = Bridge::new(link, endpoint, conversation);
+        // For the log.
+        let peer_name = peer.as_ref().map_or_else(|| "the local client".into(), PeerId::to_string);
+        let mut bridge = Bridge::new(self.client, self.endpoint, self.conversation)
+            .that_stays_awake(patience.awake);
+        let mut result = Ok(());
         let mut until = Until::Happened;
         let mut deadline: Option<Deadline> = None;
         let mut drained = false;
@@ -140,7 +172,7 @@ impl Session {
                     match deadline.map(|deadline| deadline.next) {
                         None => {
                             until = Until::Idle;
-                            deadline = Some(Deadline::after(limits.drain_timeout, Next::Finish));
+                            deadline = Some(Deadline::after(patience.drain, Next::Finish));
                         }
                         Some(Next::Leave) => deadline = Some(Deadline::after(GRACE, Next::Leave)),
                         Some(_) => {}
@@ -188,8 +220,8 @@ impl Session {
                     bridge.server.finish(Ending::Orderly);
                     until = Until::Happened;
                     let waiting = bridge.conversation.is_client_waiting();
-                    let patience = if waiting { limits.drain_timeout.max(GRACE) } else { GRACE };
-                    deadline = Some(Deadline::after(patience, Next::Terminate));
+                    let answers = if waiting { patience.drain.max(GRACE) } else { GRACE };
+                    deadline = Some(Deadline::after(answers, Next::Terminate));
                 }
                 Happened::Reached if until == Until::Idle => {
                     bridge.server.finish(Ending::Drained);
@@ -199,7 +231,7 @@ impl Session {
                 Happened::ServerFailed(error) => {
                     // It reads no more, but may have answered, and may be about to end.
                     tracing::info!(%error, server = %server_name, "the server takes no more input");
-                    deadline.get_or_insert(Deadline::after(limits.drain_timeout, Next::Terminate));
+                    deadline.get_or_insert(Deadline::after(patience.drain, Next::Terminate));
                 }
                 Happened::ServerEnded(_) => {
                     // Being slow to end, when nobody waits any more, is no failure.
@@ -210,21 +242,25 @@ impl Session {
                         |_| true,
                         Fate::server_ended("the server ended before it answered"),
                     );
+                    if ending == Ending::ServerFailed {
+                        result = Err(RelayError::ServerFailed);
+                    }
                     bridge.client.finish(ending);
                     until = Until::ClientSettled;
                     // A client that is cut off just now comes back for its last answers;
                     // one that has said goodbye does not.
-                    let patience =
-                        if drained || client_ended { GRACE } else { limits.resume_window };
-                    deadline = Some(Deadline::after(patience, Next::Leave));
+                    let goodbye = if drained || client_ended { GRACE } else { patience.resume };
+                    deadline = Some(Deadline::after(goodbye, Next::Leave));
                 }
                 Happened::ClientFailed(error) => {
-                    tracing::info!(%error, %peer, server = %server_name, "conversation ended");
-                    record_violation(&*audit, &peer, &server_name, &error);
+                    tracing::info!(%error, peer = peer_name, server = %server_name, "conversation ended");
+                    record_violation(&*audit, peer.as_ref(), &server_name, &error);
+                    result = Err(error.into());
                     break;
                 }
                 Happened::Unrecorded(error) => {
-                    tracing::error!(%error, %peer, server = %server_name, "conversation cut: the audit log failed");
+                    tracing::error!(%error, peer = peer_name, server = %server_name, "conversation cut: the audit log failed");
+                    result = Err(unrecorded(error).into());
                     break;
                 }
                 Happened::Reached => break,
@@ -237,12 +273,14 @@ impl Session {
             // Nothing of what was under way is delivered, in either direction.
             drop(bridge);
             drop(self.registered);
-            tracing::info!(%peer, server = %server_name, code = %refusal.code, "conversation cut");
-            record_refused(&*audit, &peer, &server_name, &refusal);
-            return server.stop(GRACE).await;
+            tracing::info!(peer = peer_name, server = %server_name, code = %refusal.code, "conversation cut");
+            record_refused(&*audit, peer.as_ref(), &server_name, &refusal);
+            server.stop(GRACE).await;
+            return Err(RelayError::Refused(refusal));
         }
         server.stop(GRACE).await;
         drop(self.registered);
+        result
     }
 }
 
@@ -260,14 +298,19 @@ impl Deadline {
 }
 
 /// A verified peer that breaks the protocol is an event of its own.
-fn record_violation(audit: &dyn AuditSink, peer: &PeerId, server: &str, error: &EndpointError) {
+fn record_violation(
+    audit: &dyn AuditSink,
+    peer: Option<&PeerId>,
+    server: &str,
+    error: &EndpointError,
+) {
     let EndpointError::Link(LinkError::Frame(_) | LinkError::Protocol(_)) = error else { return };
     let refusal = Refusal::new(RefusalCode::LinkProtocol, error.to_string());
     record_refused(audit, peer, server, &refusal);
 }
 
-fn record_refused(audit: &dyn AuditSink, peer: &PeerId, server: &str, refusal: &Refusal) {
-    let (peer, server) = (Some(peer), Some(server));
+fn record_refused(audit: &dyn AuditSink, peer: Option<&PeerId>, server: &str, refusal: &Refusal) {
+    let server = Some(server);
     let event = Event::ConnectionRefused { address: None, peer, server, refusal };
     if let Err(error) = audit.record(&event) {
         tracing::error!(%error, "the audit log failed");

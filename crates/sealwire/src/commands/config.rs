@@ -68,6 +68,11 @@ fn check_alerts(config: &SecureMcpConfig) -> Result<(), ConfigError> {
 
 fn text(config: &SecureMcpConfig, files: &CheckedFiles, context: &Context) -> String {
     let mut text = format!("{} is good\n", context.config_file.display());
+    for entry in config.servers.values() {
+        if let ServerRole::Local { command, .. } = &entry.role {
+            text.push_str(&format!("  {}: {command}, started here by connect\n", entry.name));
+        }
+    }
     for server in &files.servers {
         let role = config.servers.get(&server.name).map(|entry| &entry.role);
         let end = match role {
@@ -75,7 +80,7 @@ fn text(config: &SecureMcpConfig, files: &CheckedFiles, context: &Context) -> St
                 format!("served at {}", bind_address.unwrap_or(config.listen.address))
             }
             Some(ServerRole::Connect { endpoint, .. }) => format!("connected to at {endpoint}"),
-            None => continue,
+            Some(ServerRole::Local { .. }) | None => continue,
         };
         let (name, id, until) = (&server.name, &server.presents, server.not_after);
         text.push_str(&format!("  {name}: {end}, as {id} until {until}\n"));
@@ -97,6 +102,7 @@ fn good(config: &SecureMcpConfig, files: &CheckedFiles, context: &Context) -> se
                     ("serve", bind_address.unwrap_or(config.listen.address).to_string())
                 }
                 ServerRole::Connect { endpoint, .. } => ("connect", endpoint.clone()),
+                ServerRole::Local { .. } => return None,
             };
             Some(json!({
                 "name": server.name,

@@ -1,8 +1,11 @@
+mod local;
+
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use sealwire::config::ServerRole;
 use sealwire::{AdHoc, Reach};
 use sealwire_names::RefusalCode;
 use sealwire_relay::link::LinkError;
@@ -20,6 +23,9 @@ const STAY_AWAKE: Duration = Duration::from_micros(500);
 /// This is the command to put into an MCP client's configuration. Nothing but MCP is
 /// written to standard output; the log goes to standard error or --log-file. No
 /// environment variable is needed.
+///
+/// A server whose entry says transport = "stdio" stays on this machine: it is started here, and
+/// policy, pins, limits and the audit log stand before it as before any other.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -65,6 +71,15 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         (_, Some(target)) => (Reach::ad_hoc(&target)?, None),
         (Some(name), None) => {
             let config = context.load_config()?;
+            if let Some(entry) = config.servers.get(&name)
+                && matches!(entry.role, ServerRole::Local { .. })
+            {
+                if agent.is_some() {
+                    let what = format!("{name} is started here, and is shown no certificate");
+                    return Err(Failure::usage(what).fix("leave --as out"));
+                }
+                return local::run(&config, entry, context);
+            }
             (Reach::configured(&config, &name, agent.as_deref())?, Some(config))
         }
         (None, None) => return Err(Failure::usage("name a server, or describe one with options")),

@@ -330,7 +330,7 @@ fn served(config: &SecureMcpConfig) -> impl Iterator<Item = (&str, CertificatePa
             let pair = CertificatePair { cert: tls_cert.clone(), key: tls_key.clone() };
             Some((entry.server_name.as_str(), pair))
         }
-        ServerRole::Connect { .. } => None,
+        ServerRole::Local { .. } | ServerRole::Connect { .. } => None,
     })
 }
 

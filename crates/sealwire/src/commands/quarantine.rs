@@ -296,14 +296,15 @@ fn peer(config: &SecureMcpConfig, name: &str) -> Result<PeerId, Failure> {
 /// suspend it would keep nobody out.
 fn server(config: &SecureMcpConfig, name: &str) -> Result<String, Failure> {
     use sealwire::config::ServerRole;
-    let served =
-        || config.servers.values().filter(|entry| matches!(entry.role, ServerRole::Serve { .. }));
+    let served = || {
+        config.servers.values().filter(|entry| !matches!(entry.role, ServerRole::Connect { .. }))
+    };
     let found = served()
         .find(|entry| entry.name == name)
         .or_else(|| served().find(|entry| entry.server_name == name));
     found.map(|entry| entry.server_name.clone()).ok_or_else(|| {
         let names: Vec<_> = served().map(|entry| entry.name.as_str()).collect();
-        Failure::usage(format!("no server {name:?} is served here"))
+        Failure::usage(format!("no server {name:?} is served or started here"))
             .fix(format!("name one of: {}", names.join(", ")))
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
-use sealwire::config::{SecureMcpConfig, ServerRole};
+use sealwire::config::SecureMcpConfig;
 use sealwire::revocations::revoked;
 use sealwire::state::State;
 use sealwire_audit::ChangeKind;
@@ -210,11 +210,7 @@ fn known(config: &SecureMcpConfig) -> Vec<Known> {
     let mut files: BTreeSet<PathBuf> =
         certificate_files(&config.layout()).unwrap_or_default().into_iter().collect();
     files.insert(config.client_cert.clone());
-    files.extend(config.servers.values().map(|entry| match &entry.role {
-        ServerRole::Serve { tls_cert, .. } | ServerRole::Connect { tls_cert, .. } => {
-            tls_cert.clone()
-        }
-    }));
+    files.extend(config.servers.values().filter_map(|entry| Some(entry.role.pair()?.0.clone())));
     let with_replaced = files.into_iter().flat_map(|file| {
         let mut replaced = file.clone().into_os_string();
         replaced.push(".old");

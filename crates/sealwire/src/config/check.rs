@@ -281,7 +281,7 @@ fn listeners<'a>(
         ServerRole::Serve { bind_address, .. } => {
             Some(((*bind_address)?, format!("{:?}", entry.name)))
         }
-        ServerRole::Connect { .. } => None,
+        ServerRole::Local { .. } | ServerRole::Connect { .. } => None,
     });
     shared.into_iter().chain(own).collect()
 }

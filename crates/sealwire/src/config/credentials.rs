@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{SecureMcpConfig, ServerRole};
+use super::SecureMcpConfig;
 
 impl SecureMcpConfig {
     /// Takes certificates, keys and secrets of the home from `directory` where it has them: a file
@@ -24,10 +24,10 @@ impl SecureMcpConfig {
         self.crl.iter_mut().for_each(take);
         for entry in self.servers.values_mut() {
             take(&mut entry.trusted_ca);
-            let (ServerRole::Serve { tls_cert, tls_key, .. }
-            | ServerRole::Connect { tls_cert, tls_key, .. }) = &mut entry.role;
-            take(tls_cert);
-            take(tls_key);
+            if let Some((tls_cert, tls_key)) = entry.role.pair_mut() {
+                take(tls_cert);
+                take(tls_key);
+            }
         }
         self.alerts.files_mut().into_iter().for_each(take);
         self
@@ -45,6 +45,7 @@ fn credential_name(home: &Path, file: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ServerRole;
     use super::*;
 
     #[test]

@@ -113,8 +113,9 @@ impl Check<'_> {
         }
         let mut servers = Vec::new();
         for entry in config.servers.values() {
+            self.program(entry);
+            let Some(presented) = self.presented(entry) else { continue };
             let anchors = self.anchors(&entry.trusted_ca);
-            let presented = self.presented(entry);
             if let Some((credential, valid_until)) = self.pair(&presented, anchors.as_ref()) {
                 servers.push(CheckedServer {
                     name: entry.name.clone(),
@@ -124,7 +125,6 @@ impl Check<'_> {
                     valid_until,
                 });
             }
-            self.program(entry);
         }
         servers
     }
@@ -181,16 +181,15 @@ impl Check<'_> {
         }
     }
 
-    fn presented<'e>(&self, entry: &'e ServerEntry) -> Presented<'e> {
-        match &entry.role {
-            ServerRole::Serve { tls_cert: cert, tls_key: key, .. } => {
+    fn presented<'e>(&self, entry: &'e ServerEntry) -> Option<Presented<'e>> {
+        let (cert, key) = entry.role.pair()?;
+        Some(match entry.role.is_served() {
+            true => {
                 let expected = self.id(Kind::McpServer, &entry.server_name);
                 Presented { cert, key, role: Role::Server, expected }
             }
-            ServerRole::Connect { tls_cert: cert, tls_key: key, .. } => {
-                Presented { cert, key, role: Role::Client, expected: None }
-            }
-        }
+            false => Presented { cert, key, role: Role::Client, expected: None },
+        })
     }
 
     /// Loads a pair and verifies it as a peer will that trusts the same authorities: until
@@ -250,7 +249,11 @@ impl Check<'_> {
     }
 
     fn program(&mut self, entry: &ServerEntry) {
-        let ServerRole::Serve { command, cwd, .. } = &entry.role else { return };
+        let (ServerRole::Serve { command, cwd, .. } | ServerRole::Local { command, cwd, .. }) =
+            &entry.role
+        else {
+            return;
+        };
         if let Some(cwd) = cwd
             && !cwd.is_dir()
         {
@@ -266,8 +269,9 @@ impl Check<'_> {
             }
         } else if !in_path(command) {
             self.warnings.push(format!(
-                "{}: {command} is not in the PATH of this shell; `serve` must find it in its own",
-                entry.name
+                "{}: {command} is not in the PATH of this shell; `{}` must find it in its own",
+                entry.name,
+                if entry.role.is_served() { "serve" } else { "connect" }
             ));
         }
     }

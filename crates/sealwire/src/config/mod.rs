@@ -201,6 +201,19 @@ pub enum ServerRole {
         /// Its private key: a file, or a `pkcs11:` URI, whole.
         tls_key: PathBuf,
     },
+    /// The server stays on this machine: each `connect` starts one of its own, without a network.
+    Local {
+        /// The program: an absolute path, or a name to look up in `PATH`.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Environment variables set for it. Values may be secrets; `Debug` hides them.
+        env: BTreeMap<String, String>,
+        /// The names of those of our own variables that it gets besides the usual ones.
+        env_vars: Vec<String>,
+        /// Its working directory; that of `connect` if not given.
+        cwd: Option<PathBuf>,
+    },
     /// The server runs elsewhere, behind another sealwire.
     Connect {
         /// `host:port` to dial.
@@ -212,6 +225,32 @@ pub enum ServerRole {
         /// What the server certificate's common name must be, beside its URI SAN.
         expected_cn: Option<String>,
     },
+}
+
+impl ServerRole {
+    /// The certificate that is presented, and its key; `None` where there is no network.
+    pub fn pair(&self) -> Option<(&PathBuf, &PathBuf)> {
+        match self {
+            Self::Serve { tls_cert, tls_key, .. } | Self::Connect { tls_cert, tls_key, .. } => {
+                Some((tls_cert, tls_key))
+            }
+            Self::Local { .. } => None,
+        }
+    }
+
+    fn pair_mut(&mut self) -> Option<(&mut PathBuf, &mut PathBuf)> {
+        match self {
+            Self::Serve { tls_cert, tls_key, .. } | Self::Connect { tls_cert, tls_key, .. } => {
+                Some((tls_cert, tls_key))
+            }
+            Self::Local { .. } => None,
+        }
+    }
+
+    /// Whether `serve` serves it.
+    pub fn is_served(&self) -> bool {
+        matches!(self, Self::Serve { .. })
+    }
 }
 
 impl fmt::Debug for ServerRole {
@@ -226,6 +265,14 @@ impl fmt::Debug for ServerRole {
                 .field("bind_address", bind_address)
                 .field("tls_cert", tls_cert)
                 .field("tls_key", tls_key)
+                .finish(),
+            Self::Local { command, args, env, env_vars, cwd } => f
+                .debug_struct("Local")
+                .field("command", command)
+                .field("args", args)
+                .field("env", &env.keys().collect::<Vec<_>>())
+                .field("env_vars", env_vars)
+                .field("cwd", cwd)
                 .finish(),
             Self::Connect { endpoint, tls_cert, tls_key, expected_cn } => f
                 .debug_struct("Connect")

@@ -93,9 +93,11 @@ pub(crate) const DEFAULTS: Table = Table {
 pub(crate) const SERVER: Table = Table {
     title: "[mcp_servers.<name>]",
     keys: &[
+        "transport",
         "command",
         "args",
         "env",
+        "env_vars",
         "cwd",
         "endpoint",
         "server_name",

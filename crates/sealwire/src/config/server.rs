@@ -53,7 +53,11 @@ fn check(
         Some(given) => path(context.keys.home, given, problems),
         None => Some(context.ca_cert.to_owned()),
     };
-    let role = role(context, name, server, &server_name, problems);
+    let role = match is_local(server, problems) {
+        Some(true) => local(context, name, server, problems),
+        Some(false) => role(context, name, server, &server_name, problems),
+        None => None,
+    };
     let pins = pins(context, server, problems);
     Some(ServerEntry {
         name: name.value.clone(),
@@ -85,6 +89,63 @@ fn pins(context: &Context<'_>, server: &Server, problems: &mut Problems) -> Opti
     Some(mode)
 }
 
+/// Whether the server stays on this machine, and there is no network between.
+fn is_local(server: &Server, problems: &mut Problems) -> Option<bool> {
+    let Some(given) = &server.transport else { return Some(false) };
+    match given.value.as_str() {
+        "link" => Some(false),
+        "stdio" => Some(true),
+        other => {
+            let what = format!("{other:?} is not one of them");
+            let remedy =
+                "write \"link\", the default, or \"stdio\" for a server that `connect` starts";
+            problems.push(given.at.problem(what, remedy));
+            None
+        }
+    }
+}
+
+/// A server that each `connect` starts for itself. It has neither address nor certificate.
+fn local(
+    context: &Context<'_>,
+    name: &Located<String>,
+    server: &Server,
+    problems: &mut Problems,
+) -> Option<ServerRole> {
+    let keys = [
+        ("endpoint", server.endpoint.as_ref()),
+        ("bind_address", server.bind_address.as_ref()),
+        ("tls_cert", server.tls_cert.as_ref()),
+        ("tls_key", server.tls_key.as_ref()),
+        ("trusted_ca", server.trusted_ca.as_ref()),
+        ("expected_cn", server.expected_cn.as_ref()),
+    ];
+    without_effect("reached over stdio", &keys, problems);
+    let Some(given) = &server.command else {
+        let remedy = "give command, which `connect` starts, or leave transport out";
+        problems.push(name.at.problem("transport is \"stdio\", and no command is given", remedy));
+        return None;
+    };
+    let env_vars = server.env_vars.as_ref().map(|given| given.value.clone()).unwrap_or_default();
+    if let Some(given) = &server.env_vars
+        && let Some(bad) = env_vars.iter().find(|name| !is_variable(name))
+    {
+        let what = format!("{bad:?} cannot be the name of an environment variable");
+        problems.push(given.at.problem(what, "use letters, digits and '_'"));
+    }
+    Some(ServerRole::Local {
+        command: command(context.keys.home, given, problems)?,
+        args: server.args.as_ref().map(|args| args.value.clone()).unwrap_or_default(),
+        env: env(context.defaults, server, problems),
+        env_vars,
+        cwd: cwd(context, server, problems)?,
+    })
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
 fn role(
     context: &Context<'_>,
     name: &Located<String>,
@@ -93,6 +154,11 @@ fn role(
     problems: &mut Problems,
 ) -> Option<ServerRole> {
     let names = ("tls_cert", "tls_key");
+    if let Some(given) = &server.env_vars {
+        let remedy =
+            "give the variables in env, or start the server by connect: transport = \"stdio\"";
+        problems.push(given.at.problem("has no effect without transport = \"stdio\"", remedy));
+    }
     let (cert, key) = (server.tls_cert.as_ref(), server.tls_key.as_ref());
     match (&server.command, &server.endpoint) {
         (Some(_), Some(endpoint)) => {
@@ -214,7 +280,7 @@ fn env(defaults: &Defaults, server: &Server, problems: &mut Problems) -> BTreeMa
     let mut merged = BTreeMap::new();
     for given in [&defaults.env, &server.env].into_iter().flatten() {
         for (name, value) in &given.value {
-            if name.is_empty() || name.contains(['=', '\0']) {
+            if !is_variable(name) {
                 let what = format!("{name:?} cannot be the name of an environment variable");
                 problems.push(given.at.problem(what, "use letters, digits and '_'"));
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sealwire_identity::TokenUri;
 use sealwire_names::Kind;
 
-use super::{SecureMcpConfig, ServerRole, include};
+use super::{SecureMcpConfig, include};
 
 impl SecureMcpConfig {
     /// The files that it would be read from now: the main one, and those that `include`
@@ -32,8 +32,7 @@ impl SecureMcpConfig {
             files.extend([pair.cert, pair.key]);
         }
         for entry in self.servers.values() {
-            let (ServerRole::Serve { tls_cert, tls_key, .. }
-            | ServerRole::Connect { tls_cert, tls_key, .. }) = &entry.role;
+            let Some((tls_cert, tls_key)) = entry.role.pair() else { continue };
             files.extend([entry.trusted_ca.clone(), tls_cert.clone(), tls_key.clone()]);
         }
         files.extend(self.crl.iter().cloned());

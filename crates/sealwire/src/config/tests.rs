@@ -69,11 +69,33 @@ fn keys_of_later_releases_are_unknown() {
         "[security.signing]\nsigning_key = \"x\"",
         "[security.replay_protection]\nredis_url = \"redis://localhost\"",
         "[agent_security.rate_limiting]\nenabled = true",
-        "[mcp_servers.a]\ncommand = \"x\"\ntransport = \"link\"",
         "[mcp_servers.a]\ncommand = \"x\"\nmessage_security = \"seal\"",
     ] {
         assert!(problem(text).contains("unknown key"), "{text}");
     }
+}
+
+#[test]
+fn a_server_over_stdio_has_neither_address_nor_certificate() {
+    let local = "[mcp_servers.a]\ntransport = \"stdio\"\n";
+    let config = parse(&format!("{local}command = \"x\"\nenv_vars = [\"TOKEN\"]")).unwrap();
+    let entry = &config.servers["a"];
+    assert!(matches!(&entry.role, ServerRole::Local { env_vars, .. } if env_vars[..] == ["TOKEN"]));
+    assert!(entry.role.pair().is_none() && !entry.role.is_served());
+    for (keys, expected) in [
+        ("endpoint = \"h:1\"\ncommand = \"x\"", "[mcp_servers.a] endpoint: has no effect"),
+        ("command = \"x\"\ntls_cert = \"c\"", "tls_cert: has no effect"),
+        ("command = \"x\"\nbind_address = \"127.0.0.1:1\"", "bind_address: has no effect"),
+        ("command = \"x\"\nenv_vars = [\"A=B\"]", "cannot be the name of an environment"),
+        ("args = []", "no command is given"),
+    ] {
+        let shown = problem(&format!("{local}{keys}"));
+        assert!(shown.contains(expected), "{keys}: {shown}");
+    }
+    let shown = problem("[mcp_servers.a]\ncommand = \"x\"\ntransport = \"https\"");
+    assert!(shown.contains("\"https\" is not one of them"), "{shown}");
+    let shown = problem("[mcp_servers.a]\ncommand = \"x\"\nenv_vars = [\"A\"]");
+    assert!(shown.contains("env_vars: has no effect without transport"), "{shown}");
 }
 
 #[test]
@@ -564,6 +586,13 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
         "[security.rate_limiting]\nenabled = true\n[security.rate_limiting.peers.local]\n\
          max_requests_per_sec = 1\n",
         "burst_size = 1",
+    ),
+    ("[mcp_servers.<name>]", "transport", SERVED, "transport = \"stdio\""),
+    (
+        "[mcp_servers.<name>]",
+        "env_vars",
+        "[mcp_servers.a]\ncommand = \"x\"\ntransport = \"stdio\"\n",
+        "env_vars = [\"A\"]",
     ),
     ("[audit.alerts]", "enabled", TOLD, "enabled = false"),
     ("[audit.alerts]", "alert_on_security_events", TOLD, "alert_on_security_events = false"),

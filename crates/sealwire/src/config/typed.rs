@@ -135,9 +135,11 @@ pub(crate) struct Log {
 /// `[mcp_servers.<name>]`.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
+    pub(crate) transport: Option<Located<String>>,
     pub(crate) command: Option<Located<String>>,
     pub(crate) args: Option<Located<Vec<String>>>,
     pub(crate) env: Option<Located<BTreeMap<String, String>>>,
+    pub(crate) env_vars: Option<Located<Vec<String>>>,
     pub(crate) cwd: Option<Located<String>>,
     pub(crate) endpoint: Option<Located<String>>,
     pub(crate) server_name: Option<Located<String>>,
@@ -291,9 +293,11 @@ fn servers(top: &Section<'_>, problems: &mut Problems) -> Vec<(Located<String>, 
 
 fn server(section: &Section<'_>, problems: &mut Problems) -> Server {
     Server {
+        transport: section.string("transport", problems),
         command: section.string("command", problems),
         args: section.strings("args", problems),
         env: section.string_map("env", problems),
+        env_vars: section.strings("env_vars", problems),
         cwd: section.string("cwd", problems),
         endpoint: section.string("endpoint", problems),
         server_name: section.string("server_name", problems),

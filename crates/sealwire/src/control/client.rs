@@ -67,7 +67,7 @@ impl Daemon {
         }
     }
 
-    fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
+    pub(super) fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         // Whoever is refused is told so without being asked, and may not be able to write.

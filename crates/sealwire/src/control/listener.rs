@@ -19,8 +19,8 @@ use super::protocol::Answer;
 use super::service::Service;
 use crate::cli::Failure;
 
-/// Longest request, in bytes.
-const MAX_REQUEST: u64 = 256 * 1024;
+/// Longest request, in bytes: the arguments of a call of a local client are in one.
+const MAX_REQUEST: u64 = 40 << 20;
 /// Most connections at a time.
 const MAX_CONNECTIONS: usize = 16;
 /// Longest wait for a request, and for an answer to be taken.

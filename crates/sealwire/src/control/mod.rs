@@ -10,8 +10,11 @@
 mod client;
 mod courier;
 mod enforcing;
+mod incidents;
 mod known;
+mod ledger;
 mod listener;
+mod local_event;
 mod protocol;
 mod revoking;
 mod service;
@@ -19,6 +22,8 @@ mod shown;
 
 pub(crate) use client::find;
 pub(crate) use courier::{note, recorder};
+pub(crate) use incidents::{OwnCounting, counting};
+pub(crate) use ledger::Ledger;
 pub(crate) use listener::Socket;
 pub(crate) use protocol::{Answer, Request};
 pub(crate) use revoking::UNKNOWN_CERTIFICATE;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::local_event::LocalEvent;
+
 /// What a running `serve` is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
@@ -35,6 +37,12 @@ pub(crate) enum Request {
     Record {
         /// What follows the time in an entry.
         entry: String,
+    },
+    /// Record what happened between a client of this machine and a server that its `connect` has
+    /// started.
+    RecordLocal {
+        /// That, in order.
+        events: Vec<LocalEvent>,
     },
     /// Revoke certificates.
     Revoke {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
 use sealwire::metrics::{Levels, LogLevels, MetricsSink, SecurityMetrics};
 use sealwire::state::{State, StateError};
-use sealwire_audit::{AuditSink, Journal, Status};
+use sealwire_audit::{AuditSink, Journal, Position, Status};
 use sealwire_guard::{Entry, Quarantine, Target};
 use sealwire_identity::{CertificateSummary, Revocation, RevocationList, RevocationLists};
 use sealwire_names::{Timestamp, TrustDomain};
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::known::Known;
+use super::local_event::{LocalEvent, Place};
 use super::protocol::{Answer, Request};
 use super::shown::{
     as_json, certificate_as_json, incident_as_json, log_as_json, revocation_as_json,
@@ -250,6 +252,7 @@ impl Service {
                 )
             }
             Request::Record { entry } => self.record(&entry).await,
+            Request::RecordLocal { events } => self.record_local(&events).await,
             Request::Revoke { kind, what, signed, reason } => {
                 self.revoke((&kind, &what, signed.as_deref()), reason).await
             }
@@ -280,9 +283,38 @@ impl Service {
             }
             Err(error) => {
                 self.0.metrics.count_unrecorded();
-                let what = format!("the audit log cannot be written: {error}");
-                Answer::failed(what, "see to the disk that `[audit] log_dir` is on")
+                unrecorded(&error)
             }
+        }
+    }
+
+    /// Records what happened between a client of this machine and its server, as durably as
+    /// anything, and counts it. What follows from it, its `connect` sees to.
+    async fn record_local(&self, events: &[LocalEvent]) -> Answer {
+        let log = self.0.incidents.inner();
+        let append = |entry: &str| match &self.0.journal {
+            Some(journal) => {
+                let position = journal.append(entry.as_bytes())?;
+                self.0.metrics.count_entry(entry);
+                Ok(position)
+            }
+            None => Ok(Position::default()),
+        };
+        let recorded: io::Result<Vec<Position>> =
+            events.iter().map(|event| event.record(log, append)).collect();
+        let durable = match recorded {
+            Ok(positions) => {
+                let last = positions.iter().fold(Position::default(), |last, one| last.and(*one));
+                poll_fn(|cx| log.poll_durable(last, cx)).await.map(|()| positions)
+            }
+            Err(error) => Err(error),
+        };
+        match durable {
+            Ok(positions) => {
+                let positions: Vec<_> = positions.into_iter().map(Place::of).collect();
+                Answer::Done(json!({"positions": positions}))
+            }
+            Err(error) => unrecorded(&error),
         }
     }
 
@@ -436,6 +468,11 @@ fn log_levels(log: &Status) -> LogLevels {
         checkpoint: log.checkpoint.as_ref().map(|checkpoint| (checkpoint.size, checkpoint.root.0)),
         signed: log.signed,
     }
+}
+
+fn unrecorded(error: &io::Error) -> Answer {
+    let what = format!("the audit log cannot be written: {error}");
+    Answer::failed(what, "see to the disk that `[audit] log_dir` is on")
 }
 
 fn no_target(kind: &str, name: &str) -> Answer {

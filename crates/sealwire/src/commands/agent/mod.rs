@@ -1,6 +1,5 @@
 //! `sealwire agent`: messages between agents, from the shell and for MCP clients.
 
-mod counting;
 mod dead_letters;
 mod inspect;
 mod list;

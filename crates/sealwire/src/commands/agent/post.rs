@@ -19,10 +19,10 @@ use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::block_on;
-use super::counting::{Counting, counting};
 use crate::cli::{Context, Failure};
 use crate::commands::key::own_agent;
 use crate::commands::watch::{FileWatch, SLOW};
+use crate::control::{OwnCounting, counting, recorder};
 
 /// Time from the first sign of a change to looking at it: files are replaced together.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -33,7 +33,7 @@ pub(super) struct Post {
     agent: AgentId,
     mailbox: SqliteTransport,
     channel: SecureAgentChannel<SqliteTransport>,
-    incidents: Arc<Counting>,
+    incidents: Arc<OwnCounting>,
     state: Mutex<State>,
 }
 
@@ -63,7 +63,7 @@ impl Post {
         // Before it is read: what changes meanwhile is seen the next time.
         let seen = Snapshot::take(files(&config));
         let mailbox = block_on(async { open_mailbox(&config).await.map_err(Self::failed) })?;
-        let incidents = Arc::new(counting(&config));
+        let incidents = Arc::new(counting(&config, recorder(&config)));
         let channel = open_channel(&config, &agent, mailbox.clone())?;
         let channel = channel.with_audit(Arc::clone(&incidents) as _);
         let state = Mutex::new(State { config, seen, watch: None });

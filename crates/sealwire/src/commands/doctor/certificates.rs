@@ -123,16 +123,20 @@ impl Check<'_, '_> {
             });
         }
         for entry in case.entries() {
-            self.authorities.load(case, &entry.trusted_ca, self.report);
             let (cert, key, role, expected) = match &entry.role {
                 ServerRole::Serve { tls_cert, tls_key, .. } => {
                     (tls_cert, tls_key, Role::Server, id(Kind::McpServer, &entry.server_name))
                 }
-                role if is_presented(role) => continue,
+                role if is_presented(role) => {
+                    self.authorities.load(case, &entry.trusted_ca, self.report);
+                    continue;
+                }
+                ServerRole::Local { .. } => continue,
                 ServerRole::Connect { tls_cert, tls_key, .. } => {
                     (tls_cert, tls_key, Role::Client, None)
                 }
             };
+            self.authorities.load(case, &entry.trusted_ca, self.report);
             let server = Some(entry.name.clone());
             let client = Presented::client(cert, key, &entry.trusted_ca);
             wanted.push(Presented { role, expected, server, ..client });

@@ -49,7 +49,9 @@ pub(super) fn reach_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
 pub(super) fn way(config: &SecureMcpConfig, entry: &ServerEntry, report: &Report) -> Option<Reach> {
     let files = match &entry.role {
         ServerRole::Connect { tls_cert, tls_key, .. } => [tls_cert, tls_key],
-        ServerRole::Serve { .. } => [&config.client_cert, &config.client_key],
+        ServerRole::Serve { .. } | ServerRole::Local { .. } => {
+            [&config.client_cert, &config.client_key]
+        }
     };
     let is_wrong = |found: &Finding| {
         let is_ours = files.iter().any(|file| found.place == file.display().to_string());

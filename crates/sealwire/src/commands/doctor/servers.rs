@@ -25,7 +25,11 @@ const LINES: usize = 10;
 /// Looks at the commands without starting any.
 pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     for entry in case.entries() {
-        let ServerRole::Serve { command, args, env, cwd, .. } = &entry.role else { continue };
+        let (ServerRole::Serve { command, args, env, cwd, .. }
+        | ServerRole::Local { command, args, env, cwd, .. }) = &entry.role
+        else {
+            continue;
+        };
         let place = case.table(entry);
         let mark = report.mark();
         if let Some(cwd) = cwd.as_ref().filter(|cwd| !cwd.is_dir()) {

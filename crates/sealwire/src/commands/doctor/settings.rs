@@ -51,7 +51,7 @@ pub(super) fn addresses(case: &Case<'_>, config: &SecureMcpConfig) -> BTreeSet<S
         ServerRole::Serve { bind_address, .. } => {
             Some(bind_address.unwrap_or(config.listen.address))
         }
-        ServerRole::Connect { .. } => None,
+        ServerRole::Local { .. } | ServerRole::Connect { .. } => None,
     };
     case.entries().filter_map(|entry| address(&entry.role)).collect()
 }
@@ -67,7 +67,7 @@ fn exposed_file(config: &SecureMcpConfig, file: &Path, report: &mut Report) {
     let has_env = config
         .servers
         .values()
-        .any(|entry| matches!(&entry.role, ServerRole::Serve { env, .. } if !env.is_empty()));
+        .any(|entry| matches!(&entry.role, ServerRole::Serve { env, .. } | ServerRole::Local { env, .. } if !env.is_empty()));
     let mode = mode(file);
     let found = if mode & 0o022 != 0 {
         let what = format!("has mode {mode:04o}: who else can write it chooses the programs run");

@@ -6,16 +6,13 @@ use sealwire::incidents::{IncidentSink, Raised};
 use sealwire::state::State;
 use sealwire_audit::AuditSink;
 
-use crate::control::recorder;
+/// Records what happens in a process that is not `serve`, and counts what is refused.
+pub(crate) type OwnCounting = IncidentSink<Arc<dyn AuditSink>>;
 
-/// Records what happens to an agent's messages, and counts what is refused.
-pub(super) type Counting = IncidentSink<Arc<dyn AuditSink>>;
-
-/// For this process. What follows from an incident is kept in the home, where `serve` and the
-/// agents' other processes find it.
-pub(super) fn counting(config: &SecureMcpConfig) -> Counting {
+/// For this process, which records by `audit`. What follows from an incident is kept in the home,
+/// where `serve` and others like this one find it.
+pub(crate) fn counting(config: &SecureMcpConfig, audit: Arc<dyn AuditSink>) -> OwnCounting {
     let (home, trust_domain) = (config.layout(), config.trust_domain.clone());
-    let audit = recorder(config);
     let telling = Arc::clone(&audit);
     let raise = move |raised: Raised| {
         let now = SystemTime::now().into();
