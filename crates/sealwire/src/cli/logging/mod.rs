@@ -74,8 +74,12 @@ pub(crate) fn start(settings: &LogSettings) -> Result<(), Failure> {
         })?,
         None => Sink::StandardError,
     };
-    let colour =
-        settings.file.is_none() && settings.format == LogFormat::Text && io::stderr().is_terminal();
+    // https://no-color.org
+    let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|said| said.is_empty());
+    let colour = is_wanted
+        && settings.file.is_none()
+        && settings.format == LogFormat::Text
+        && io::stderr().is_terminal();
     let writer = WRITER.get_or_init(|| Writer::new(sink, settings.format, colour));
     // Without internal errors: they would be printed to a standard error that may be
     // closed, and printing to that panics.
