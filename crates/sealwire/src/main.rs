@@ -4,6 +4,7 @@
 mod admin;
 mod alerts;
 mod cli;
+mod clients;
 mod commands;
 mod control;
 mod joining;

@@ -54,6 +54,7 @@ pages! {
     agents "docs/agents.md" Usr;
     alerts "docs/alerts.md" Usr;
     audit "docs/audit.md" Usr;
+    clients "docs/clients.md" Usr;
     cookbook "docs/cookbook.md" Usr;
     day_two "docs/day-two.md" Usr;
     doctor "docs/doctor.md" Usr;

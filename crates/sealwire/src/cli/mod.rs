@@ -25,7 +25,8 @@ pub(crate) use output::{print, print_json, printable, shell_word};
 
 use crate::commands::{
     agent, alerts, audit, ca, cert, completions, config, connect, demo, demo_server, doctor,
-    health, init, invite, join, key, man, pins, policy, quarantine, reload, report, serve, status,
+    health, import, init, install, invite, join, key, man, pins, policy, quarantine, reload,
+    report, serve, status, uninstall,
 };
 
 /// Identity and protection on every wire an AI agent uses: MCP over mutual TLS 1.3.
@@ -44,6 +45,7 @@ Examples:
   sealwire cert issue --all           certificates for what the configuration serves
   sealwire serve                      serve them over mutual TLS
   sealwire connect NAME               what an MCP client runs to reach one
+  sealwire install --client codex     have a client reach its servers through sealwire
   sealwire cert bundle laptop         the one file another machine needs
   sealwire doctor                     what is wrong, and what to do about it
 
@@ -86,6 +88,9 @@ enum Command {
     Agent(agent::Arguments),
     Serve(serve::Arguments),
     Connect(connect::Arguments),
+    Install(install::Arguments),
+    Uninstall(uninstall::Arguments),
+    Import(import::Arguments),
     Config(config::Arguments),
     Policy(policy::Arguments),
     Quarantine(quarantine::Arguments),
@@ -146,6 +151,9 @@ impl Command {
             Self::Agent(arguments) => agent::run(&arguments, context),
             Self::Serve(arguments) => serve::run(&arguments, context),
             Self::Connect(arguments) => connect::run(arguments, context),
+            Self::Install(arguments) => install::run(&arguments, context),
+            Self::Uninstall(arguments) => uninstall::run(&arguments, context),
+            Self::Import(arguments) => import::run(&arguments, context),
             Self::Config(arguments) => config::run(&arguments, context),
             Self::Policy(arguments) => policy::run(&arguments, context),
             Self::Quarantine(arguments) => quarantine::run(&arguments, context),

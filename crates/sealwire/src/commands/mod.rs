@@ -17,8 +17,10 @@ pub(crate) mod demo_server;
 pub(crate) mod doctor;
 mod founding;
 pub(crate) mod health;
+pub(crate) mod import;
 pub(crate) mod init;
 mod init_agents;
+pub(crate) mod install;
 mod invitations;
 pub(crate) mod invite;
 mod issuing;
@@ -35,6 +37,7 @@ mod revoke;
 pub(crate) mod serve;
 mod signals;
 pub(crate) mod status;
+pub(crate) mod uninstall;
 mod watch;
 
 pub(crate) use bundle_file::BundledServer;

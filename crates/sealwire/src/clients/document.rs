@@ -1,0 +1,169 @@
+//! The text of a client's file, and what of it is servers.
+
+use std::ops::Range;
+
+use super::{Client, Syntax, json, toml};
+
+/// One entry of a client's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The keys that lead to the table it is in.
+    pub(crate) table: Vec<String>,
+    /// Its name there.
+    pub(crate) name: String,
+    /// What it says.
+    pub(crate) shape: Shape,
+    /// Where it stands: with its header in TOML, its value alone in JSON.
+    pub(crate) at: Range<usize>,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// A program is started.
+    Program(Program),
+    /// A server elsewhere is reached by its URL.
+    Remote(String),
+    /// It is not understood; why.
+    Unknown(String),
+}
+
+/// A program to be started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Program {
+    pub(crate) command: String,
+    pub(crate) args: Vec<String>,
+    /// Variables that the entry sets, with their values.
+    pub(crate) env: Vec<(String, String)>,
+    /// Variables of the client's own that it passes on.
+    pub(crate) env_vars: Vec<String>,
+    pub(crate) cwd: Option<String>,
+    /// A file with more variables, whose names nobody knows here.
+    pub(crate) env_file: bool,
+    /// Where its command stands, and its arguments, if there are any.
+    pub(crate) command_at: Range<usize>,
+    pub(crate) args_at: Option<Range<usize>>,
+    /// Where arguments would be put in, and what would stand around them.
+    pub(crate) args_place: (usize, String, String),
+}
+
+/// A piece of text in another one's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Splice {
+    pub(crate) at: Range<usize>,
+    pub(crate) text: String,
+}
+
+/// What the file of a client says.
+///
+/// # Errors
+/// Why it is not understood. Nothing of it is shown: there may be secrets in it.
+pub(crate) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
+    match client.syntax() {
+        Syntax::Json => json::read(client, text),
+        Syntax::Toml => toml::read(client, text),
+    }
+}
+
+/// Text in the file's own syntax.
+pub(crate) fn string(client: Client, text: &str) -> String {
+    match client.syntax() {
+        Syntax::Json => json::string(text),
+        Syntax::Toml => toml::string(text),
+    }
+}
+
+/// The same of a list.
+pub(crate) fn list(client: Client, items: &[String]) -> String {
+    let items: Vec<_> = items.iter().map(|item| string(client, item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A whole entry, to stand where `found` does.
+pub(crate) fn entry(client: Client, found: &Found, command: &str, args: &[String]) -> String {
+    match client.syntax() {
+        Syntax::Json => json::entry(client, command, args),
+        Syntax::Toml => toml::entry(&found.table, &found.name, command, args),
+    }
+}
+
+/// `text` with one more entry, in the table of all projects.
+///
+/// # Errors
+/// Why that is not possible.
+pub(crate) fn add(
+    client: Client,
+    text: &str,
+    name: &str,
+    command: &str,
+    args: &[String],
+) -> Result<String, String> {
+    match client.syntax() {
+        Syntax::Json => json::add(client, text, name, command, args),
+        Syntax::Toml => Ok(toml::add(client, text, name, command, args)),
+    }
+}
+
+/// `text` without an entry.
+///
+/// # Errors
+/// Why that is not possible.
+pub(crate) fn remove(client: Client, text: &str, found: &Found) -> Result<String, String> {
+    match client.syntax() {
+        Syntax::Json => json::remove(text, &found.table, &found.name),
+        Syntax::Toml => {
+            let mut start = found.at.start;
+            // The empty line that `add` has put before it.
+            if text[..start].ends_with("\n\n") {
+                start -= 1;
+            }
+            Ok(format!("{}{}", &text[..start], &text[found.at.end..]))
+        }
+    }
+}
+
+/// `text` without the arguments of an entry, where there were none before.
+///
+/// # Errors
+/// Why that is not possible.
+pub(crate) fn without_args(
+    client: Client,
+    text: &str,
+    found: &Found,
+    program: &Program,
+) -> Result<String, String> {
+    let Some(args) = &program.args_at else { return Ok(text.to_owned()) };
+    let (_, before, after) = &program.args_place;
+    let at = args.start.saturating_sub(before.len())..args.end + after.len();
+    // Where they were put in, unless somebody has moved them since.
+    if text.get(at.clone()).is_some_and(|put| put.starts_with(before) && put.ends_with(after)) {
+        return Ok(spliced(text, vec![Splice { at, text: String::new() }]));
+    }
+    match client.syntax() {
+        Syntax::Json => {
+            let entry: Vec<_> = found.table.iter().chain([&found.name]).cloned().collect();
+            json::remove(text, &entry, "args")
+        }
+        Syntax::Toml => Err("its args were moved since".to_owned()),
+    }
+}
+
+/// Whether a file that we have made says nothing any more.
+pub(crate) fn is_bare(client: Client, text: &str) -> bool {
+    let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    bare.is_empty() || bare == "{}" || bare == format!("{{\"{}\":{{}}}}", client.table())
+}
+
+/// `text` with all of these, none of which overlaps another.
+pub(crate) fn spliced(text: &str, mut splices: Vec<Splice>) -> String {
+    splices.sort_by_key(|splice| std::cmp::Reverse(splice.at.start));
+    let mut text = text.to_owned();
+    for Splice { at, text: with } in splices {
+        text.replace_range(at, &with);
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "document_tests.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+use super::*;
+use crate::clients::installed::{Replaced, Was};
+
+const COMMAND: &str = "/usr/bin/sealwire";
+
+fn args() -> Vec<String> {
+    vec!["connect".to_owned(), "x".to_owned()]
+}
+
+fn program(client: Client, text: &str) -> Program {
+    let found = read(client, text).unwrap_or_else(|why| panic!("{why}: {text}"));
+    match &found[..] {
+        [Found { shape: Shape::Program(program), .. }] => program.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Rewrites the only program of `text` and puts it back.
+fn there_and_back(client: Client, text: &str) -> String {
+    let program = program(client, text);
+    let list = list(client, &args());
+    let command = text[program.command_at.clone()].to_owned();
+    let before = program.args_at.clone().map(|at| text[at].to_owned());
+    let (at, start, end) = &program.args_place;
+    let splices = vec![
+        Splice { at: program.command_at.clone(), text: string(client, COMMAND) },
+        match &program.args_at {
+            Some(at) => Splice { at: at.clone(), text: list },
+            None => Splice { at: *at..*at, text: format!("{start}{list}{end}") },
+        },
+    ];
+    let rewritten = spliced(text, splices);
+    let found = read(client, &rewritten).unwrap_or_else(|why| panic!("{why}: {rewritten}"));
+    let [Found { shape: Shape::Program(new), table, name, .. }] = &found[..] else {
+        panic!("{rewritten}")
+    };
+    assert_eq!((new.command.as_str(), &new.args), (COMMAND, &args()), "{rewritten}");
+    assert_eq!(
+        (&new.env, &new.env_vars, &new.cwd),
+        (&program.env, &program.env_vars, &program.cwd)
+    );
+    let replaced = Replaced {
+        client: client.word().to_owned(),
+        file: "f".into(),
+        table: table.clone(),
+        name: name.clone(),
+        server: "x".to_owned(),
+        was: Was::Program { command, args: before },
+        command: COMMAND.to_owned(),
+        args: args(),
+    };
+    assert_eq!(replaced.undone(client, &rewritten).unwrap(), text, "{rewritten}");
+    rewritten
+}
+
+#[test]
+fn json_is_rewritten_in_place_and_put_back_byte_for_byte() {
+    for text in [
+        r#"{"mcpServers":{"x":{"command":"npx","args":["-y","p"],"env":{"T":"s"}}}}"#,
+        "{\n  // mine\n  \"mcpServers\": {\n    \"x\": {\n      \"command\": \"npx\", // why\n      \"args\": [\n        \"-y\", /* p */ \"p\",\n      ],\n    },\n  },\n}\n",
+        "{\r\n\t\"mcpServers\": {\r\n\t\t\"x\": {\r\n\t\t\t\"command\": \"npx\"\r\n\t\t}\r\n\t}\r\n}",
+        r#"{"mcpServers":{"x":{"args":[],"command":"a \" \u00e9"}},"other":[1,{"command":"no"}]}"#,
+    ] {
+        there_and_back(Client::Cursor, text);
+    }
+    let line = r#"{"mcpServers":{"x":{"command":"npx"}}}"#;
+    let rewritten = there_and_back(Client::Cursor, line);
+    assert!(
+        rewritten.contains(r#""command":"/usr/bin/sealwire", "args": ["connect", "x"]"#),
+        "{rewritten}"
+    );
+}
+
+#[test]
+fn toml_is_rewritten_in_place_and_put_back_byte_for_byte() {
+    for text in [
+        "model = \"gpt-5\" # mine\n\n[mcp_servers.x]\ncommand = 'npx' # why\nargs = [\n  \"-y\", # yes\n  \"p\",\n]\n[mcp_servers.x.env]\nT = \"s\"\n\n[tui]\n",
+        "[mcp_servers.x]\n  command = \"npx\" # no arguments\n  tool_timeout_sec = 5",
+        "mcp_servers = { x = { command = \"npx\" } }\n",
+        "[mcp_servers]\nx = { command = \"npx\", args = [], env_vars = [\"A\"] }\n",
+        "[mcp_servers.\"a b\"]\r\ncommand = \"npx\"\r\n",
+    ] {
+        there_and_back(Client::Codex, text);
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_told() {
+    for (client, text, why) in [
+        (Client::Cursor, "{", "not JSON"),
+        (Client::Cursor, "[]", "no JSON object"),
+        (Client::Cursor, "{\"mcpServers\": 1}", "no JSON object"),
+        (Client::Cursor, "{\"mcpServers\": {}, \"mcpServers\": {}}", "twice"),
+        (Client::Cursor, "{\"mcpServers\": {\"a\": {}, \"a\": {}}}", "twice"),
+        (Client::Cursor, "{'mcpServers': {}}", "not JSON"),
+        (Client::Codex, "a = ", "not TOML"),
+        (Client::Codex, "mcp_servers = 1", "no table"),
+    ] {
+        let told = read(client, text).expect_err(text);
+        assert!(told.contains(why), "{text}: {told}");
+    }
+    for (entry, why) in [
+        ("{}", "neither command nor url"),
+        ("1", "no JSON object"),
+        ("{\"command\": 1}", "command is no text"),
+        ("{\"command\": \"a\", \"args\": [1]}", "not all text"),
+        ("{\"command\": \"a\", \"args\": \"b\"}", "no list"),
+        ("{\"command\": \"a\", \"url\": \"b\"}", "both command and url"),
+        ("{\"command\": \"a\", \"command\": \"b\"}", "twice"),
+    ] {
+        let found =
+            read(Client::Cursor, &format!("{{\"mcpServers\": {{\"a\": {entry}}}}}")).unwrap();
+        let Shape::Unknown(told) = &found[0].shape else { panic!("{entry}: {found:?}") };
+        assert!(told.contains(why), "{entry}: {told}");
+    }
+}
+
+#[test]
+fn entries_are_added_and_removed() {
+    for (client, text) in [
+        (
+            Client::Cursor,
+            "{\n  // mine\n  \"mcpServers\": {\n    \"a\": { \"command\": \"b\" }, // last\n  }\n}\n",
+        ),
+        (Client::VsCode, "{\n  \"inputs\": []\n}\n"),
+        (Client::Codex, "# mine\n[mcp_servers.a]\ncommand = \"b\"\n"),
+        (Client::Codex, "model = \"x\""),
+        (Client::Gemini, ""),
+    ] {
+        let before = read(client, text).unwrap().len();
+        let added = add(client, text, "new one", COMMAND, &args()).unwrap();
+        let found = read(client, &added).unwrap_or_else(|why| panic!("{why}: {added}"));
+        assert_eq!(found.len(), before + 1, "{added}");
+        let new = found.iter().find(|one| one.name == "new one").unwrap();
+        assert!(
+            matches!(&new.shape, Shape::Program(p) if p.command == COMMAND && p.args == args())
+        );
+        let removed = remove(client, &added, new).unwrap();
+        assert_eq!(read(client, &removed).unwrap().len(), before, "{removed}");
+        if text.is_empty() {
+            assert!(is_bare(client, &removed), "{removed}");
+        } else if text.contains(client.table()) && text.ends_with('\n') {
+            assert_eq!(removed, text);
+        }
+    }
+}
+
+#[test]
+fn an_entry_of_a_url_is_replaced_with_all_that_is_of_it() {
+    let text = "[mcp_servers.a]\nurl = \"https://h/mcp\"\n[mcp_servers.a.http_headers]\nX = \"y\" # end\n\n# theirs\n[tui]\nx = 1\n";
+    let found = read(Client::Codex, text).unwrap();
+    assert_eq!(found[0].shape, Shape::Remote("https://h/mcp".to_owned()));
+    let with = entry(Client::Codex, &found[0], COMMAND, &args());
+    let rewritten = spliced(text, vec![Splice { at: found[0].at.clone(), text: with }]);
+    assert!(rewritten.ends_with("\n\n# theirs\n[tui]\nx = 1\n"), "{rewritten}");
+    assert!(!rewritten.contains("http_headers"), "{rewritten}");
+    assert_eq!(program(Client::Codex, &rewritten).args, args());
+}
+
+#[test]
+fn projects_of_claude_code_have_servers_too() {
+    let text = r#"{"projects": {"/p": {"mcpServers": {"a": {"type": "stdio", "command": "b"}}}, "/q": {}}}"#;
+    let found = read(Client::ClaudeCode, text).unwrap();
+    assert_eq!(found[0].table, ["projects", "/p", "mcpServers"]);
+    there_and_back(Client::ClaudeCode, text);
+}

@@ -1,0 +1,200 @@
+//! Servers in JSON, also with comments and trailing commas.
+
+use std::ops::Range;
+
+use jsonc_parser::ast::{Object, ObjectProp, Value};
+use jsonc_parser::common::Ranged;
+use jsonc_parser::cst::{CstInputValue, CstRootNode};
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+
+use super::Client;
+use super::document::{Found, Program, Shape};
+
+/// What editors take. Whatever else there is, a client may understand otherwise.
+fn options() -> ParseOptions {
+    ParseOptions {
+        allow_comments: true,
+        allow_trailing_commas: true,
+        allow_loose_object_property_names: false,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    }
+}
+
+pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options());
+    let parsed = parsed.map_err(|error| {
+        format!("it is not JSON: {} in line {}", error.kind(), error.line_display())
+    })?;
+    let root = match &parsed.value {
+        None => return Ok(Vec::new()),
+        Some(Value::Object(root)) => root,
+        Some(_) => return Err("it is no JSON object".to_owned()),
+    };
+    let mut found = Vec::new();
+    let key = client.table();
+    if let Some(servers) = member(root, key)? {
+        let table = vec![key.to_owned()];
+        found.extend(servers_of(text, object(servers, key)?, &table)?);
+    }
+    // What holds in one directory alone.
+    if client == Client::ClaudeCode
+        && let Some(projects) = member(root, "projects")?
+    {
+        for project in &object(projects, "projects")?.properties {
+            let name = project.name.as_str();
+            let Value::Object(settings) = &project.value else { continue };
+            if let Some(servers) = member(settings, key)? {
+                let table = vec!["projects".to_owned(), name.to_owned(), key.to_owned()];
+                found.extend(servers_of(text, object(servers, key)?, &table)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The only member of that name.
+fn member<'o, 't>(of: &'o Object<'t>, name: &str) -> Result<Option<&'o ObjectProp<'t>>, String> {
+    let mut named = of.properties.iter().filter(|property| property.name.as_str() == name);
+    let first = named.next();
+    match named.next() {
+        Some(_) => Err(format!("it has {name:?} twice")),
+        None => Ok(first),
+    }
+}
+
+fn object<'o, 't>(property: &'o ObjectProp<'t>, name: &str) -> Result<&'o Object<'t>, String> {
+    property.value.as_object().ok_or_else(|| format!("{name:?} in it is no JSON object"))
+}
+
+fn servers_of(text: &str, servers: &Object<'_>, table: &[String]) -> Result<Vec<Found>, String> {
+    let mut found: Vec<Found> = Vec::new();
+    for property in &servers.properties {
+        let name = property.name.as_str();
+        if found.iter().any(|other| other.name == name) {
+            return Err(format!("it has the server {name:?} twice"));
+        }
+        let shape = match property.value.as_object() {
+            Some(entry) => shape(text, entry).unwrap_or_else(Shape::Unknown),
+            None => Shape::Unknown("it is no JSON object".to_owned()),
+        };
+        found.push(Found {
+            table: table.to_vec(),
+            name: name.to_owned(),
+            shape,
+            at: range(&property.value),
+        });
+    }
+    Ok(found)
+}
+
+fn shape(text: &str, entry: &Object<'_>) -> Result<Shape, String> {
+    let command = member(entry, "command")?;
+    for key in ["url", "httpUrl", "serverUrl"] {
+        if let Some(url) = member(entry, key)? {
+            let url = url.value.as_string_lit().ok_or_else(|| format!("its {key} is no text"))?;
+            if command.is_some() {
+                return Err(format!("it has both command and {key}"));
+            }
+            return Ok(Shape::Remote(url.value.to_string()));
+        }
+    }
+    let Some(command) = command else {
+        return Err("it has neither command nor url".to_owned());
+    };
+    let value = command.value.as_string_lit().ok_or("its command is no text")?;
+    let args = member(entry, "args")?;
+    let mut program = Program {
+        command: value.value.to_string(),
+        command_at: range(&command.value),
+        args_at: args.map(|args| range(&args.value)),
+        env_file: member(entry, "envFile")?.is_some(),
+        ..Program::default()
+    };
+    // As far from what is before it as `command` is.
+    let before = &text[..command.start()];
+    let gap = &before[before.trim_end().len()..];
+    let gap = if gap.contains('\n') { gap } else { " " };
+    program.args_place = (range(&command.value).end, format!(",{gap}\"args\": "), String::new());
+    if let Some(args) = args {
+        let items = args.value.as_array().ok_or("its args are no list")?;
+        for item in &items.elements {
+            let item = item.as_string_lit().ok_or("its args are not all text")?;
+            program.args.push(item.value.to_string());
+        }
+    }
+    if let Some(env) = member(entry, "env")? {
+        for variable in &env.value.as_object().ok_or("its env is no JSON object")?.properties {
+            let name = variable.name.as_str().to_owned();
+            let value = match &variable.value {
+                Value::StringLit(value) => value.value.to_string(),
+                Value::NumberLit(value) => value.value.to_string(),
+                Value::BooleanLit(value) => value.value.to_string(),
+                _ => return Err(format!("the variable {name} in its env is no text")),
+            };
+            program.env.push((name, value));
+        }
+    }
+    if let Some(cwd) = member(entry, "cwd")? {
+        let cwd = cwd.value.as_string_lit().ok_or("its cwd is no text")?;
+        program.cwd = Some(cwd.value.to_string());
+    }
+    Ok(Shape::Program(program))
+}
+
+fn range(value: &Value<'_>) -> Range<usize> {
+    value.start()..value.end()
+}
+
+pub(super) fn string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+pub(super) fn entry(client: Client, command: &str, args: &[String]) -> String {
+    let kind = if client.states_type() { "\"type\": \"stdio\", " } else { "" };
+    let args: Vec<_> = args.iter().map(|arg| string(arg)).collect();
+    format!("{{ {kind}\"command\": {}, \"args\": [{}] }}", string(command), args.join(", "))
+}
+
+pub(super) fn add(
+    client: Client,
+    text: &str,
+    name: &str,
+    command: &str,
+    args: &[String],
+) -> Result<String, String> {
+    let root = CstRootNode::parse(text, &options()).map_err(|error| error.to_string())?;
+    let shape = || "it is of no shape that has servers".to_owned();
+    let servers = root.object_value_or_create().ok_or_else(shape)?;
+    let servers = servers.object_value_or_create(client.table()).ok_or_else(shape)?;
+    let text = |text: &str| CstInputValue::String(text.to_owned());
+    let mut members = Vec::new();
+    if client.states_type() {
+        members.push(("type".to_owned(), text("stdio")));
+    }
+    members.push(("command".to_owned(), text(command)));
+    let args = args.iter().map(|arg| text(arg)).collect();
+    members.push(("args".to_owned(), CstInputValue::Array(args)));
+    servers.append(name, CstInputValue::Object(members));
+    let mut text = root.to_string();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+pub(super) fn remove(text: &str, table: &[String], name: &str) -> Result<String, String> {
+    let root = CstRootNode::parse(text, &options()).map_err(|error| error.to_string())?;
+    let gone = || "it is not there any more".to_owned();
+    let mut at = root.object_value().ok_or_else(gone)?;
+    for key in table {
+        at = at.object_value(key).ok_or_else(gone)?;
+    }
+    at.get(name).ok_or_else(gone)?.remove();
+    Ok(root.to_string())
+}

@@ -1,0 +1,248 @@
+//! What becomes of each entry, decided before anything is written.
+
+use std::path::{Path, PathBuf};
+
+use sealwire::config::{SecureMcpConfig, ServerRole};
+use sealwire::home::Home;
+
+use super::program::{NewServer, usable};
+use crate::cli::{Context, Failure, printable, shell_word};
+use crate::clients::Client;
+use crate::clients::document::{self, Found, Program, Shape};
+
+/// Decides, and knows by what command a server of this home is reached.
+pub(super) struct Planner<'c> {
+    client: Client,
+    pub(super) config: SecureMcpConfig,
+    context: &'c Context,
+    program: String,
+    options: Vec<String>,
+    /// Servers that the configuration does not have yet.
+    pub(super) new_servers: Vec<NewServer>,
+}
+
+/// What becomes of one entry.
+pub(super) struct Step {
+    pub(super) table: Vec<String>,
+    pub(super) name: String,
+    pub(super) change: Change,
+}
+
+/// What is written.
+pub(super) enum Change {
+    /// Nothing; why.
+    None(String),
+    /// An entry that there was not.
+    Add { server: String },
+    /// Its command and arguments.
+    Program { server: String, program: Program },
+    /// All of it.
+    Whole { server: String, found: Found },
+}
+
+impl<'c> Planner<'c> {
+    pub(super) fn new(
+        client: Client,
+        config: &SecureMcpConfig,
+        context: &'c Context,
+    ) -> Result<Self, Failure> {
+        let unusable = |error: std::io::Error| {
+            Failure::new("it is not known where this program is").because(error)
+        };
+        let program = own_path().map_err(unusable)?;
+        let text = |path: &Path| {
+            path.to_str().map(str::to_owned).ok_or_else(|| {
+                Failure::new("a path is not UTF-8, and cannot stand in the client's file")
+                    .at(path.display())
+            })
+        };
+        let mut options = Vec::new();
+        let default = Home::default_location().ok();
+        if default.is_none_or(|default| default.root() != context.home.root()) {
+            options.extend(["--home".to_owned(), text(context.home.root())?]);
+        }
+        if context.config_file != context.home.config_file() {
+            let file = std::path::absolute(&context.config_file).map_err(unusable)?;
+            options.extend(["--config".to_owned(), text(&file)?]);
+        }
+        let program = text(&program)?;
+        let config = config.clone();
+        Ok(Self { client, config, context, program, options, new_servers: Vec::new() })
+    }
+
+    pub(super) fn config_file(&self) -> &Path {
+        &self.context.config_file
+    }
+
+    /// The program and the arguments by which a client reaches a server.
+    pub(super) fn invocation(&self, server: &str) -> (String, Vec<String>) {
+        let mut args = self.options.clone();
+        args.extend(["connect".to_owned(), server.to_owned()]);
+        (self.program.clone(), args)
+    }
+
+    /// An entry for a server that the client does not have.
+    pub(super) fn add(&self, server: &str) -> Step {
+        let table = vec![self.client.table().to_owned()];
+        let change = Change::Add { server: server.to_owned() };
+        Step { table, name: server.to_owned(), change }
+    }
+
+    /// What becomes of an entry that the client has.
+    pub(super) fn rewrite(&mut self, found: Found) -> Step {
+        let (table, name) = (found.table.clone(), found.name.clone());
+        let change = self.decide(found).unwrap_or_else(Change::None);
+        Step { table, name, change }
+    }
+
+    fn decide(&mut self, found: Found) -> Result<Change, String> {
+        let program = match &found.shape {
+            Shape::Unknown(why) => return Err(why.clone()),
+            Shape::Remote(_) if self.config.servers.contains_key(&found.name) => {
+                return Ok(Change::Whole { server: found.name.clone(), found });
+            }
+            Shape::Remote(_) => {
+                return Err(format!(
+                    "its server is at a URL, which the client reaches by itself, and sealwire has \
+                     no server {:?}",
+                    found.name
+                ));
+            }
+            Shape::Program(program) => program.clone(),
+        };
+        if let Some(why) = self.is_ours(&program) {
+            return Err(why);
+        }
+        let server = self.server_for(&found.name, &program)?;
+        Ok(Change::Program { server, program })
+    }
+
+    /// Whether the entry starts sealwire already.
+    fn is_ours(&self, program: &Program) -> Option<String> {
+        let name = Path::new(&program.command).file_stem()?;
+        if name != "sealwire" && program.command != self.program {
+            return None;
+        }
+        let last = program.args.last().map_or("", String::as_str);
+        if (&program.command, &program.args) == (&self.invocation(last).0, &self.invocation(last).1)
+        {
+            return Some("it is installed already".to_owned());
+        }
+        Some("it starts sealwire already, in another way".to_owned())
+    }
+
+    /// The server that the entry is to reach: one that there is, or a new one.
+    fn server_for(&mut self, name: &str, program: &Program) -> Result<String, String> {
+        let plain = usable(name);
+        let is_elsewhere = |role: &ServerRole| !matches!(role, ServerRole::Local { .. });
+        if self.config.servers.get(name).is_some_and(|entry| is_elsewhere(&entry.role)) {
+            return Ok(name.to_owned());
+        }
+        let own = format!("{plain}-{}", self.client.word());
+        for name in [plain.clone(), own] {
+            let server = NewServer::of(self.client, &name, program)?;
+            if server.is(&self.config) || self.new_servers.contains(&server) {
+                return Ok(name);
+            }
+            let is_taken =
+                self.config.servers.values().any(|entry| {
+                    entry.name == name || entry.server_name.eq_ignore_ascii_case(&name)
+                }) || self.new_servers.iter().any(|other| other.name.eq_ignore_ascii_case(&name));
+            if !is_taken {
+                self.new_servers.push(server);
+                return Ok(name);
+            }
+        }
+        Err(format!("sealwire has other servers of the name {plain:?}: rename the entry"))
+    }
+}
+
+impl Step {
+    pub(super) fn server(&self) -> Option<&str> {
+        match &self.change {
+            Change::None(_) => None,
+            Change::Add { server }
+            | Change::Program { server, .. }
+            | Change::Whole { server, .. } => Some(server),
+        }
+    }
+
+    /// What is shown before anything is written. Of an entry that is replaced as a whole nothing
+    /// is: it may hold secrets.
+    pub(super) fn shown(&self, client: Client, planner: &Planner<'_>) -> String {
+        let mut place = printable(&self.name);
+        if let [_, project, _] = &self.table[..] {
+            place.push_str(&format!(" (in {})", printable(project)));
+        }
+        let mut lines = Vec::new();
+        match &self.change {
+            Change::None(why) => return format!("  {place}: left alone: {}\n", printable(why)),
+            Change::Add { .. } => {}
+            Change::Whole { found, .. } => {
+                if let Shape::Remote(url) = &found.shape {
+                    let url = url.split(['?', '#']).next().unwrap_or_default();
+                    lines.push(format!("- url {}", without_user(url)));
+                }
+            }
+            Change::Program { program, .. } => {
+                lines.push(format!("- command {}", document::string(client, &program.command)));
+                if program.args_at.is_some() {
+                    lines.push(format!("- args {}", document::list(client, &program.args)));
+                }
+            }
+        }
+        let Some(server) = self.server() else { return String::new() };
+        let (command, args) = planner.invocation(server);
+        lines.push(format!("+ command {}", document::string(client, &command)));
+        lines.push(format!("+ args {}", document::list(client, &args)));
+        lines.push(format!("  runs {}", runs(server, planner)));
+        let lines: Vec<_> = lines.iter().map(|line| format!("    {}\n", printable(line))).collect();
+        format!("  {place}:\n{}", lines.concat())
+    }
+}
+
+/// What is started, or reached, in the end.
+fn runs(server: &str, planner: &Planner<'_>) -> String {
+    let line = |command: &str, args: &[String]| {
+        let words: Vec<_> = std::iter::once(command)
+            .chain(args.iter().map(String::as_str))
+            .map(shell_word)
+            .collect();
+        words.join(" ")
+    };
+    if let Some(new) = planner.new_servers.iter().find(|new| new.name == server) {
+        return line(&new.command, &new.args);
+    }
+    match planner.config.servers.get(server).map(|entry| &entry.role) {
+        Some(ServerRole::Local { command, args, .. }) => line(command, args),
+        Some(ServerRole::Connect { endpoint, .. }) => {
+            format!("nothing here: it reaches {endpoint}")
+        }
+        Some(ServerRole::Serve { command, args, .. }) => {
+            format!("nothing itself: `serve` runs {}", line(command, args))
+        }
+        None => String::new(),
+    }
+}
+
+/// A URL without what may be a password.
+fn without_user(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(start), Some(at)) if at > start => format!("{}…{}", &url[..start + 3], &url[at..]),
+        _ => url.to_owned(),
+    }
+}
+
+/// The path by which this program is to be started: the one in `PATH` where that is this program,
+/// as an upgrade puts the next one there.
+fn own_path() -> std::io::Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    let real = exe.canonicalize()?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let name = real.file_name().unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(name))
+        .find(|file| file.canonicalize().is_ok_and(|file| file == real));
+    Ok(found.unwrap_or(exe))
+}
