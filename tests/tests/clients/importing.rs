@@ -5,7 +5,7 @@ use crate::{User, place};
 #[test]
 fn servers_of_a_client_become_servers_here() {
     let user = User::new();
-    let planted = r#"{"mcpServers":{"files":{"command":"sh","args":["-c","true"],"env":{"TOKEN":"s3cret"}},"far":{"url":"https://h/mcp"}}}"#;
+    let planted = r#"{"mcpServers":{"files":{"command":"sh","args":["-c","true"],"env":{"TOKEN":"s3cret","KEY":"---\ns3cret of a second line\n---"}},"far":{"url":"https://h/mcp"}}}"#;
     user.write(place("cursor"), planted);
     let config = user.read(".sealwire/sealwire.toml");
     let dry = user.sealwire(&["import", "--client", "cursor", "--dry-run"]).ok();

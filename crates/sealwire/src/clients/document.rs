@@ -13,8 +13,9 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// What it says.
     pub(crate) shape: Shape,
-    /// Where it stands: with its header in TOML, its value alone in JSON.
-    pub(crate) at: Range<usize>,
+    /// Where it stands: with its header in TOML, its value alone in JSON. `None` if it cannot be
+    /// taken out of there as a whole: other things stand between its tables, or it has no header.
+    pub(crate) at: Option<Range<usize>>,
 }
 
 /// What an entry says.
@@ -98,10 +99,13 @@ pub(crate) fn add(
     command: &str,
     args: &[String],
 ) -> Result<String, String> {
-    match client.syntax() {
-        Syntax::Json => json::add(client, text, name, command, args),
-        Syntax::Toml => Ok(toml::add(client, text, name, command, args)),
-    }
+    let added = match client.syntax() {
+        Syntax::Json => json::add(client, text, name, command, args)?,
+        Syntax::Toml => toml::add(client, text, name, command, args),
+    };
+    // Not to a table that is written in another way, such as within braces.
+    read(client, &added).map_err(|why| format!("with {name:?} added, {why}"))?;
+    Ok(added)
 }
 
 /// `text` without an entry.
@@ -112,14 +116,23 @@ pub(crate) fn remove(client: Client, text: &str, found: &Found) -> Result<String
     match client.syntax() {
         Syntax::Json => json::remove(text, &found.table, &found.name),
         Syntax::Toml => {
-            let mut start = found.at.start;
+            let Range { mut start, end } = whole(found)?;
             // The empty line that `add` has put before it.
             if text[..start].ends_with("\n\n") {
                 start -= 1;
             }
-            Ok(format!("{}{}", &text[..start], &text[found.at.end..]))
+            Ok(format!("{}{}", &text[..start], &text[end..]))
         }
     }
+}
+
+/// Where an entry stands that is to go as a whole.
+///
+/// # Errors
+/// Why that is not possible.
+pub(crate) fn whole(found: &Found) -> Result<Range<usize>, String> {
+    let elsewhere = "it does not stand in one place, under a header of its own";
+    found.at.clone().ok_or_else(|| elsewhere.to_owned())
 }
 
 /// `text` without the arguments of an entry, where there were none before.

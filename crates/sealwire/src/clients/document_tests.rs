@@ -151,10 +151,49 @@ fn an_entry_of_a_url_is_replaced_with_all_that_is_of_it() {
     let found = read(Client::Codex, text).unwrap();
     assert_eq!(found[0].shape, Shape::Remote("https://h/mcp".to_owned()));
     let with = entry(Client::Codex, &found[0], COMMAND, &args());
-    let rewritten = spliced(text, vec![Splice { at: found[0].at.clone(), text: with }]);
+    let rewritten = spliced(text, vec![Splice { at: found[0].at.clone().unwrap(), text: with }]);
     assert!(rewritten.ends_with("\n\n# theirs\n[tui]\nx = 1\n"), "{rewritten}");
     assert!(!rewritten.contains("http_headers"), "{rewritten}");
     assert_eq!(program(Client::Codex, &rewritten).args, args());
+}
+
+#[test]
+fn what_stands_between_the_tables_of_an_entry_is_not_replaced_with_it() {
+    let theirs = "\n[projects.\"/p\"]\ntrust_level = \"trusted\"\n";
+    let remote = format!(
+        "[mcp_servers.a]\nurl = \"https://h/mcp\"\n{theirs}\n[mcp_servers.a.http_headers]\nX = \"y\"\n"
+    );
+    let found = read(Client::Codex, &remote).unwrap();
+    let Shape::Unknown(why) = &found[0].shape else { panic!("{found:?}") };
+    assert!(why.contains("in one place"), "{why}");
+
+    // Codex adds a table for a tool at the end; a program is changed within it, and stays one.
+    let text =
+        format!("[mcp_servers.x]\ncommand = \"npx\"\n{theirs}\n[mcp_servers.x.tools.t]\na = 1\n");
+    there_and_back(Client::Codex, &text);
+    for was in [Was::Nothing { file: true }, Was::Whole("[mcp_servers.x]\n".to_owned())] {
+        let replaced = Replaced {
+            client: "codex".to_owned(),
+            file: "f".into(),
+            table: vec!["mcp_servers".to_owned()],
+            name: "x".to_owned(),
+            server: "x".to_owned(),
+            was,
+            command: "npx".to_owned(),
+            args: Vec::new(),
+        };
+        let why = replaced.undone(Client::Codex, &text).unwrap_err();
+        assert!(why.contains("in one place"), "{why}");
+        let inline = "[mcp_servers]\nx = { command = \"npx\" }\n";
+        assert!(replaced.undone(Client::Codex, inline).unwrap_err().contains("in one place"));
+    }
+}
+
+#[test]
+fn an_entry_is_not_added_where_the_file_would_be_none_any_more() {
+    let text = "mcp_servers = { a = { command = \"b\" } }\n";
+    let why = add(Client::Codex, text, "new", COMMAND, &args()).unwrap_err();
+    assert!(why.contains("not TOML"), "{why}");
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Replaced {
         match &self.was {
             Was::Nothing { .. } => document::remove(client, text, &found),
             Was::Whole(was) => {
-                let splice = Splice { at: found.at, text: was.clone() };
+                let splice = Splice { at: document::whole(&found)?, text: was.clone() };
                 Ok(document::spliced(text, vec![splice]))
             }
             Was::Program { command, args } => {

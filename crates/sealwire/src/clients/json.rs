@@ -87,7 +87,7 @@ fn servers_of(text: &str, servers: &Object<'_>, table: &[String]) -> Result<Vec<
             table: table.to_vec(),
             name: name.to_owned(),
             shape,
-            at: range(&property.value),
+            at: Some(range(&property.value)),
         });
     }
     Ok(found)

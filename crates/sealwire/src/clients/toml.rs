@@ -17,24 +17,29 @@ pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
     let servers = servers.as_table_like().ok_or_else(|| format!("{key:?} in it is no table"))?;
     let mut found = Vec::new();
     for (name, item) in servers.iter() {
-        let at = region(text, item);
-        let shape = match (item.as_table_like(), &at) {
-            (Some(entry), Some(_)) => shape(text, item, entry).unwrap_or_else(Shape::Unknown),
-            _ => Shape::Unknown("it is no table with a header of its own".to_owned()),
+        let at = region(text, key, name, item);
+        let shape = match item.as_table_like() {
+            Some(entry) => shape(text, item, entry, at.is_some()).unwrap_or_else(Shape::Unknown),
+            None => Shape::Unknown("it is no table".to_owned()),
         };
         let table = vec![key.to_owned()];
-        found.push(Found { table, name: name.to_owned(), shape, at: at.unwrap_or_default() });
+        found.push(Found { table, name: name.to_owned(), shape, at });
     }
     Ok(found)
 }
 
-/// From its header to the end of the last line that is of it.
-fn region(text: &str, item: &Item) -> Option<Range<usize>> {
+/// From its header to the end of the last line that is of it; `None` if anything else is there,
+/// too: its tables may stand anywhere in the file.
+fn region(text: &str, key: &str, name: &str, item: &Item) -> Option<Range<usize>> {
     let start = item.span()?.start;
     let mut end = item.span()?.end;
     extend(item, &mut end);
     let rest = &text[end..];
-    Some(start..end + rest.find('\n').map_or(rest.len(), |at| at + 1))
+    let region = start..end + rest.find('\n').map_or(rest.len(), |at| at + 1);
+    let alone = Document::parse(&text[region.clone()]).ok()?;
+    let servers = alone.get(key)?.as_table_like()?;
+    let is_only = |of: &dyn TableLike| of.iter().count() == 1;
+    (is_only(alone.as_table()) && is_only(servers) && servers.get(name).is_some()).then_some(region)
 }
 
 fn extend(item: &Item, end: &mut usize) {
@@ -44,14 +49,14 @@ fn extend(item: &Item, end: &mut usize) {
     }
 }
 
-fn shape(text: &str, item: &Item, entry: &dyn TableLike) -> Result<Shape, String> {
+fn shape(text: &str, item: &Item, entry: &dyn TableLike, is_whole: bool) -> Result<Shape, String> {
     if let Some(url) = entry.get("url") {
         let url = url.as_str().ok_or("its url is no text")?;
         if entry.get("command").is_some() {
             return Err("it has both command and url".to_owned());
         }
-        if !item.is_table() {
-            return Err("it is no table with a header of its own".to_owned());
+        if !is_whole {
+            return Err("it does not stand in one place, under a header of its own".to_owned());
         }
         return Ok(Shape::Remote(url.to_owned()));
     }

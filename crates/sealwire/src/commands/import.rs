@@ -91,9 +91,10 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         Syntax::Json => tables::Settings::default(),
     };
     for server in &servers {
-        for line in server_table(server, config.zero_trust_mode).lines() {
-            // Values of variables may be secrets.
-            let line = if line.starts_with("env = ") { "env = { … }" } else { line };
+        // Values of variables may be secrets, and may have several lines.
+        let env = server.env.iter().map(|(name, _)| (name.clone(), "…".to_owned())).collect();
+        let shown = NewServer { env, ..server.clone() };
+        for line in server_table(&shown, config.zero_trust_mode).lines() {
             text.push_str(&format!("  + {}\n", printable(line)));
         }
     }

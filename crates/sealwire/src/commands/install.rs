@@ -217,11 +217,10 @@ fn apply(
             }
             Change::Whole { server, found } => {
                 let (command, args) = planner.invocation(server);
-                splices.push(Splice {
-                    at: found.at.clone(),
-                    text: document::entry(client, found, &command, &args),
-                });
-                (server, Was::Whole(text[found.at.clone()].to_owned()))
+                let at = document::whole(found).map_err(|why| left_alone(&original.path, why))?;
+                let was = Was::Whole(text[at.clone()].to_owned());
+                splices.push(Splice { at, text: document::entry(client, found, &command, &args) });
+                (server, was)
             }
         };
         let (command, args) = planner.invocation(server);
