@@ -29,6 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 /// How long the log is kept for what may follow at once; others wait for it.
 const HOLD: Duration = Duration::from_millis(20);
+/// How long it is kept at most, whatever follows, and how long it is then left to others, who look
+/// for it more often than that.
+const MOST_HELD: Duration = Duration::from_millis(500);
+const LEFT: Duration = Duration::from_millis(50);
 /// Largest arguments of a call that can be recorded: they have to be handed over.
 const MAX_ARGUMENTS: usize = 16 << 20;
 /// What is handed over at once, in bytes, unless a single event is larger.
@@ -143,7 +147,8 @@ struct Writer {
     shared: Arc<Shared>,
     /// Where decisions are in the log whose outcome is still to come, by their number here.
     decisions: HashMap<u64, Place>,
-    held: Option<Journal>,
+    /// The log, and since when.
+    held: Option<(Journal, Instant)>,
 }
 
 impl Writer {
@@ -180,6 +185,10 @@ impl Writer {
 
     /// What is to be recorded next; `None` once nothing more is.
     fn next(&mut self) -> Option<Vec<(u64, LocalEvent)>> {
+        if self.held.as_ref().is_some_and(|(_, since)| since.elapsed() >= MOST_HELD) {
+            self.held = None;
+            sleep(LEFT);
+        }
         let mut state = self.shared.lock();
         let give_up = Instant::now() + HOLD;
         while state.waiting.is_empty() {
@@ -214,7 +223,7 @@ impl Writer {
     fn deliver(&mut self, events: &[LocalEvent]) -> io::Result<Vec<Place>> {
         let give_up = Instant::now() + PATIENCE;
         loop {
-            if let Some(journal) = &self.held {
+            if let Some((journal, _)) = &self.held {
                 return write(journal, events);
             }
             let config = &self.shared.config;
@@ -235,7 +244,7 @@ impl Writer {
                 // Perhaps a `serve` that has begun meanwhile.
                 Err(error) if error.is_in_use() && Instant::now() < give_up => {}
                 Err(error) => return Err(error.into()),
-                Ok(Some(journal)) => self.held = Some(journal),
+                Ok(Some(journal)) => self.held = Some((journal, Instant::now())),
                 Ok(None) => return Ok(vec![Place::default(); events.len()]),
             }
         }
@@ -256,4 +265,58 @@ fn positions(answer: &Value, count: usize) -> io::Result<Vec<Place>> {
         return Err(io::Error::other("serve is of another version: restart it"));
     }
     Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use sealwire_audit::Message;
+
+    use super::*;
+
+    async fn record(ledger: &Ledger) -> io::Result<()> {
+        let message = Message {
+            peer: None,
+            server: "s",
+            direction: "to_server",
+            method: "tools/call",
+            subject: Some("t"),
+            id: None,
+            certificate: None,
+            arguments: None,
+            policy: None,
+        };
+        let position = ledger.record(&Event::Decision { message: &message, denied: None })?;
+        poll_fn(|cx| ledger.poll_durable(position, cx)).await
+    }
+
+    #[test]
+    fn one_that_always_has_something_to_record_does_not_keep_the_log_from_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        sealwire::state::make_private_directory(&home).unwrap();
+        let config = SecureMcpConfig::parse(&home, "").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let ledgers = [Ledger::start(&config).unwrap(), Ledger::start(&config).unwrap()];
+        let [busy, other] = &ledgers;
+        runtime.block_on(record(busy)).unwrap();
+        let is_done = AtomicBool::new(false);
+        let recorded = std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    while !is_done.load(Ordering::Relaxed) {
+                        runtime.block_on(record(busy)).unwrap();
+                    }
+                });
+            }
+            let recorded = runtime.block_on(record(other));
+            is_done.store(true, Ordering::Relaxed);
+            recorded
+        });
+        recorded.unwrap();
+        ledgers.iter().for_each(|ledger| ledger.close().unwrap());
+    }
 }
