@@ -186,6 +186,12 @@ fn a_suspended_server_is_cut_off_and_not_reached() {
     assert!(refused.code != Some(0), "{refused}");
     assert!(refused.stderr.contains("is suspended until it is lifted: test"), "{refused}");
     assert!(refused.stderr.contains("sealwire quarantine list"), "{refused}");
+    // It is not even started: this one could not be.
+    home.configure("[mcp_servers.echo]\ntransport = \"stdio\"\ncommand = \"no-such-program\"");
+    let mut unstarted = home.sealwire();
+    unstarted.args(["connect", "echo"]);
+    let refused = run(unstarted, b"");
+    assert!(refused.stderr.contains("is suspended until it is lifted: test"), "{refused}");
 }
 
 #[test]

@@ -77,6 +77,11 @@ pub(super) fn run(
         pins,
         quarantine: quarantine.subscribe(),
     };
+    // Before it runs: by the time a conversation is cut, it would have been at work already.
+    let shut_out = quarantine.borrow().check_server(&entry.server_name, SystemTime::now().into());
+    if let Err(refusal) = shut_out {
+        return Err(failed(&entry.name, &child, &RelayError::Refused(refusal)));
+    }
     let relayed = runtime.block_on(async {
         let stop = signals::stop()?;
         let client = stdio(how.max_message)
