@@ -20,6 +20,10 @@ use crate::vigil::Vigil;
 /// over costs as much as judging ten, and more where another processor has to wake for it.
 const BURST: usize = 32;
 
+/// Rounds of as many messages that wait for the disk together. A server that writes nothing but
+/// garbage, without end, holds up what it answers no longer than that.
+const TOGETHER: usize = 8;
+
 /// How long nothing has to move until the memory of large messages is given back.
 const REST: Duration = Duration::from_millis(500);
 
@@ -164,6 +168,7 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
         // Nothing is added to what waits for the log, or it might wait for ever.
         let full = [TO_SERVER, TO_CLIENT]
             .map(|direction| self.conversation.poll_recorded(direction, cx).is_pending());
+        let mut together = 0;
         loop {
             let mut progress = false;
             let had_room = (self.client.has_room(), self.server.has_room());
@@ -193,10 +198,12 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::ServerFailed(error)),
                 Poll::Pending => {}
             }
-            if progress && self.conversation.waits_for_disk() {
+            if progress && together < TOGETHER && self.conversation.waits_for_disk() {
                 // One wait is good for all that there is.
+                together += 1;
                 continue;
             }
+            together = 0;
             match self.conversation.poll_recorded(TO_SERVER, cx) {
                 Poll::Ready(Ok(())) => {
                     if let Poll::Ready(Err(error)) = self.server.poll_flush(cx) {
