@@ -201,6 +201,7 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
             if progress && together < TOGETHER && self.conversation.waits_for_disk() {
                 // One wait is good for all that there is.
                 together += 1;
+                self.vigil.moved();
                 continue;
             }
             together = 0;
