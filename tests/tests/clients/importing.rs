@@ -1,5 +1,7 @@
 //! `import`: what a client has becomes this home's, and its file stays as it is.
 
+use sealwire_testkit::run;
+
 use crate::{User, place};
 
 #[test]
@@ -12,13 +14,13 @@ fn servers_of_a_client_become_servers_here() {
     assert_eq!(user.read(".sealwire/sealwire.toml"), config);
     assert!(dry.stdout.contains("far: not taken: its server is at a URL"), "{dry}");
     assert!(!dry.stdout.contains("s3cret"), "{dry}");
-    user.sealwire(&["import", "--client", "cursor"]).ok();
+    user.sealwire(&["import", "--client", "cursor", "--yes"]).ok();
     let config = user.read(".sealwire/sealwire.toml");
     assert!(config.contains("[mcp_servers.files]") && config.contains("s3cret"), "{config}");
     assert_eq!(user.read(place("cursor")), planted);
     user.sealwire(&["config", "check"]).ok();
     let again = user.sealwire(&["import", "--client", "cursor"]).ok();
-    assert!(again.stdout.contains("sealwire has a server \"files\" already"), "{again}");
+    assert!(again.stdout.contains("files: not taken: sealwire has it already"), "{again}");
     let none = user.sealwire(&["import", "--client", "gemini"]);
     assert!(none.stderr.contains("the client has no file there"), "{none}");
 }
@@ -34,7 +36,7 @@ fn settings_in_a_codex_file_are_taken_and_what_means_another_thing_is_told() {
          [audit]\nretention_days = 30\nformat = \"xml\"\n\
          [mcp_servers.files]\ncommand = \"sh\"\ntool_timeout_sec = 5\n",
     );
-    let told = user.sealwire(&["import", "--from", "config.toml"]).ok();
+    let told = user.sealwire(&["import", "--from", "config.toml", "--yes"]).ok();
     for part in [
         "+ audit.retention_days = 30",
         "here: what is older is removed",
@@ -52,4 +54,245 @@ fn settings_in_a_codex_file_are_taken_and_what_means_another_thing_is_told() {
     );
     assert!(!config.contains("gpt-5") && !config.contains("xml"), "{config}");
     user.sealwire(&["config", "check"]).ok();
+}
+
+#[test]
+fn what_weakens_is_marked_and_nothing_is_written_unless_somebody_agrees() {
+    let user = User::new();
+    user.write(
+        "config.toml",
+        "[security]\nzero_trust_mode = false\n\
+         [agent_security.trust]\nprivileged_agents = [\"Any\"]\n\
+         [agent_security.trust.Any]\ncan_communicate_with = [\"*\"]\n\
+         [audit]\nenabled = false\nretention_days = 1\nmax_total_size = \"1GiB\"\n\
+         [audit.alerts]\nenabled = false\nalert_on_security_events = false\n\
+         [mcp_servers.files]\ncommand = \"sh\"\npins = \"off\"\ndefault_level = 0\n",
+    );
+    let before = user.read(".sealwire/sealwire.toml");
+    let marked = [
+        ("audit.enabled = false", "no evidence is kept"),
+        ("audit.retention_days = 1", "evidence is removed after 1 day"),
+        ("agent_security.trust.privileged_agents", "Any may send Shutdown"),
+        ("agent_security.trust.Any.can_communicate_with", "Any may send to everybody"),
+        ("audit.alerts.alert_on_security_events = false", "nobody is told"),
+        ("pins = \"off\"", "what files says of its tools may change"),
+        ("default_level = 0", "whoever reaches files may call"),
+    ];
+    let asked = user.sealwire(&["import", "--from", "config.toml"]);
+    assert_eq!(asked.code, Some(1), "nobody answers: {asked}");
+    assert!(asked.stderr.contains("--yes"), "{asked}");
+    for (key, what) in marked {
+        assert!(asked.stdout.contains(key), "{key}: {asked}");
+        let line = asked.stdout.lines().find(|line| line.contains(what));
+        assert!(line.is_some_and(|line| line.contains("WEAKER: ")), "{what}: {asked}");
+    }
+    assert!(asked.stdout.contains("Write this, weaker in 7 points? [y/N]"), "{asked}");
+    assert_eq!(user.read(".sealwire/sealwire.toml"), before);
+    for (answer, is_written) in [("\n", false), ("no\n", false), ("y\n", true)] {
+        let command = user.command(&["import", "--from", "config.toml"]);
+        let told = run(command, answer.as_bytes()).ok();
+        assert_eq!(user.read(".sealwire/sealwire.toml") != before, is_written, "{told}");
+    }
+    user.sealwire(&["config", "check"]).ok();
+
+    // What only adds is not marked.
+    let user = User::new();
+    user.write("config.toml", "[audit]\nmax_total_size = \"1GiB\"\nretention_days = 400\n");
+    let told = user.sealwire(&["import", "--from", "config.toml", "--yes"]).ok();
+    assert!(!told.stdout.contains("WEAKER"), "{told}");
+}
+
+#[test]
+fn what_init_has_made_stays_in_its_place() {
+    let user = User::new();
+    user.write(
+        "config.toml",
+        "[security]\ntrust_domain = \"else.example\"\n\
+         [security.certificates]\nca_cert = \"certs/theirs.pem\"\n\
+         client_cert = \"c.pem\"\nclient_key = \"k.pem\"\ncrl = \"gone.crl\"\n\
+         [audit.alerts]\nca_cert = \"gone.pem\"\n",
+    );
+    let told = user.sealwire(&["import", "--from", "config.toml"]).ok();
+    for (key, why) in [
+        ("security.trust_domain", "says it already"),
+        ("security.certificates.ca_cert", "this home has its own"),
+        ("security.certificates.client_cert", "this home has its own"),
+        ("security.certificates.client_key", "this home has its own"),
+        ("security.certificates.crl", "gone.crl, which is not there"),
+        ("audit.alerts.ca_cert", "gone.pem, which is not there"),
+    ] {
+        let expected = format!("{key}: not taken: ");
+        let line = told.stdout.lines().find(|line| line.contains(&expected));
+        assert!(line.is_some_and(|line| line.contains(why)), "{key}: {told}");
+    }
+    assert!(told.stdout.contains("Nothing to take over"), "{told}");
+    user.sealwire(&["config", "check"]).ok();
+}
+
+#[test]
+fn what_an_entry_says_to_sealwire_is_taken_and_the_rest_is_told() {
+    let user = User::new();
+    user.write(
+        "config.toml",
+        "[security.rate_limiting]\nenabled = true\n\
+         [policy]\nallow = []\n\
+         [mcp_servers.files]\ncommand = \"sh\"\nargs = [\"-c\", \"true\"]\n\
+         default_level = 3\ntls_version = \"1.3\"\nstartup_timeout_sec = 5\n\
+         enabled_tools = [\"read\"]\n\
+         [mcp_servers.files.policy]\ntools = { read = 1, \"write*\" = 2 }\n\
+         [mcp_servers.files.rate_limiting]\nmax_requests_per_sec = 2.0\nburst_size = 3\n\
+         [mcp_servers.far]\nendpoint = \"tools.example.org:7443\"\nexpected_cn = \"far\"\n\
+         trusted_ca = \"gone.pem\"\nbind_address = \"127.0.0.1:9\"\n\
+         [mcp_servers.both]\nendpoint = \"tools.example.org:7443\"\ncommand = \"sh\"\n\
+         [mcp_servers.off]\ncommand = \"sh\"\nenabled = false\n",
+    );
+    let told = user.sealwire(&["import", "--from", "config.toml", "--yes"]).ok();
+    for part in [
+        "policy: not taken: of the file's tables",
+        "files.tls_version: not taken: unknown key",
+        "files: stay with the client: startup_timeout_sec, enabled_tools",
+        "far.trusted_ca: not taken: it names",
+        "far.bind_address: not taken: has no effect",
+        "both: not taken: it has both command and endpoint",
+        "off: not taken: it is turned off there",
+    ] {
+        assert!(told.stdout.contains(part), "{part}: {told}");
+    }
+    let config: toml::Table = user.read(".sealwire/sealwire.toml").parse().unwrap();
+    let files = &config["mcp_servers"]["files"];
+    assert_eq!(files["default_level"].as_integer(), Some(3));
+    assert_eq!(files["policy"]["tools"]["write*"].as_integer(), Some(2));
+    assert_eq!(files["rate_limiting"]["burst_size"].as_integer(), Some(3));
+    assert_eq!(config["mcp_servers"]["far"]["endpoint"].as_str(), Some("tools.example.org:7443"));
+    assert_eq!(config["mcp_servers"]["far"]["expected_cn"].as_str(), Some("far"));
+    user.sealwire(&["config", "check"]).ok();
+}
+
+#[test]
+fn values_that_only_the_client_can_put_in_are_not_copied() {
+    let user = User::new();
+    for (client, planted, told, config) in [
+        (
+            "vscode",
+            r#"{"servers":{"a":{"command":"sh","env":{"KEY":"${input:key}"}},"b":{"command":"sh","env":{"KEY":"${env:KEY}"}}}}"#,
+            "a: not taken: the client itself puts a value into KEY",
+            "[mcp_servers.b]\ntransport = \"stdio\"\ncommand = \"sh\"\nenv_vars = [\"KEY\"]\n",
+        ),
+        (
+            "gemini",
+            r#"{"mcpServers":{"c":{"command":"sh","env":{"KEY":"$OTHER"}},"d":{"command":"sh","env":{"KEY":"$KEY","PRICE":"5$"}}}}"#,
+            "c: not taken: the client itself puts a value into KEY",
+            "env_vars = [\"KEY\"]\nenv = { \"PRICE\" = \"5$\" }\n",
+        ),
+        (
+            "cursor",
+            r#"{"mcpServers":{"e":{"command":"sh","cwd":"sub"},"f":{"command":"sh","cwd":"/srv","env":{"A=B":"c"}}}}"#,
+            "e: not taken: its cwd, \"sub\", is a path from a directory that only the client knows",
+            "",
+        ),
+        (
+            "cursor",
+            r#"{"mcpServers":{"f":{"command":"sh","env":{"A=B":"c"}},"g":{"command":"sh"}}}"#,
+            "f: not taken: \"A=B\" cannot be the name of an environment variable",
+            "[mcp_servers.g]\n",
+        ),
+    ] {
+        user.write(place(client), planted);
+        let output = user.sealwire(&["import", "--client", client, "--yes"]).ok();
+        assert!(output.stdout.contains(told), "{told}: {output}");
+        let text = user.read(".sealwire/sealwire.toml");
+        assert!(text.contains(config), "{config}: {text}");
+        user.sealwire(&["config", "check"]).ok();
+    }
+}
+
+#[test]
+fn servers_of_one_name_are_told_apart() {
+    let user = User::new();
+    user.write(
+        place("claude-code"),
+        r#"{"mcpServers":{"a":{"command":"sh"}},"projects":{"/srv/p":{"mcpServers":{"a":{"command":"other"}}},"/srv/q":{"mcpServers":{"a":{"command":"sh"}}}}}"#,
+    );
+    let told = user.sealwire(&["import", "--client", "claude-code", "--yes"]).ok();
+    for part in [
+        "a (in /srv/p): not taken: another server of the name \"a\" stands before it in this file",
+        "a (in /srv/q): not taken: the same server stands before it in this file",
+    ] {
+        assert!(told.stdout.contains(part), "{part}: {told}");
+    }
+    user.write(place("cursor"), r#"{"mcpServers":{"a":{"command":"third"}}}"#);
+    let told = user.sealwire(&["import", "--client", "cursor", "--yes"]).ok();
+    let expected = "a: not taken: sealwire has another server of the name \"a\": rename the entry";
+    assert!(told.stdout.contains(expected), "{told}");
+}
+
+#[test]
+fn the_whole_is_checked_before_anything_is_written() {
+    // With zero trust no level may be given to all tools; import gives none then.
+    let user = User::new();
+    user.home.write(".sealwire/more/x.toml", "[mcp_servers.x]\nendpoint = \"h:1\"\n");
+    let text = user.read(".sealwire/sealwire.toml");
+    let rule = "[[policy.allow]]\npeers = [\"core/a\"]\nservers = [\"x\"]\ntools = [\"t\"]\n";
+    user.write(".sealwire/sealwire.toml", format!("include = \"more/*.toml\"\n{text}\n{rule}"));
+    user.write(
+        "config.toml",
+        "[security]\nzero_trust_mode = true\n[audit]\nenabled = false\n\
+         [mcp_servers.files]\ncommand = \"sh\"\ndefault_level = 1\n\
+         [mcp_servers.x]\ncommand = \"sh\"\n",
+    );
+    let told = user.sealwire(&["import", "--from", "config.toml", "--yes"]).ok();
+    for part in [
+        "+ security.zero_trust_mode = true",
+        "audit.enabled: not taken: zero_trust_mode records everything",
+        "files.default_level: not taken: is not accepted by zero_trust_mode",
+        "x: not taken: sealwire has another server",
+    ] {
+        assert!(told.stdout.contains(part), "{part}: {told}");
+    }
+    user.sealwire(&["config", "check"]).ok();
+    assert!(!user.read(".sealwire/sealwire.toml").contains("\ndefault_level"), "{told}");
+
+    // A home whose own configuration is not in order is told so, and left as it is.
+    let user = User::new();
+    user.configure("[mcp_servers.bad]\n");
+    let before = user.read(".sealwire/sealwire.toml");
+    user.write("config.toml", "[mcp_servers.files]\ncommand = \"sh\"\n");
+    let told = user.sealwire(&["import", "--from", "config.toml", "--yes"]);
+    assert_eq!(told.code, Some(78), "{told}");
+    assert_eq!(user.read(".sealwire/sealwire.toml"), before);
+
+    // Values of variables are for the owner alone.
+    let user = User::new();
+    user.home.chmod(".sealwire/sealwire.toml", 0o644);
+    user.write("config.toml", "[mcp_servers.files]\ncommand = \"sh\"\nenv = { A = \"b\" }\n");
+    let told = user.sealwire(&["import", "--from", "config.toml", "--yes"]);
+    assert_eq!(told.code, Some(78), "{told}");
+    assert!(told.stderr.contains("others may read it") && told.stderr.contains("chmod"), "{told}");
+}
+
+#[test]
+fn programs_are_told_the_same() {
+    let user = User::new();
+    user.write(
+        "config.toml",
+        "[audit]\nenabled = false\nformat = \"xml\"\n\
+         [mcp_servers.files]\ncommand = \"sh\"\nenv = { TOKEN = \"s3cret\" }\n\
+         [mcp_servers.far]\nurl = \"https://h/mcp\"\n",
+    );
+    let before = user.read(".sealwire/sealwire.toml");
+    let neither = user.sealwire(&["import", "--from", "config.toml", "--json"]);
+    assert_eq!(neither.code, Some(2), "{neither}");
+    for (option, is_written) in [("--dry-run", false), ("--yes", true)] {
+        let told = user.sealwire(&["import", "--from", "config.toml", "--json", option]).ok();
+        let json: serde_json::Value = serde_json::from_str(&told.stdout).expect(&told.stdout);
+        assert_eq!(json["written"], is_written, "{told}");
+        assert_eq!(json["servers"][0]["name"], "files");
+        assert_eq!(json["settings"][0]["key"], "audit.enabled");
+        assert_eq!(json["weaker"][0]["key"], "audit.enabled");
+        let left: Vec<_> =
+            json["left"].as_array().unwrap().iter().map(|one| &one["what"]).collect();
+        assert_eq!(left, ["audit.format", "far"]);
+        assert!(!told.stdout.contains("s3cret"), "{told}");
+        assert_eq!(user.read(".sealwire/sealwire.toml") != before, is_written);
+    }
 }

@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
+use sealwire_testkit::run;
+
 use crate::{User, mode, place, program};
 
 /// Plants, installs, and puts back. What is told, and the text in between.
@@ -243,13 +245,28 @@ fn nothing_is_written_unless_somebody_agrees() {
     let planted = "{\"mcpServers\":{\"a\":{\"command\":\"npx\"}}}";
     user.write(".cursor/mcp.json", planted);
     let config = user.read(".sealwire/sealwire.toml");
-    let told = user.sealwire(&["install", "--client", "cursor"]).ok();
+    let told = run(user.command(&["install", "--client", "cursor"]), b"\n").ok();
     assert!(
         told.stdout.contains("Write this? [y/N]") && told.stdout.contains("Nothing was changed"),
         "{told}"
     );
     assert_eq!(user.read(".cursor/mcp.json"), planted);
     assert_eq!(user.read(".sealwire/sealwire.toml"), config);
+
+    // That nobody answers is no answer.
+    let told = user.sealwire(&["install", "--client", "cursor"]);
+    assert_eq!(told.code, Some(1), "{told}");
+    assert!(told.stderr.contains("standard input has ended"), "{told}");
+    assert_eq!(user.read(".cursor/mcp.json"), planted);
+    user.sealwire(&["install", "--client", "cursor", "--yes"]).ok();
+    let between = user.read(".cursor/mcp.json");
+    let told = user.sealwire(&["uninstall", "--client", "cursor"]);
+    assert_eq!(told.code, Some(1), "{told}");
+    let mut command = user.command(&["uninstall"]);
+    command.stdin(fs::File::open(user.home.path()).unwrap());
+    let told = command.output().unwrap();
+    assert_eq!(told.status.code(), Some(1), "a directory cannot be read: {told:?}");
+    assert_eq!(user.read(".cursor/mcp.json"), between);
 }
 
 #[test]

@@ -18,15 +18,38 @@ pub(crate) struct Found {
     pub(crate) at: Option<Range<usize>>,
 }
 
+impl Found {
+    /// What people call it: its name, and where it is if that is one project alone.
+    pub(crate) fn title(&self) -> String {
+        title(&self.table, &self.name)
+    }
+}
+
+/// What people call the entry of that name in that table.
+pub(crate) fn title(table: &[String], name: &str) -> String {
+    match table {
+        [_, project, _] => format!("{name} (in {project})"),
+        _ => name.to_owned(),
+    }
+}
+
 /// What an entry says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// A program is started.
     Program(Program),
     /// A server elsewhere is reached by its URL.
-    Remote(String),
+    Remote(Remote),
     /// It is not understood; why.
     Unknown(String),
+}
+
+/// A server that is reached by its URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Remote {
+    pub(crate) url: String,
+    /// The other keys of the entry, as [`Program::others`].
+    pub(crate) others: Vec<String>,
 }
 
 /// A program to be started.
@@ -41,6 +64,11 @@ pub(crate) struct Program {
     pub(crate) cwd: Option<String>,
     /// A file with more variables, whose names nobody knows here.
     pub(crate) env_file: bool,
+    /// Whether the client does not start it for now.
+    pub(crate) is_off: bool,
+    /// The other keys of the entry, which are between the client and itself; of tables those in
+    /// them, too. Values may be secrets.
+    pub(crate) others: Vec<String>,
     /// Where its command stands, and its arguments, if there are any.
     pub(crate) command_at: Range<usize>,
     pub(crate) args_at: Option<Range<usize>>,

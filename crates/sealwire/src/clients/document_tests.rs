@@ -149,7 +149,9 @@ fn entries_are_added_and_removed() {
 fn an_entry_of_a_url_is_replaced_with_all_that_is_of_it() {
     let text = "[mcp_servers.a]\nurl = \"https://h/mcp\"\n[mcp_servers.a.http_headers]\nX = \"y\" # end\n\n# theirs\n[tui]\nx = 1\n";
     let found = read(Client::Codex, text).unwrap();
-    assert_eq!(found[0].shape, Shape::Remote("https://h/mcp".to_owned()));
+    let remote =
+        Remote { url: "https://h/mcp".to_owned(), others: vec!["http_headers.X".to_owned()] };
+    assert_eq!(found[0].shape, Shape::Remote(remote));
     let with = entry(Client::Codex, &found[0], COMMAND, &args());
     let rewritten = spliced(text, vec![Splice { at: found[0].at.clone().unwrap(), text: with }]);
     assert!(rewritten.ends_with("\n\n# theirs\n[tui]\nx = 1\n"), "{rewritten}");

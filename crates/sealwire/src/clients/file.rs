@@ -91,6 +91,17 @@ impl Original {
         self.content.as_ref().is_some_and(|it| it.metadata.permissions().readonly())
     }
 
+    /// Whether those may read it who are neither its owner nor of its group.
+    pub(crate) fn is_readable_by_others(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            self.content.as_ref().is_some_and(|it| it.metadata.permissions().mode() & 0o004 != 0)
+        }
+        #[cfg(not(unix))]
+        false
+    }
+
     /// Puts `text` in its place at once, with the same mode: a link to it stays one.
     ///
     /// # Errors

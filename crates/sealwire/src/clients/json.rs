@@ -8,7 +8,7 @@ use jsonc_parser::cst::{CstInputValue, CstRootNode};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::Client;
-use super::document::{Found, Program, Shape};
+use super::document::{Found, Program, Remote, Shape};
 
 /// What editors take. Whatever else there is, a client may understand otherwise.
 fn options() -> ParseOptions {
@@ -101,7 +101,8 @@ fn shape(text: &str, entry: &Object<'_>) -> Result<Shape, String> {
             if command.is_some() {
                 return Err(format!("it has both command and {key}"));
             }
-            return Ok(Shape::Remote(url.value.to_string()));
+            let others = others(entry, &[key, "type"]);
+            return Ok(Shape::Remote(Remote { url: url.value.to_string(), others }));
         }
     }
     let Some(command) = command else {
@@ -114,6 +115,8 @@ fn shape(text: &str, entry: &Object<'_>) -> Result<Shape, String> {
         command_at: range(&command.value),
         args_at: args.map(|args| range(&args.value)),
         env_file: member(entry, "envFile")?.is_some(),
+        is_off: is_off(entry),
+        others: others(entry, &["type", "command", "args", "env", "envFile", "cwd"]),
         ..Program::default()
     };
     // As far from what is before it as `command` is.
@@ -145,6 +148,31 @@ fn shape(text: &str, entry: &Object<'_>) -> Result<Shape, String> {
         program.cwd = Some(cwd.value.to_string());
     }
     Ok(Shape::Program(program))
+}
+
+/// As some clients say that a server is not to be started.
+fn is_off(entry: &Object<'_>) -> bool {
+    entry.properties.iter().any(|property| match (property.name.as_str(), &property.value) {
+        ("disabled", Value::BooleanLit(value)) => value.value,
+        ("enabled", Value::BooleanLit(value)) => !value.value,
+        _ => false,
+    })
+}
+
+/// The keys of an entry that are not `known`.
+fn others(entry: &Object<'_>, known: &[&str]) -> Vec<String> {
+    let mut others = Vec::new();
+    for property in &entry.properties {
+        let name = property.name.as_str();
+        match property.value.as_object().map(|object| &object.properties[..]) {
+            _ if known.contains(&name) => {}
+            None | Some([]) => others.push(name.to_owned()),
+            Some(inner) => {
+                others.extend(inner.iter().map(|inner| format!("{name}.{}", inner.name.as_str())));
+            }
+        }
+    }
+    others
 }
 
 fn range(value: &Value<'_>) -> Range<usize> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
 use super::Client;
-use super::document::{Found, Program, Shape};
+use super::document::{Found, Program, Remote, Shape};
 
 pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
     let document = Document::parse(text).map_err(|error| {
@@ -58,7 +58,8 @@ fn shape(text: &str, item: &Item, entry: &dyn TableLike, is_whole: bool) -> Resu
         if !is_whole {
             return Err("it does not stand in one place, under a header of its own".to_owned());
         }
-        return Ok(Shape::Remote(url.to_owned()));
+        let others = others(entry, &["url"]);
+        return Ok(Shape::Remote(Remote { url: url.to_owned(), others }));
     }
     let (key, command) = entry.get_key_value("command").ok_or("it has neither command nor url")?;
     let at = |item: &Item| item.span().ok_or("it cannot be found in the text");
@@ -68,6 +69,8 @@ fn shape(text: &str, item: &Item, entry: &dyn TableLike, is_whole: bool) -> Resu
         command_at: at(command)?,
         args_at: args.map(at).transpose()?,
         args_place: args_place(text, item, key, at(command)?)?,
+        is_off: entry.get("enabled").and_then(Item::as_bool) == Some(false),
+        others: others(entry, &["command", "args", "env", "env_vars", "cwd"]),
         ..Program::default()
     };
     if let Some(args) = args {
@@ -91,6 +94,20 @@ fn shape(text: &str, item: &Item, entry: &dyn TableLike, is_whole: bool) -> Resu
         program.cwd = Some(cwd.as_str().ok_or("its cwd is no text")?.to_owned());
     }
     Ok(Shape::Program(program))
+}
+
+/// The keys of an entry that are not `known`.
+fn others(entry: &dyn TableLike, known: &[&str]) -> Vec<String> {
+    let mut others = Vec::new();
+    for (name, item) in entry.iter().filter(|(name, _)| !known.contains(name)) {
+        match item.as_table_like().filter(|inner| !inner.is_empty()) {
+            None => others.push(name.to_owned()),
+            Some(inner) => {
+                others.extend(inner.iter().map(|(inner, _)| format!("{name}.{inner}")));
+            }
+        }
+    }
+    others
 }
 
 /// In a line of their own before the command's, as a comment may follow that; in an inline table

@@ -1,21 +1,30 @@
-mod tables;
+mod candidate;
+mod entries;
+mod report;
+mod settings;
+mod weaker;
 
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
+use toml_edit::DocumentMut;
 
-use super::install::{NewServer, add_servers, client_file, left_alone, read, server_table, usable};
+use self::candidate::Candidate;
+use self::report::Report;
+use super::install::{Asked, client_file, confirmed, left_alone, read};
 use super::issuing::HomeLock;
-use crate::cli::{Context, Failure, print, printable};
-use crate::clients::document::{self, Shape};
+use crate::cli::{Context, Failure, print, print_json};
+use crate::clients::document;
 use crate::clients::{Client, Syntax};
 
 /// Take over servers that an MCP client has, and settings that stand in its file
 ///
 /// Each server that the client starts becomes one of this home, with transport = "stdio", its
 /// variables with their values. Of Codex's config.toml the tables [security], [agent_security] and
-/// [audit] are read, too: what they say is taken where sealwire knows it and its own configuration
-/// says nothing, and what means another thing here is told. The client's file is not changed.
+/// [audit] are read, too, and what an entry says to sealwire: that is taken where sealwire knows it
+/// and its own configuration says nothing. What is taken, what is not, what means another thing
+/// here and what weakens this home is shown first, and asked. The client's file is not changed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -34,13 +43,20 @@ pub(crate) struct Arguments {
     /// Show what would be taken over, and write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask, also of what weakens
+    #[arg(long)]
+    yes: bool,
+    /// Print the result as JSON; with --dry-run or --yes
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    let asked = Asked::new(arguments.yes, arguments.dry_run, arguments.json)?;
     let client = arguments.client;
     let _lock = HomeLock::acquire(&context.home)?;
-    let config = context.load_config()?;
-    let path = client_file(client, arguments.from.as_deref())?;
+    let before = context.load_config()?;
+    let path = client_file(client, arguments.from.as_deref(), "--from")?;
     let original = read(client, &path)?;
     if !original.is_there() {
         return Err(Failure::new("the client has no file there")
@@ -48,65 +64,43 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             .fix("name it with --from"));
     }
     let found = document::read(client, original.text()).map_err(|why| left_alone(&path, why))?;
-    let mut servers: Vec<NewServer> = Vec::new();
-    let mut text = format!("{}: {}\n", client.name(), path.display());
-    for one in found {
-        let name = usable(&one.name);
-        let program = match &one.shape {
-            Shape::Program(program) => Ok(program),
-            Shape::Remote(_) => Err("its server is at a URL: sealwire reaches servers by their \
-                                     `endpoint`"
-                .to_owned()),
-            Shape::Unknown(why) => Err(why.clone()),
-        };
-        let taken = program.and_then(|program| {
-            if config.servers.contains_key(&name) || servers.iter().any(|new| new.name == name) {
-                return Err(format!("sealwire has a server {name:?} already"));
-            }
-            if program.args.iter().any(|arg| arg == "connect")
-                && program.command.ends_with("sealwire")
-            {
-                return Err("it starts sealwire already".to_owned());
-            }
-            let mut server = NewServer::of(client, &name, program)?;
-            // Here, nobody else gives them.
-            server.env_vars.clone_from(&program.env_vars);
-            server.env.clone_from(&program.env);
-            server.cwd = program.cwd.clone().filter(|cwd| cwd.starts_with('/'));
-            Ok(server)
-        });
-        match taken {
-            Ok(server) => servers.push(server),
-            Err(why) => {
-                text.push_str(&format!(
-                    "  {}: not taken: {}\n",
-                    printable(&one.name),
-                    printable(&why)
-                ));
-            }
-        }
-    }
-    let settings = match client.syntax() {
-        Syntax::Toml => tables::of(original.text(), context)?,
-        Syntax::Json => tables::Settings::default(),
+    let file = match client.syntax() {
+        Syntax::Json => None,
+        Syntax::Toml => original.text().parse::<DocumentMut>().ok(),
     };
-    for server in &servers {
-        // Values of variables may be secrets, and may have several lines.
-        let env = server.env.iter().map(|(name, _)| (name.clone(), "…".to_owned())).collect();
-        let shown = NewServer { env, ..server.clone() };
-        for line in server_table(&shown, config.zero_trust_mode).lines() {
-            text.push_str(&format!("  + {}\n", printable(line)));
+    let mut candidate = Candidate::of_now(context)?;
+    let mut report = Report::default();
+    // Whether levels may be given to whole servers depends on them.
+    if let Some(file) = &file {
+        settings::take(file, &mut candidate, &mut report)?;
+    }
+    entries::take(client, &found, file.as_ref(), &mut candidate, &mut report);
+    report.weaker = weaker::weaker(&before, candidate.config());
+    if !arguments.json {
+        print(&format!("{}: {}\n{}", client.name(), path.display(), report.text()))?;
+        if report.is_empty() {
+            return print("Nothing to take over.\n");
         }
     }
-    text.push_str(&settings.shown());
-    print(&text)?;
-    if servers.is_empty() && settings.is_empty() {
-        return print("Nothing to take over.\n");
+    let question = match report.weaker.len() {
+        0 => "Write this?".to_owned(),
+        1 => "Write this, weaker in 1 point?".to_owned(),
+        points => format!("Write this, weaker in {points} points?"),
+    };
+    let is_written = !report.is_empty() && confirmed(asked, &question)?;
+    if is_written {
+        candidate.write()?;
     }
-    if arguments.dry_run {
+    if arguments.json {
+        let mut result = report.json(is_written);
+        result["client"] = json!(client.word());
+        result["file"] = json!(path);
+        result["config_file"] = json!(context.config_file);
+        return print_json(&result);
+    }
+    if !is_written {
         return print("Nothing was written.\n");
     }
-    settings.write(context)?;
-    add_servers(context, &config, &servers)?;
-    print(&format!("Written to {}. Next: sealwire config check\n", context.config_file.display()))
+    let (file, command) = (context.config_file.display(), &context.invocation);
+    print(&format!("Written to {file}. Next: {command} config check\n"))
 }

@@ -1,7 +1,7 @@
+mod consent;
 mod plan;
 mod program;
 
-use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -15,7 +15,8 @@ use crate::clients::file::{NotWritten, Original};
 use crate::clients::installed::{Installed, Replaced, Was};
 use crate::clients::{Client, Place, System};
 
-pub(crate) use program::{NewServer, server_table, usable};
+pub(crate) use consent::{Asked, confirmed};
+pub(crate) use program::{NewServer, server_table, starts_sealwire, usable};
 
 /// Have an MCP client reach its servers through sealwire
 ///
@@ -57,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let client = arguments.client;
     let _lock = HomeLock::acquire(&context.home)?;
     let config = context.load_config()?;
-    let path = client_file(client, arguments.file.as_deref())?;
+    let path = client_file(client, arguments.file.as_deref(), "--file")?;
     let original = read(client, &path)?;
     let found = document::read(client, original.text()).map_err(|why| left_alone(&path, why))?;
     let mut planner = Planner::new(client, &config, context)?;
@@ -95,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     if original.is_read_only() {
         return Err(left_alone(&path, "it is read-only".to_owned()));
     }
-    if arguments.dry_run || !confirmed(arguments.yes)? {
+    if arguments.dry_run || !confirmed(Asked::new(arguments.yes, false, false)?, "Write this?")? {
         return print("Nothing was changed.\n");
     }
     apply(client, &original, &steps, &planner, context)?;
@@ -124,14 +125,18 @@ pub(crate) fn left_alone(path: &Path, why: String) -> Failure {
 }
 
 /// Where the client has its file, or another that was named.
-pub(crate) fn client_file(client: Client, named: Option<&Path>) -> Result<PathBuf, Failure> {
+pub(crate) fn client_file(
+    client: Client,
+    named: Option<&Path>,
+    option: &str,
+) -> Result<PathBuf, Failure> {
     if let Some(named) = named {
         let absolute = std::path::absolute(named);
         return absolute.map_err(|error| Failure::usage(error.to_string()).at(named.display()));
     }
     let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) else {
         return Err(Failure::new("the user's own directory is not known")
-            .fix("name the client's file with --file"));
+            .fix(format!("name the client's file with {option}")));
     };
     let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     Ok(Place { system: System::this(), home: &home, variable: &variable }.file(client))
@@ -145,28 +150,12 @@ fn shown(client: Client, path: &Path, steps: &[Step], planner: &Planner<'_>) -> 
     if !planner.new_servers.is_empty() {
         text.push_str(&format!("{}:\n", planner.config_file().display()));
         for server in &planner.new_servers {
-            for line in server_table(server, planner.config.zero_trust_mode).lines() {
+            for line in server_table(server, !planner.config.zero_trust_mode).lines() {
                 text.push_str(&format!("  + {}\n", printable(line)));
             }
         }
     }
     text
-}
-
-/// Whether whoever runs this agrees.
-pub(crate) fn confirmed(yes: bool) -> Result<bool, Failure> {
-    if yes {
-        return Ok(true);
-    }
-    let cannot = |error| Failure::new("nobody can be asked").because(error).fix("say --yes");
-    print("Write this? [y/N] ")?;
-    std::io::stdout().flush().map_err(cannot)?;
-    let mut answer = String::new();
-    let length = std::io::stdin().lock().read_line(&mut answer).map_err(cannot)?;
-    if length == 0 {
-        print("\n")?;
-    }
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Writes sealwire's own entries, then what is replaced, then the client's file: whatever comes in
@@ -265,7 +254,7 @@ pub(crate) fn not_written(path: &Path, error: &NotWritten) -> Failure {
 }
 
 /// Adds servers to `sealwire.toml`, as text at its end.
-pub(crate) fn add_servers(
+fn add_servers(
     context: &Context,
     config: &SecureMcpConfig,
     servers: &[NewServer],
@@ -284,9 +273,9 @@ pub(crate) fn add_servers(
     }
     for server in servers {
         text.push('\n');
-        text.push_str(&server_table(server, config.zero_trust_mode));
+        text.push_str(&server_table(server, !config.zero_trust_mode));
     }
-    SecureMcpConfig::parse(context.home.root(), &text)?;
+    SecureMcpConfig::load_text(context.home.root(), path, &text)?;
     if original.is_read_only() {
         return Err(failed("it is read-only".to_owned())
             .fix("write these entries yourself, and run this again"));

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::install::{confirmed, left_alone, not_written, read};
+use super::install::{Asked, confirmed, left_alone, not_written, read};
 use super::issuing::HomeLock;
 use crate::cli::{Context, Failure, print, printable};
 use crate::clients::Client;
@@ -64,7 +64,10 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let shown: String = plans.iter().map(|plan| plan.shown.as_str()).collect();
     print(&shown)?;
     let is_idle = plans.iter().all(|plan| plan.undone.is_empty());
-    if is_idle || arguments.dry_run || !confirmed(arguments.yes)? {
+    if is_idle
+        || arguments.dry_run
+        || !confirmed(Asked::new(arguments.yes, false, false)?, "Write this?")?
+    {
         print("Nothing was changed.\n")?;
     } else {
         for plan in plans.iter().filter(|plan| !plan.undone.is_empty()) {

@@ -316,6 +316,16 @@ impl SecureMcpConfig {
         Self::read(&home, &source, |_, _| ())
     }
 
+    /// What [`Self::load_file`] would read if `file` held `text`: for whoever is about to write it.
+    ///
+    /// # Errors
+    /// Everything that would be wrong, see [`ConfigError`].
+    pub fn load_text(home: &Path, file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let home = home_at(home)?;
+        let source = Source { file: file.to_owned(), text: text.to_owned() };
+        Self::read(&home, &source, |typed, problems| include::load(&home, typed, problems))
+    }
+
     /// Where the files of this configuration's home are.
     pub fn layout(&self) -> Home {
         Home::absolute(self.home.clone()).with_state_dir(self.state_dir.clone())

@@ -170,17 +170,14 @@ impl Step {
     /// What is shown before anything is written. Of an entry that is replaced as a whole nothing
     /// is: it may hold secrets.
     pub(super) fn shown(&self, client: Client, planner: &Planner<'_>) -> String {
-        let mut place = printable(&self.name);
-        if let [_, project, _] = &self.table[..] {
-            place.push_str(&format!(" (in {})", printable(project)));
-        }
+        let place = printable(&document::title(&self.table, &self.name));
         let mut lines = Vec::new();
         match &self.change {
             Change::None(why) => return format!("  {place}: left alone: {}\n", printable(why)),
             Change::Add { .. } => {}
             Change::Whole { found, .. } => {
-                if let Shape::Remote(url) = &found.shape {
-                    let url = url.split(['?', '#']).next().unwrap_or_default();
+                if let Shape::Remote(remote) = &found.shape {
+                    let url = remote.url.split(['?', '#']).next().unwrap_or_default();
                     lines.push(format!("- url {}", without_user(url)));
                 }
             }

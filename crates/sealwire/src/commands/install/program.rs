@@ -32,6 +32,10 @@ impl NewServer {
                         them in env"
                 .to_owned());
         }
+        let names = program.env.iter().map(|(name, _)| name).chain(&program.env_vars);
+        if let Some(name) = names.into_iter().find(|name| !is_variable(name)) {
+            return Err(format!("{name:?} cannot be the name of an environment variable"));
+        }
         let texts = std::iter::once(&program.command).chain(&program.args);
         if let Some(text) = texts.into_iter().find(|text| client.expands(text)) {
             return Err(format!("the client itself puts values into {text:?}: write them out"));
@@ -51,7 +55,7 @@ impl NewServer {
     }
 
     /// Whether a configured server is this one.
-    pub(super) fn is(&self, config: &SecureMcpConfig) -> bool {
+    pub(crate) fn is(&self, config: &SecureMcpConfig) -> bool {
         let Some(entry) = config.servers.get(&self.name) else { return false };
         let ServerRole::Local { command, args, env, env_vars, .. } = &entry.role else {
             return false;
@@ -59,6 +63,16 @@ impl NewServer {
         let is_given = |name: &String| env_vars.contains(name) || env.contains_key(name);
         (command, args) == (&self.command, &self.args) && self.env_vars.iter().all(is_given)
     }
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
+/// Whether it starts a program of this name.
+pub(crate) fn starts_sealwire(program: &Program) -> bool {
+    let name = program.command.rsplit(['/', '\\']).next().unwrap_or_default();
+    matches!(name, "sealwire" | "sealwire.exe") && program.args.iter().any(|arg| arg == "connect")
 }
 
 /// A path is one from the directory that the client starts it in, which only the entry can tell.
@@ -88,8 +102,9 @@ pub(crate) fn usable(name: &str) -> String {
     if name.is_empty() || name.parse::<AgentId>().is_err() { "server".to_owned() } else { name }
 }
 
-/// Its table of `sealwire.toml`.
-pub(crate) fn server_table(server: &NewServer, zero_trust: bool) -> String {
+/// Its table of `sealwire.toml`. `with_level` gives a level to all of its tools; with zero trust,
+/// each of them has to be named.
+pub(crate) fn server_table(server: &NewServer, with_level: bool) -> String {
     let text = |text: &str| Value::from(text).to_string();
     let list = |items: &[String]| {
         let items: Vec<_> = items.iter().map(|item| text(item)).collect();
@@ -115,8 +130,7 @@ pub(crate) fn server_table(server: &NewServer, zero_trust: bool) -> String {
         let env: Vec<_> = server.env.iter().map(variable).collect();
         table.push_str(&format!("env = {{ {} }}\n", env.join(", ")));
     }
-    // There, each tool has to be named.
-    if !zero_trust {
+    if with_level {
         table.push_str("default_level = 1\n");
     }
     table
@@ -140,14 +154,14 @@ mod tests {
             env: vec![("A B".to_owned(), "c".to_owned())],
             cwd: None,
         };
-        let text = server_table(&server, false);
+        let text = server_table(&server, true);
         let read: toml::Table = text.parse().unwrap();
         let entry = &read["mcp_servers"]["a.b"];
         assert_eq!(entry["command"].as_str(), Some("C:\\x \"y\""));
         assert_eq!(entry["args"][1].as_str(), Some("it's\n"));
         assert_eq!(entry["env"]["A B"].as_str(), Some("c"));
         assert_eq!(entry["default_level"].as_integer(), Some(1));
-        assert!(!server_table(&server, true).contains("default_level"));
+        assert!(!server_table(&server, false).contains("default_level"));
     }
 
     #[test]
