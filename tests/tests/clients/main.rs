@@ -3,6 +3,7 @@
 mod importing;
 mod planted;
 mod real;
+mod unusual;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -282,16 +282,18 @@ fn a_server_of_sealwire_is_added_and_a_url_is_replaced_by_one() {
     for (client, planted) in [
         (
             "claude-code",
-            "{\"mcpServers\": {\"far\": {\"type\": \"http\", \"url\": \"https://u:p@h/mcp?k=s3cret\", \"headers\": {\"A\": \"b\"}}}, \"x\": 1}",
+            "{\"mcpServers\": {\"far\": {\"type\": \"http\", \"url\": \"https://u:p@h/mcp?k=s3cret\", \"headers\": {\"A\": \"s3cret\"}}}, \"x\": 1}",
         ),
         (
             "codex",
-            "[mcp_servers.far]\nurl = \"https://u:p@h/mcp?k=s3cret\"\n[mcp_servers.far.http_headers]\nA = \"b\"\n\n# mine\n[tui]\n",
+            "[mcp_servers.far]\nurl = \"https://u:p@h/mcp?k=s3cret\"\n[mcp_servers.far.http_headers]\nA = \"s3cret\"\n\n# mine\n[tui]\n",
         ),
     ] {
         user.write(place(client), planted);
         let told = user.sealwire(&["install", "--client", client, "--yes"]).ok();
         assert!(!told.stdout.contains("s3cret") && !told.stdout.contains("u:p"), "{told}");
+        let goes = if client == "codex" { "http_headers.A" } else { "headers.A" };
+        assert!(told.stdout.contains(&format!("- {goes} …")), "{goes}: {told}");
         let between = user.read(place(client));
         assert!(between.contains("connect") && !between.contains("https"), "{between}");
         user.sealwire(&["uninstall", "--client", client, "--yes"]).ok();

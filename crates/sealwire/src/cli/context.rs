@@ -74,6 +74,24 @@ impl Context {
         }
     }
 
+    /// The same, found also by a configuration that is not in order: of that what `[state]` says is
+    /// taken if it can be read, and else where the state is by default. What is wrong with it comes
+    /// with the answer.
+    pub(crate) fn likely_state_home(&self) -> (Home, Option<Failure>) {
+        let failure = match self.load_config() {
+            Ok(config) => return (config.layout(), None),
+            Err(failure) => failure,
+        };
+        let text = std::fs::read_to_string(&self.config_file).unwrap_or_default();
+        let read: Option<toml::Table> = text.parse().ok();
+        let said = read.as_ref().and_then(|read| read.get("state")?.get("directory")?.as_str());
+        let home = match said.and_then(|said| self.home.resolve(said).ok()) {
+            Some(directory) => self.home.clone().with_state_dir(directory),
+            None => self.home.clone(),
+        };
+        (home, Some(failure))
+    }
+
     /// `config`, with the files that were handed over.
     pub(crate) fn with_credentials(&self, config: SecureMcpConfig) -> SecureMcpConfig {
         match &self.credentials {

@@ -189,6 +189,24 @@ enum Connect {
     Connect(connect::Arguments),
 }
 
+/// What a `connect` of ours would connect to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Connects {
+    pub(crate) home: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) server: String,
+}
+
+/// What a program of ours connects to that is started with these arguments; `None` if it does
+/// something else.
+pub(crate) fn connects(arguments: &[String]) -> Option<Connects> {
+    let words = std::iter::once("sealwire").chain(arguments.iter().map(String::as_str));
+    let Connecting { global, command: Connect::Connect(arguments) } =
+        Connecting::try_parse_from(words).ok()?;
+    let server = arguments.server()?.to_owned();
+    Some(Connects { home: global.home, config: global.config, server })
+}
+
 /// Parses the command line. Whatever is not `connect`, and whatever is wrong or asks for help, is
 /// answered by the whole of it.
 fn parse(arguments: &[OsString]) -> Result<(GlobalOptions, Command), clap::Error> {
@@ -262,6 +280,24 @@ mod tests {
         for line in ["sealwire connect", "sealwire connect --help", "sealwire connect a --hom x"] {
             let (parsed, whole, _) = parse(line);
             assert_eq!(parsed.unwrap_err().to_string(), whole.unwrap_err().to_string(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_connect_connects_to_is_known() {
+        let connects = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            connects(&words)
+        };
+        let to = |home: Option<&str>, server: &str| {
+            let (home, server) = (home.map(PathBuf::from), server.to_owned());
+            Some(Connects { home, config: None, server })
+        };
+        assert_eq!(connects("connect files"), to(None, "files"));
+        assert_eq!(connects("--home /h connect files"), to(Some("/h"), "files"));
+        assert_eq!(connects("connect --log-level debug files"), to(None, "files"));
+        for other in ["serve files", "demo-server", "connect", "connect a b", "agent mcp --as A"] {
+            assert_eq!(connects(other), None, "{other}");
         }
     }
 

@@ -190,9 +190,13 @@ pub(crate) fn without_args(
 }
 
 /// Whether a file that we have made says nothing any more.
-pub(crate) fn is_bare(client: Client, text: &str) -> bool {
-    let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    bare.is_empty() || bare == "{}" || bare == format!("{{\"{}\":{{}}}}", client.table())
+pub(crate) fn is_bare(text: &str) -> bool {
+    let is_empty =
+        |value: &serde_json::Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+    let is_table = |key: &str| Client::ALL.iter().any(|client| client.table() == key);
+    let read = || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text);
+    text.trim().is_empty()
+        || read().is_ok_and(|read| read.iter().all(|(key, value)| is_table(key) && is_empty(value)))
 }
 
 /// `text` with all of these, none of which overlaps another.

@@ -138,7 +138,7 @@ fn entries_are_added_and_removed() {
         let removed = remove(client, &added, new).unwrap();
         assert_eq!(read(client, &removed).unwrap().len(), before, "{removed}");
         if text.is_empty() {
-            assert!(is_bare(client, &removed), "{removed}");
+            assert!(is_bare(&removed), "{removed}");
         } else if text.contains(client.table()) && text.ends_with('\n') {
             assert_eq!(removed, text);
         }
@@ -204,4 +204,22 @@ fn projects_of_claude_code_have_servers_too() {
     let found = read(Client::ClaudeCode, text).unwrap();
     assert_eq!(found[0].table, ["projects", "/p", "mcpServers"]);
     there_and_back(Client::ClaudeCode, text);
+}
+
+#[test]
+fn half_a_character_elsewhere_keeps_no_entry_from_anything() {
+    let text = "{\n  \"mcpServers\": {\n    \"a\": { \"command\": \"b\" },\n    \"c\": { \"command\": \"\\udc00\" }\n  },\n  \"history\": [\"\\ud83d\", \"\\uD83D\\uDE00\"],\n  \"projects\": { \"/\\ud83d\": { \"mcpServers\": { \"d\": { \"command\": \"e\" } } } }\n}\n";
+    let client = Client::ClaudeCode;
+    let found = read(client, text).unwrap();
+    let told: Vec<_> = found.iter().map(|one| matches!(one.shape, Shape::Program(_))).collect();
+    assert_eq!(told, [true, false, false], "{found:?}");
+    let Shape::Unknown(why) = &found[1].shape else { panic!("{found:?}") };
+    assert!(why.contains("half a character"), "{why}");
+
+    let added = add(client, text, "new", COMMAND, &args()).unwrap();
+    for kept in ["\\udc00", "[\"\\ud83d\", \"\\uD83D\\uDE00\"]", "/\\ud83d"] {
+        assert!(added.contains(kept), "{kept}: {added}");
+    }
+    let new = read(client, &added).unwrap().into_iter().find(|one| one.name == "new").unwrap();
+    assert_eq!(remove(client, &added, &new).unwrap(), text);
 }

@@ -81,14 +81,52 @@ impl Original {
         text.strip_prefix(BOM).unwrap_or(text)
     }
 
+    /// All of it, as it stands there.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.content.as_ref().map_or(&[], |it| &it.bytes)
+    }
+
     /// Whether there is such a file.
     pub(crate) fn is_there(&self) -> bool {
         self.content.is_some()
     }
 
-    /// Whether its owner has said that it is not to be written.
-    pub(crate) fn is_read_only(&self) -> bool {
-        self.content.as_ref().is_some_and(|it| it.metadata.permissions().readonly())
+    /// Why [`Self::replace`] is not to be tried, if it is not: a file takes the place of this one,
+    /// and must be the same to everybody else.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        if self.content.as_ref().is_some_and(|it| it.metadata.permissions().readonly()) {
+            return Some("it is read-only".to_owned());
+        }
+        #[cfg(unix)]
+        {
+            self.foreign()
+        }
+        #[cfg(not(unix))]
+        None
+    }
+
+    #[cfg(unix)]
+    fn foreign(&self) -> Option<String> {
+        use std::os::unix::fs::MetadataExt;
+        let me = rustix::process::geteuid();
+        let Some(Content { metadata, .. }) = &self.content else {
+            let above = self.target.ancestors().skip(1).find_map(|above| fs::metadata(above).ok());
+            let owner = above.map(|above| above.uid()).filter(|owner| me.is_root() && *owner != 0);
+            return owner.map(|owner| {
+                format!(
+                    "there is none yet, and a new one would be root's, in a directory of user \
+                     {owner}: run this as that user"
+                )
+            });
+        };
+        if metadata.nlink() > 1 {
+            return Some(format!(
+                "it has {} names (hard links), and would be another file under this one alone",
+                metadata.nlink()
+            ));
+        }
+        let is_mine = metadata.uid() == me.as_raw() || me.is_root();
+        (!is_mine).then(|| format!("it belongs to user {}: run this as that user", metadata.uid()))
     }
 
     /// Whether those may read it who are neither its owner nor of its group.
@@ -102,7 +140,8 @@ impl Original {
         false
     }
 
-    /// Puts `text` in its place at once, with the same mode: a link to it stays one.
+    /// Puts `text` in its place at once, with the same owner, group and mode: a symbolic link to it
+    /// stays one.
     ///
     /// # Errors
     /// [`NotWritten::Changed`] if it is not what was read any more.
@@ -118,6 +157,8 @@ impl Original {
         new.write_all(text.as_bytes())?;
         // A new one is for its owner alone: there may be secrets in it one day.
         if let Some(content) = &self.content {
+            #[cfg(unix)]
+            keep_owner(new.as_file(), &content.metadata)?;
             new.as_file().set_permissions(content.metadata.permissions())?;
         }
         new.as_file().sync_all()?;
@@ -156,6 +197,23 @@ impl Original {
     }
 }
 
+/// Whoever runs this may be root, by `sudo`, and the client is not.
+#[cfg(unix)]
+fn keep_owner(new: &fs::File, of: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let is = new.metadata()?;
+    let uid = (is.uid() != of.uid()).then(|| of.uid());
+    let gid = (is.gid() != of.gid()).then(|| of.gid());
+    if uid.is_none() && gid.is_none() {
+        return Ok(());
+    }
+    fchown(new, uid, gid).map_err(|error| {
+        let what =
+            format!("its owner and group ({}:{}) cannot be kept: {error}", of.uid(), of.gid());
+        io::Error::new(error.kind(), what)
+    })
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -191,6 +249,17 @@ mod tests {
         assert!(matches!(read.remove(), Err(NotWritten::Changed)));
         assert_eq!(fs::read_to_string(&path).unwrap(), "theirs too");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_of_several_names_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("one");
+        fs::write(&path, "x").unwrap();
+        assert_eq!(Original::read(&path).unwrap().obstacle(), None);
+        fs::hard_link(&path, dir.path().join("two")).unwrap();
+        let why = Original::read(&path).unwrap().obstacle().unwrap();
+        assert!(why.contains("2 names"), "{why}");
     }
 
     #[test]

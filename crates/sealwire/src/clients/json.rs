@@ -9,6 +9,7 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::Client;
 use super::document::{Found, Program, Remote, Shape};
+use super::halves::Halves;
 
 /// What editors take. Whatever else there is, a client may understand otherwise.
 fn options() -> ParseOptions {
@@ -27,6 +28,8 @@ fn options() -> ParseOptions {
 }
 
 pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
+    let halves = Halves::of(text);
+    let text = halves.text();
     let parsed = parse_to_ast(text, &CollectOptions::default(), &options());
     let parsed = parsed.map_err(|error| {
         format!("it is not JSON: {} in line {}", error.kind(), error.line_display())
@@ -40,7 +43,7 @@ pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
     let key = client.table();
     if let Some(servers) = member(root, key)? {
         let table = vec![key.to_owned()];
-        found.extend(servers_of(text, object(servers, key)?, &table)?);
+        found.extend(servers_of(&halves, object(servers, key)?, &table)?);
     }
     // What holds in one directory alone.
     if client == Client::ClaudeCode
@@ -51,7 +54,7 @@ pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
             let Value::Object(settings) = &project.value else { continue };
             if let Some(servers) = member(settings, key)? {
                 let table = vec!["projects".to_owned(), name.to_owned(), key.to_owned()];
-                found.extend(servers_of(text, object(servers, key)?, &table)?);
+                found.extend(servers_of(&halves, object(servers, key)?, &table)?);
             }
         }
     }
@@ -72,7 +75,11 @@ fn object<'o, 't>(property: &'o ObjectProp<'t>, name: &str) -> Result<&'o Object
     property.value.as_object().ok_or_else(|| format!("{name:?} in it is no JSON object"))
 }
 
-fn servers_of(text: &str, servers: &Object<'_>, table: &[String]) -> Result<Vec<Found>, String> {
+fn servers_of(
+    halves: &Halves<'_>,
+    servers: &Object<'_>,
+    table: &[String],
+) -> Result<Vec<Found>, String> {
     let mut found: Vec<Found> = Vec::new();
     for property in &servers.properties {
         let name = property.name.as_str();
@@ -80,7 +87,10 @@ fn servers_of(text: &str, servers: &Object<'_>, table: &[String]) -> Result<Vec<
             return Err(format!("it has the server {name:?} twice"));
         }
         let shape = match property.value.as_object() {
-            Some(entry) => shape(text, entry).unwrap_or_else(Shape::Unknown),
+            _ if halves.are_in(&(property.start()..property.end())) || halves.are_named(table) => {
+                Shape::Unknown("it has half a character in it (a lone surrogate)".to_owned())
+            }
+            Some(entry) => shape(halves.text(), entry).unwrap_or_else(Shape::Unknown),
             None => Shape::Unknown("it is no JSON object".to_owned()),
         };
         found.push(Found {
@@ -196,7 +206,8 @@ pub(super) fn add(
     command: &str,
     args: &[String],
 ) -> Result<String, String> {
-    let root = CstRootNode::parse(text, &options()).map_err(|error| error.to_string())?;
+    let halves = Halves::of(text);
+    let root = CstRootNode::parse(halves.text(), &options()).map_err(|error| error.to_string())?;
     let shape = || "it is of no shape that has servers".to_owned();
     let servers = root.object_value_or_create().ok_or_else(shape)?;
     let servers = servers.object_value_or_create(client.table()).ok_or_else(shape)?;
@@ -213,16 +224,17 @@ pub(super) fn add(
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    Ok(text)
+    halves.back_in(text)
 }
 
 pub(super) fn remove(text: &str, table: &[String], name: &str) -> Result<String, String> {
-    let root = CstRootNode::parse(text, &options()).map_err(|error| error.to_string())?;
+    let halves = Halves::of(text);
+    let root = CstRootNode::parse(halves.text(), &options()).map_err(|error| error.to_string())?;
     let gone = || "it is not there any more".to_owned();
     let mut at = root.object_value().ok_or_else(gone)?;
     for key in table {
         at = at.object_value(key).ok_or_else(gone)?;
     }
     at.get(name).ok_or_else(gone)?.remove();
-    Ok(root.to_string())
+    halves.back_in(root.to_string())
 }

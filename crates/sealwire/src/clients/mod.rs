@@ -7,6 +7,7 @@
 
 pub(crate) mod document;
 pub(crate) mod file;
+mod halves;
 pub(crate) mod installed;
 mod json;
 mod place;

@@ -63,6 +63,13 @@ pub(crate) struct Arguments {
     expected_cn: Option<String>,
 }
 
+impl Arguments {
+    /// The server that the configuration describes, if it is one.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
 const AD_HOC: [&str; 6] = ["endpoint", "server_name", "ca", "cert", "key", "expected_cn"];
 
 pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {

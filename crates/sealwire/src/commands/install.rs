@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sealwire::config::SecureMcpConfig;
+use serde_json::{Value, json};
 
 use self::plan::{Change, Planner, Step};
+use self::program::with_servers;
 use super::issuing::HomeLock;
-use crate::cli::{Context, Failure, print, printable};
+use crate::cli::{Context, Failure, print, print_json, printable};
 use crate::clients::document::{self, Splice};
 use crate::clients::file::{NotWritten, Original};
 use crate::clients::installed::{Installed, Replaced, Was};
@@ -52,16 +54,21 @@ pub(crate) struct Arguments {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Print the result as JSON; with --dry-run or --yes
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    let asked = Asked::new(arguments.yes, arguments.dry_run, arguments.json)?;
     let client = arguments.client;
     let _lock = HomeLock::acquire(&context.home)?;
     let config = context.load_config()?;
+    let own = own(context)?;
     let path = client_file(client, arguments.file.as_deref(), "--file")?;
     let original = read(client, &path)?;
     let found = document::read(client, original.text()).map_err(|why| left_alone(&path, why))?;
-    let mut planner = Planner::new(client, &config, context)?;
+    let mut planner = Planner::new(client, &config, own.text(), context)?;
     let wanted =
         |name: &str| arguments.server.is_empty() || arguments.server.iter().any(|one| one == name);
     let mut steps: Vec<Step> =
@@ -84,26 +91,72 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
                     client.name()
                 ))
                 .at(path.display())
-                .fix("see what there is: `sealwire install --client … --dry-run`"));
+                .fix(format!(
+                    "see what there is: `{} install --client {} --all --dry-run`",
+                    context.invocation,
+                    client.word()
+                )));
             }
             steps.push(planner.add(name));
         }
     }
-    print(&shown(client, &path, &steps, &planner))?;
-    if steps.iter().all(|step| matches!(step.change, Change::None(_))) {
-        return print("Nothing to change.\n");
+    let is_idle = steps.iter().all(|step| matches!(step.change, Change::None(_)));
+    if !arguments.json {
+        print(&shown(client, &path, &steps, &planner))?;
+        if is_idle {
+            print("Nothing to change.\n")?;
+            return hint(client, &original, &steps, &planner, context);
+        }
     }
-    if original.is_read_only() {
-        return Err(left_alone(&path, "it is read-only".to_owned()));
+    if let Some(why) = original.obstacle().filter(|_| !is_idle) {
+        return Err(left_alone(&path, why));
     }
-    if arguments.dry_run || !confirmed(Asked::new(arguments.yes, false, false)?, "Write this?")? {
+    let is_changed = !is_idle && confirmed(asked, "Write this?")?;
+    if is_changed {
+        apply(client, &original, &steps, &planner, &own, context)?;
+    }
+    if arguments.json {
+        let mut result = as_json(&steps, &planner);
+        result["changed"] = json!(is_changed);
+        result["client"] = json!(client.word());
+        result["file"] = json!(path);
+        result["config_file"] = json!(context.config_file);
+        return print_json(&result);
+    }
+    if !is_changed {
         return print("Nothing was changed.\n");
     }
-    apply(client, &original, &steps, &planner, context)?;
     print(&format!(
-        "Done. Start {} again; `sealwire uninstall --client {}` puts back what was there.\n",
+        "Done. Start {} again; `{} uninstall --client {}` puts back what was there.\n",
         client.name(),
+        context.invocation,
         client.word()
+    ))
+}
+
+/// Says which servers of sealwire the client does not have, where there was nothing to do: they
+/// are perhaps what was meant.
+fn hint(
+    client: Client,
+    original: &Original,
+    steps: &[Step],
+    planner: &Planner<'_>,
+    context: &Context,
+) -> Result<(), Failure> {
+    let is_there = |name: &&String| {
+        planner.reached.contains(name) || steps.iter().any(|step| step.name == **name)
+    };
+    let missing: Vec<_> =
+        planner.config.servers.keys().filter(|name| !is_there(name)).map(String::as_str).collect();
+    if !original.is_there() {
+        print(&format!("{} has no file there yet.\n", client.name()))?;
+    }
+    let Some(first) = missing.first() else { return Ok(()) };
+    let command = format!("{} install --client {}", context.invocation, client.word());
+    print(&format!(
+        "sealwire has servers that it does not have: {}. To add one, or all:\n  \
+         {command} --server {first}\n  {command} --all\n",
+        missing.join(", ")
     ))
 }
 
@@ -158,6 +211,16 @@ fn shown(client: Client, path: &Path, steps: &[Step], planner: &Planner<'_>) -> 
     text
 }
 
+fn as_json(steps: &[Step], planner: &Planner<'_>) -> Value {
+    let entries: Vec<_> = steps.iter().map(|step| step.json(planner)).collect();
+    let table = |server: &NewServer| {
+        let table = server_table(server, !planner.config.zero_trust_mode);
+        json!({ "name": server.name, "table": table })
+    };
+    let servers: Vec<_> = planner.new_servers.iter().map(table).collect();
+    json!({ "entries": entries, "servers": servers })
+}
+
 /// Writes sealwire's own entries, then what is replaced, then the client's file: whatever comes in
 /// between, the client has what it had, or what goes on.
 fn apply(
@@ -165,6 +228,7 @@ fn apply(
     original: &Original,
     steps: &[Step],
     planner: &Planner<'_>,
+    own: &Original,
     context: &Context,
 ) -> Result<(), Failure> {
     let mut text = original.text().to_owned();
@@ -232,7 +296,7 @@ fn apply(
                 .map_err(|why| left_alone(&original.path, why))?;
         }
     }
-    add_servers(context, &planner.config, &planner.new_servers)?;
+    add_servers(context, own, planner)?;
     installed.store(&home).map_err(unknown)?;
     original.replace(&text).map_err(|error| {
         // Nothing was replaced, so there is nothing to put back.
@@ -253,32 +317,30 @@ pub(crate) fn not_written(path: &Path, error: &NotWritten) -> Failure {
     Failure::new("the client's file was not written").at(path.display()).because(error).fix(fix)
 }
 
+/// `sealwire.toml`, as it is now.
+fn own(context: &Context) -> Result<Original, Failure> {
+    Original::read(&context.config_file).map_err(|why| unwritable(context, &why))
+}
+
 /// Adds servers to `sealwire.toml`, as text at its end.
-fn add_servers(
-    context: &Context,
-    config: &SecureMcpConfig,
-    servers: &[NewServer],
-) -> Result<(), Failure> {
-    if servers.is_empty() {
+fn add_servers(context: &Context, own: &Original, planner: &Planner<'_>) -> Result<(), Failure> {
+    if planner.new_servers.is_empty() {
         return Ok(());
     }
     let path = &context.config_file;
-    let failed = |why: String| {
-        Failure::config("the configuration cannot be added to").at(path.display()).because(why)
-    };
-    let original = Original::read(path).map_err(failed)?;
-    let mut text = original.text().to_owned();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    for server in servers {
-        text.push('\n');
-        text.push_str(&server_table(server, !config.zero_trust_mode));
-    }
+    let with_level = !planner.config.zero_trust_mode;
+    let text = with_servers(own.text(), &planner.new_servers, with_level);
     SecureMcpConfig::load_text(context.home.root(), path, &text)?;
-    if original.is_read_only() {
-        return Err(failed("it is read-only".to_owned())
-            .fix("write these entries yourself, and run this again"));
+    if let Some(why) = own.obstacle() {
+        return Err(unwritable(context, &why)
+            .fix("put that right, or write these entries yourself, and run this again"));
     }
-    original.replace(&text).map_err(|error| failed(error.to_string()).fix("run this again"))
+    own.replace(&text)
+        .map_err(|error| unwritable(context, &error.to_string()).fix("run this again"))
+}
+
+fn unwritable(context: &Context, why: &str) -> Failure {
+    Failure::config("the configuration cannot be added to")
+        .at(context.config_file.display())
+        .because(why)
 }

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::{Value, json};
 
-use super::install::{Asked, confirmed, left_alone, not_written, read};
+use super::install::{Asked, confirmed, left_alone, not_written};
 use super::issuing::HomeLock;
-use crate::cli::{Context, Failure, print, printable};
+use crate::cli::{Context, Failure, print, print_json, printable};
 use crate::clients::Client;
 use crate::clients::document;
 use crate::clients::file::Original;
@@ -14,7 +15,7 @@ use crate::clients::installed::{Installed, Replaced, Was};
 /// Put back what `install` has replaced in an MCP client's file
 ///
 /// Entry by entry: one that was changed since is left as it is, with the reason. What `install`
-/// has added to sealwire's own configuration stays.
+/// has added to sealwire's own configuration stays, and need not be in order.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,63 +29,90 @@ pub(crate) struct Arguments {
     /// Only this entry of the client's
     #[arg(long, value_name = "NAME")]
     server: Vec<String>,
+    /// Only this file
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Print the result as JSON; with --dry-run or --yes
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    let asked = Asked::new(arguments.yes, arguments.dry_run, arguments.json)?;
     let _lock = HomeLock::acquire(&context.home)?;
-    let home = context.state_home()?;
+    let (home, doubt) = context.likely_state_home();
     let unknown = |why: String| Failure::new("what is installed is not known").because(why);
     let mut installed = Installed::load(&home).map_err(unknown)?;
+    if let Some(doubt) = doubt.filter(|_| installed.entries.is_empty()) {
+        // It may be somewhere else.
+        return Err(doubt);
+    }
+    let file = arguments.file.as_deref().map(same_file);
     let is_meant = |one: &&Replaced| {
         arguments.client.is_none_or(|client| client.word() == one.client)
             && (arguments.server.is_empty() || arguments.server.contains(&one.name))
+            && file.as_ref().is_none_or(|file| *file == same_file(&one.file))
     };
     let entries: Vec<_> = installed.entries.iter().filter(is_meant).cloned().collect();
-    if entries.is_empty() {
-        return print("Nothing is installed there.\n");
-    }
-    let mut plans = Vec::new();
-    let mut failures = Vec::new();
-    let mut files: BTreeMap<&Path, Vec<&Replaced>> = BTreeMap::new();
+    // One file may be that of several clients, and is written once.
+    let mut files: BTreeMap<PathBuf, Vec<&Replaced>> = BTreeMap::new();
     for entry in &entries {
-        files.entry(&entry.file).or_default().push(entry);
+        files.entry(same_file(&entry.file)).or_default().push(entry);
     }
-    for (file, entries) in files {
-        match plan(file, &entries) {
+    let (mut plans, mut failures) = (Vec::new(), Vec::new());
+    for entries in files.values() {
+        match Plan::of(entries) {
             Ok(plan) => plans.push(plan),
             Err(failure) => failures.push(failure),
         }
     }
-    let shown: String = plans.iter().map(|plan| plan.shown.as_str()).collect();
-    print(&shown)?;
-    let is_idle = plans.iter().all(|plan| plan.undone.is_empty());
-    if is_idle
-        || arguments.dry_run
-        || !confirmed(Asked::new(arguments.yes, false, false)?, "Write this?")?
-    {
-        print("Nothing was changed.\n")?;
-    } else {
-        for plan in plans.iter().filter(|plan| !plan.undone.is_empty()) {
-            if let Err(failure) = plan.write() {
-                failures.push(failure);
-                continue;
-            }
-            plan.undone.iter().for_each(|entry| installed.forget(entry));
-            installed.store(&home).map_err(|why| {
-                Failure::new("what was put back is still noted as installed").because(why)
-            })?;
-        }
-        if failures.is_empty() {
-            print("Done. Start the client again.\n")?;
+    if !arguments.json {
+        print(&plans.iter().map(Plan::text).collect::<String>())?;
+        if entries.is_empty() {
+            return print("Nothing is installed there.\n");
         }
     }
-    failures.into_iter().next().map_or(Ok(()), Err)
+    let is_idle = plans.iter().all(|plan| !plan.undoes());
+    let is_agreed = !is_idle && confirmed(asked, "Write this?")?;
+    let mut done = Vec::new();
+    for plan in plans.iter().filter(|plan| is_agreed && plan.undoes()) {
+        if let Err(failure) = plan.write() {
+            failures.push(failure);
+            continue;
+        }
+        done.push(plan.original.path.clone());
+        plan.undone().for_each(|entry| installed.forget(entry));
+        installed.store(&home).map_err(|why| {
+            Failure::new("what was put back is still noted as installed").because(why)
+        })?;
+    }
+    if arguments.json {
+        let files: Vec<_> = plans.iter().map(|plan| plan.json(&done)).collect();
+        let failed: Vec<_> = failures.iter().map(Failure::one_line).collect();
+        print_json(&json!({ "changed": !done.is_empty(), "files": files, "failed": failed }))?;
+    } else if done.is_empty() {
+        print("Nothing was changed.\n")?;
+    } else if failures.is_empty() {
+        print("Done. Start the client again.\n")?;
+    }
+    // All but the last are told here; that one is how the command ends.
+    let last = failures.pop();
+    for failure in failures {
+        print(&format!("{}\n", printable(&failure.one_line())))?;
+    }
+    last.map_or(Ok(()), Err)
+}
+
+/// One name for one file, however it is named.
+fn same_file(path: &Path) -> PathBuf {
+    let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.canonicalize().unwrap_or_else(|_| absolute())
 }
 
 /// What becomes of one file.
@@ -93,11 +121,50 @@ struct Plan {
     text: String,
     /// There was none before, and nothing is left in it.
     is_to_go: bool,
-    undone: Vec<Replaced>,
-    shown: String,
+    /// Each entry, and why it is left alone if it is.
+    entries: Vec<(Replaced, Option<String>)>,
 }
 
 impl Plan {
+    fn of(entries: &[&Replaced]) -> Result<Self, Failure> {
+        let Some(file) = entries.first().map(|entry| &entry.file) else {
+            return Err(Failure::new("nothing is installed there"));
+        };
+        let original = Original::read(file).map_err(|why| left_alone(file, why))?;
+        let mut text = original.text().to_owned();
+        let mut decided = Vec::new();
+        // The last one first: it may have been put behind the others.
+        for entry in entries.iter().rev() {
+            let undone = match Client::named(&entry.client) {
+                Some(client) => entry.undone(client, &text),
+                None => Err("it is of a client that this version does not know".to_owned()),
+            };
+            let why = match undone {
+                Ok(with) => {
+                    text = with;
+                    None
+                }
+                Err(why) => Some(why),
+            };
+            decided.push(((*entry).clone(), why));
+        }
+        let was_made = entries.iter().any(|entry| entry.was == Was::Nothing { file: false });
+        let is_to_go = was_made && document::is_bare(&text);
+        let plan = Self { original, text, is_to_go, entries: decided };
+        match plan.original.obstacle().filter(|_| plan.undoes()) {
+            Some(why) => Err(left_alone(file, why)),
+            None => Ok(plan),
+        }
+    }
+
+    fn undone(&self) -> impl Iterator<Item = &Replaced> {
+        self.entries.iter().filter(|(_, why)| why.is_none()).map(|(entry, _)| entry)
+    }
+
+    fn undoes(&self) -> bool {
+        self.undone().next().is_some()
+    }
+
     fn write(&self) -> Result<(), Failure> {
         let written = match self.is_to_go {
             true => self.original.remove(),
@@ -105,39 +172,47 @@ impl Plan {
         };
         written.map_err(|error| not_written(&self.original.path, &error))
     }
-}
 
-fn plan(file: &Path, entries: &[&Replaced]) -> Result<Plan, Failure> {
-    let known = entries.first().and_then(|entry| Client::named(&entry.client));
-    let Some(client) = known else {
-        return Err(left_alone(file, "it is of a client that this version does not know".into()));
-    };
-    let original = read(client, file)?;
-    let mut text = original.text().to_owned();
-    let mut undone = Vec::new();
-    let mut shown = format!("{}: {}\n", client.name(), file.display());
-    // The last one first: it may have been put behind the others.
-    for entry in entries.iter().rev() {
-        let line = match entry.undone(client, &text) {
-            Ok(with) => {
-                text = with;
-                undone.push((*entry).clone());
-                match &entry.was {
-                    Was::Nothing { .. } => "removed".to_owned(),
-                    Was::Whole(_) => "as it was before".to_owned(),
-                    Was::Program { command, args } => {
-                        format!("command {command} {}", args.as_deref().unwrap_or_default())
-                    }
+    fn clients(&self) -> Vec<&str> {
+        let name = |word: &'_ str| Client::named(word).map(Client::name);
+        let mut names: Vec<_> =
+            self.entries.iter().filter_map(|(entry, _)| name(&entry.client)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn text(&self) -> String {
+        let clients = self.clients().join(", ");
+        let mut text = format!("{clients}: {}\n", self.original.path.display());
+        for (entry, why) in &self.entries {
+            let line = match (why, &entry.was) {
+                (Some(why), _) => format!("left alone: {why}"),
+                (None, Was::Nothing { .. }) => "removed".to_owned(),
+                (None, Was::Whole(_)) => "as it was before".to_owned(),
+                (None, Was::Program { command, args }) => {
+                    format!("command {command} {}", args.as_deref().unwrap_or_default())
                 }
-            }
-            Err(why) => format!("left alone: {why}"),
+            };
+            let title = document::title(&entry.table, &entry.name);
+            text.push_str(&format!("  {}: {}\n", printable(&title), printable(&line)));
+        }
+        text
+    }
+
+    fn json(&self, done: &[PathBuf]) -> Value {
+        let entry = |(entry, why): &(Replaced, Option<String>)| {
+            json!({
+                "client": entry.client,
+                "entry": document::title(&entry.table, &entry.name),
+                "server": entry.server,
+                "left_alone": why,
+            })
         };
-        shown.push_str(&format!("  {}: {}\n", printable(&entry.name), printable(&line)));
+        json!({
+            "file": self.original.path,
+            "changed": done.contains(&self.original.path),
+            "entries": self.entries.iter().map(entry).collect::<Vec<_>>(),
+        })
     }
-    if original.is_read_only() && !undone.is_empty() {
-        return Err(left_alone(file, "it is read-only".to_owned()));
-    }
-    let was_made = entries.iter().any(|entry| entry.was == Was::Nothing { file: false });
-    let is_to_go = was_made && document::is_bare(client, &text);
-    Ok(Plan { original, text, is_to_go, undone, shown })
 }

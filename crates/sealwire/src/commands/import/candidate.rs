@@ -10,6 +10,11 @@ use toml_edit::{DocumentMut, Item, Table, TableLike};
 use crate::cli::{Context, Failure};
 use crate::clients::file::Original;
 
+/// Keys in one file, or one entry, beyond which it is no configuration.
+pub(super) const MOST: usize = 500;
+/// Keys of a table among which one is looked for that has to be given with another.
+const MOST_PARTNERS: usize = 32;
+
 /// A key, by the tables that lead to it, and its value.
 pub(super) type Leaf = (Vec<String>, Item);
 
@@ -97,7 +102,7 @@ impl<'c> Candidate<'c> {
                     continue;
                 };
                 let is_partner = |other: &Leaf| parent(other) == parent(&leaf);
-                let partner = (0..waiting.len()).find(|&at| {
+                let partner = (0..waiting.len().min(MOST_PARTNERS)).find(|&at| {
                     is_partner(&waiting[at])
                         && self.put(target, &[leaf.clone(), waiting[at].clone()]).is_ok()
                 });
@@ -125,9 +130,9 @@ impl<'c> Candidate<'c> {
             )
             .fix(format!("chmod 600 {}", self.original.path.display())));
         }
-        if self.original.is_read_only() {
-            return Err(unwritable(self.context, "it is read-only")
-                .fix("write what is shown yourself, or make it writable"));
+        if let Some(why) = self.original.obstacle() {
+            return Err(unwritable(self.context, &why)
+                .fix("put that right, or write what is shown yourself"));
         }
         let text = text(&self.document, &self.servers);
         self.original.replace(&text).map_err(|error| {

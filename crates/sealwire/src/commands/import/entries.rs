@@ -3,7 +3,7 @@
 use sealwire::config::{SecureMcpConfig, ServerRole};
 use toml_edit::{DocumentMut, Item, TableLike};
 
-use super::candidate::{Candidate, Leaf, leaves};
+use super::candidate::{Candidate, Leaf, MOST, leaves};
 use super::report::{Report, Server};
 use crate::clients::Client;
 use crate::clients::document::{Found, Program, Shape};
@@ -44,8 +44,8 @@ pub(super) fn take(
     for one in found {
         // Of TOML, all that the entry says.
         let entry = file.and_then(|file| {
-            let table = one.table.iter().chain([&one.name]);
-            table.fold(Some(file.as_item()), |item, key| item?.as_table_like()?.get(key))
+            let mut table = one.table.iter().chain([&one.name]);
+            table.try_fold(file.as_item(), |item, key| item.as_table_like()?.get(key))
         });
         let entry = entry.and_then(Item::as_table_like);
         if let Err(why) = take_one(client, one, entry, &before, candidate, report) {
@@ -64,6 +64,9 @@ fn take_one(
 ) -> Result<(), String> {
     let name = usable(&found.name);
     let said = entry.map(|entry| ours(entry, &name)).unwrap_or_default();
+    if said.len() > MOST {
+        return Err(format!("it has more than {MOST} keys"));
+    }
     let says = |key: &str| said.iter().any(|(path, _)| path.get(2).is_some_and(|it| it == key));
     let endpoint = entry.and_then(|entry| entry.get("endpoint"));
     let (table, stays) = match (endpoint.map(Item::as_str), &found.shape) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use sealwire::config::SecureMcpConfig;
 use toml_edit::{DocumentMut, Item};
 
-use super::candidate::{Candidate, Leaf, Target, leaves};
+use super::candidate::{Candidate, Leaf, MOST, Target, leaves};
 use super::report::{Report, Setting};
 use crate::cli::Failure;
 
@@ -25,8 +25,6 @@ const OTHERS: [&str; 11] = [
     "policy",
     "state",
 ];
-/// Keys in one file beyond which it is no configuration.
-const MOST: usize = 500;
 
 /// Keys that are taken, and mean another thing here than their words may let one think.
 const MEANINGS: [(&str, &str); 9] = [

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use sealwire::config::{SecureMcpConfig, ServerRole};
+use sealwire::config::{Problem, SecureMcpConfig, ServerRole};
 use sealwire::home::Home;
+use serde_json::{Value, json};
 
-use super::program::{NewServer, usable};
-use crate::cli::{Context, Failure, printable, shell_word};
+use super::program::{NewServer, usable, with_servers};
+use crate::cli::{Connects, Context, Failure, connects, printable, shell_word};
 use crate::clients::Client;
 use crate::clients::document::{self, Found, Program, Shape};
 
@@ -15,10 +16,14 @@ pub(super) struct Planner<'c> {
     client: Client,
     pub(super) config: SecureMcpConfig,
     context: &'c Context,
+    /// The text of its file.
+    text: String,
     program: String,
     options: Vec<String>,
     /// Servers that the configuration does not have yet.
     pub(super) new_servers: Vec<NewServer>,
+    /// Those that the client reaches already.
+    pub(super) reached: Vec<String>,
 }
 
 /// What becomes of one entry.
@@ -44,13 +49,14 @@ impl<'c> Planner<'c> {
     pub(super) fn new(
         client: Client,
         config: &SecureMcpConfig,
+        text: &str,
         context: &'c Context,
     ) -> Result<Self, Failure> {
         let unusable = |error: std::io::Error| {
             Failure::new("it is not known where this program is").because(error)
         };
         let program = own_path().map_err(unusable)?;
-        let text = |path: &Path| {
+        let in_utf8 = |path: &Path| {
             path.to_str().map(str::to_owned).ok_or_else(|| {
                 Failure::new("a path is not UTF-8, and cannot stand in the client's file")
                     .at(path.display())
@@ -59,15 +65,24 @@ impl<'c> Planner<'c> {
         let mut options = Vec::new();
         let default = Home::default_location().ok();
         if default.is_none_or(|default| default.root() != context.home.root()) {
-            options.extend(["--home".to_owned(), text(context.home.root())?]);
+            options.extend(["--home".to_owned(), in_utf8(context.home.root())?]);
         }
         if context.config_file != context.home.config_file() {
             let file = std::path::absolute(&context.config_file).map_err(unusable)?;
-            options.extend(["--config".to_owned(), text(&file)?]);
+            options.extend(["--config".to_owned(), in_utf8(&file)?]);
         }
-        let program = text(&program)?;
+        let program = in_utf8(&program)?;
+        if let Some(path) = options.iter().chain([&program]).find(|text| client.expands(text)) {
+            let what = format!("{} would put values into {path:?}", client.name());
+            return Err(Failure::new(what).fix(
+                "have sealwire, its home and its configuration where no $ is in their paths: a \
+                 link will do",
+            ));
+        }
         let config = config.clone();
-        Ok(Self { client, config, context, program, options, new_servers: Vec::new() })
+        let (new_servers, reached) = (Vec::new(), Vec::new());
+        let text = text.to_owned();
+        Ok(Self { client, config, context, text, program, options, new_servers, reached })
     }
 
     pub(super) fn config_file(&self) -> &Path {
@@ -117,18 +132,43 @@ impl<'c> Planner<'c> {
         Ok(Change::Program { server, program })
     }
 
-    /// Whether the entry starts sealwire already.
-    fn is_ours(&self, program: &Program) -> Option<String> {
-        let name = Path::new(&program.command).file_stem()?;
-        if name != "sealwire" && program.command != self.program {
+    /// Whether the entry starts sealwire already, and what it does then.
+    fn is_ours(&mut self, program: &Program) -> Option<String> {
+        let connects = connects(&program.args);
+        let is_this = is_this(&program.command, &self.program);
+        let has_name = Path::new(&program.command).file_stem().is_some_and(|it| it == "sealwire");
+        // Under another name it may be a server of its own, such as `demo-server`.
+        if !(has_name || is_this && connects.is_some()) {
             return None;
         }
-        let last = program.args.last().map_or("", String::as_str);
-        if (&program.command, &program.args) == (&self.invocation(last).0, &self.invocation(last).1)
-        {
-            return Some("it is installed already".to_owned());
+        if !is_this {
+            return Some(format!(
+                "it starts another program of the name sealwire, {}, and this one is {}: if that \
+                 is an older one, `{} uninstall` and install it again",
+                program.command, self.program, self.context.invocation
+            ));
         }
-        Some("it starts sealwire already, in another way".to_owned())
+        let Some(Connects { home, config, server }) = connects else {
+            return Some("it starts sealwire itself, and not as `connect NAME`".to_owned());
+        };
+        let home = match home {
+            Some(home) => Home::at(&home).ok(),
+            None => Home::default_location().ok(),
+        };
+        let Some(home) = home.filter(|home| home.root() == self.context.home.root()) else {
+            return Some("it starts sealwire with another home".to_owned());
+        };
+        let file = config.unwrap_or_else(|| home.config_file());
+        if std::path::absolute(file).ok() != std::path::absolute(&self.context.config_file).ok() {
+            return Some("it starts sealwire with another configuration".to_owned());
+        }
+        if !self.config.servers.contains_key(&server) {
+            return Some(format!(
+                "it starts `sealwire connect {server}`, and sealwire has no server of that name"
+            ));
+        }
+        self.reached.push(server);
+        Some("it is installed already".to_owned())
     }
 
     /// The server that the entry is to reach: one that there is, or a new one.
@@ -149,11 +189,28 @@ impl<'c> Planner<'c> {
                     entry.name == name || entry.server_name.eq_ignore_ascii_case(&name)
                 }) || self.new_servers.iter().any(|other| other.name.eq_ignore_ascii_case(&name));
             if !is_taken {
-                self.new_servers.push(server);
+                // One that cannot stand there is left alone by itself.
+                let mut servers = self.new_servers.clone();
+                servers.push(server);
+                self.check(&servers)?;
+                self.new_servers = servers;
                 return Ok(name);
             }
         }
         Err(format!("sealwire has other servers of the name {plain:?}: rename the entry"))
+    }
+}
+
+impl Planner<'_> {
+    fn check(&self, servers: &[NewServer]) -> Result<(), String> {
+        let text = with_servers(&self.text, servers, !self.config.zero_trust_mode);
+        let context = self.context;
+        let read = SecureMcpConfig::load_text(context.home.root(), &context.config_file, &text);
+        read.map(drop).map_err(|error| {
+            let first = error.problems().first();
+            let what = first.map_or_else(String::new, Problem::statement);
+            format!("sealwire.toml cannot have it: {what}")
+        })
     }
 }
 
@@ -167,8 +224,8 @@ impl Step {
         }
     }
 
-    /// What is shown before anything is written. Of an entry that is replaced as a whole nothing
-    /// is: it may hold secrets.
+    /// What is shown before anything is written. Of an entry that is replaced as a whole only the
+    /// URL and the names of its keys are: their values may be secrets.
     pub(super) fn shown(&self, client: Client, planner: &Planner<'_>) -> String {
         let place = printable(&document::title(&self.table, &self.name));
         let mut lines = Vec::new();
@@ -179,6 +236,7 @@ impl Step {
                 if let Shape::Remote(remote) = &found.shape {
                     let url = remote.url.split(['?', '#']).next().unwrap_or_default();
                     lines.push(format!("- url {}", without_user(url)));
+                    lines.extend(remote.others.iter().map(|key| format!("- {key} …")));
                 }
             }
             Change::Program { program, .. } => {
@@ -195,6 +253,42 @@ impl Step {
         lines.push(format!("  runs {}", runs(server, planner)));
         let lines: Vec<_> = lines.iter().map(|line| format!("    {}\n", printable(line))).collect();
         format!("  {place}:\n{}", lines.concat())
+    }
+}
+
+impl Step {
+    /// The same for programs.
+    pub(super) fn json(&self, planner: &Planner<'_>) -> Value {
+        let (change, why, before) = match &self.change {
+            Change::None(why) => ("none", Some(why), Value::Null),
+            Change::Add { .. } => ("added", None, Value::Null),
+            Change::Program { program, .. } => {
+                ("program", None, json!({ "command": program.command, "args": program.args }))
+            }
+            Change::Whole { found, .. } => {
+                let keys = match &found.shape {
+                    Shape::Remote(remote) => &remote.others[..],
+                    Shape::Program(_) | Shape::Unknown(_) => &[],
+                };
+                ("whole", None, json!({ "keys": keys }))
+            }
+        };
+        let after = self.server().map(|server| {
+            let (command, args) = planner.invocation(server);
+            json!({
+                "server": server,
+                "command": command,
+                "args": args,
+                "runs": runs(server, planner),
+            })
+        });
+        json!({
+            "entry": document::title(&self.table, &self.name),
+            "change": change,
+            "why": why,
+            "before": before,
+            "after": after,
+        })
     }
 }
 
@@ -228,6 +322,19 @@ fn without_user(url: &str) -> String {
         (Some(start), Some(at)) if at > start => format!("{}…{}", &url[..start + 3], &url[at..]),
         _ => url.to_owned(),
     }
+}
+
+/// Whether a client that starts `command` starts the program at `path`.
+fn is_this(command: &str, path: &str) -> bool {
+    let Ok(real) = Path::new(path).canonicalize() else { return false };
+    let is_real = |file: &Path| file.canonicalize().is_ok_and(|file| file == real);
+    if command.contains(['/', '\\']) {
+        return Path::new(command).is_absolute() && is_real(Path::new(command));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut files = std::env::split_paths(&path).map(|directory| directory.join(command));
+    // The first one is started.
+    files.find(|file| file.is_file()).is_some_and(|file| is_real(&file))
 }
 
 /// The path by which this program is to be started: the one in `PATH` where that is this program,

@@ -102,6 +102,19 @@ pub(crate) fn usable(name: &str) -> String {
     if name.is_empty() || name.parse::<AgentId>().is_err() { "server".to_owned() } else { name }
 }
 
+/// The text of a `sealwire.toml` with tables of servers at its end.
+pub(super) fn with_servers(text: &str, servers: &[NewServer], with_level: bool) -> String {
+    let mut text = text.to_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for server in servers {
+        text.push('\n');
+        text.push_str(&server_table(server, with_level));
+    }
+    text
+}
+
 /// Its table of `sealwire.toml`. `with_level` gives a level to all of its tools; with zero trust,
 /// each of them has to be named.
 pub(crate) fn server_table(server: &NewServer, with_level: bool) -> String {
