@@ -1,3 +1,5 @@
+mod update;
+
 use clap::{Args, Subcommand};
 use sealwire::config::{CheckedFiles, ConfigError, Problem, Secret, SecureMcpConfig, ServerRole};
 use serde_json::json;
@@ -5,11 +7,12 @@ use serde_json::json;
 use crate::alerts::Setup;
 use crate::cli::{Context, Failure, print, print_json};
 
-/// Check the configuration
+/// Check the configuration, or bring it to the form of this version
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  sealwire config check")]
+Examples:
+  sealwire config check
+  sealwire config update --dry-run")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -29,10 +32,14 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    Update(update::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let Command::Check { json } = arguments.command;
+    let json = match &arguments.command {
+        Command::Check { json } => *json,
+        Command::Update(arguments) => return update::run(arguments, context),
+    };
     let checked = SecureMcpConfig::load_file(context.home.root(), &context.config_file)
         .map(|config| context.with_credentials(config))
         .and_then(|config| config.check_files().map(|files| (config, files)))

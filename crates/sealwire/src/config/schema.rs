@@ -1,6 +1,8 @@
 //! Every table and key that the configuration knows. A key is listed here only when
 //! it has an effect, so a key from a newer release is refused like a misspelt one.
 
+use super::retired;
+
 /// One table of `sealwire.toml`.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -313,6 +315,15 @@ pub(crate) const TABLES: [&Table; 33] = [
 
 /// What to say about a key that `table` does not know.
 pub(crate) fn suggest(table: &Table, key: &str) -> String {
+    if let Some(remedy) = retired::remedy(table.title, key) {
+        return remedy;
+    }
+    // Others' files have one, and a number that has no effect would only look like a promise.
+    if table.title == TOP.title && matches!(key, "version" | "config_version") {
+        return "a sealwire.toml has no version: remove it; `sealwire config update` knows an older \
+                one by what it says"
+            .to_owned();
+    }
     let mut homes =
         TABLES.iter().filter(|table| table.keys.contains(&key) || table.tables.contains(&key));
     // Words that many tables use, or might, say nothing about where they belong.

@@ -9,6 +9,7 @@
 mod bundle;
 mod cert;
 mod config_check;
+mod config_update;
 mod demo_server;
 mod init;
 mod support;
