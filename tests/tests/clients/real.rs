@@ -92,6 +92,8 @@ fn claude_code() {
             .env("ANTHROPIC_API_KEY", "test")
             .env("ANTHROPIC_BASE_URL", model.base_url())
             .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
+            // On a busy machine, a server takes longer than it waits for one by itself.
+            .env("MCP_CONNECT_TIMEOUT_MS", "120000")
             .env("ENABLE_TOOL_SEARCH", "false");
         run(command, b"")
     };
