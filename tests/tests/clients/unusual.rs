@@ -123,6 +123,22 @@ fn the_owner_of_a_file_stays_and_nothing_is_left_for_root_alone() {
     assert_eq!(told.code, Some(1), "{told}");
     assert!(told.stderr.contains("a new one would be root's"), "{told}");
     assert!(!user.file(place("gemini")).exists());
+
+    // Nor in a home of somebody else's.
+    chown(user.file(".sealwire"), Some(OWNER), None).unwrap();
+    let config = user.read(".sealwire/sealwire.toml");
+    for command in [
+        &["install", "--client", "cursor", "--yes"][..],
+        &["uninstall", "--yes"],
+        &["import", "--client", "cursor", "--yes"],
+        &["config", "update", "--yes"],
+    ] {
+        let told = user.sealwire(command);
+        assert_eq!(told.code, Some(1), "{command:?}: {told}");
+        assert!(told.stderr.contains("what root writes there is root's"), "{command:?}: {told}");
+    }
+    assert_eq!(user.read(".sealwire/sealwire.toml"), config);
+    assert_eq!(user.read(place("cursor")), PLANTED);
 }
 
 #[test]

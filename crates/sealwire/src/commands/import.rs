@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let asked = Asked::new(arguments.yes, arguments.dry_run, arguments.json)?;
     let client = arguments.client;
-    let _lock = HomeLock::acquire(&context.home)?;
+    let _lock = HomeLock::acquire_as_owner(&context.home)?;
     let before = context.load_config()?;
     let path = client_file(client, arguments.from.as_deref(), "--from")?;
     let original = read(client, &path)?;

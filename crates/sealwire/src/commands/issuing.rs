@@ -66,6 +66,28 @@ impl HomeLock {
         }
     }
 
+    /// The same for what the owner of the home does: root, by `sudo`, would leave files in it that
+    /// the owner could not read any more.
+    pub(crate) fn acquire_as_owner(home: &Home) -> Result<Self, Failure> {
+        #[cfg(unix)]
+        if rustix::process::geteuid().is_root()
+            && let Ok(metadata) = std::fs::metadata(home.root())
+        {
+            let owner = std::os::unix::fs::MetadataExt::uid(&metadata);
+            if owner != 0 {
+                return Err(Failure::new("this home is another user's")
+                    .at(home.root().display())
+                    .because(format!(
+                        "it belongs to user {owner}, and what root writes there is root's"
+                    ))
+                    .fix(
+                        "run this as that user, without sudo, or name your own home with --home",
+                    ));
+            }
+        }
+        Self::acquire(home)
+    }
+
     fn open(home: &Home) -> Result<File, Failure> {
         files::create_private_dir(home.root())?;
         let mut options = File::options();

@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let asked = Asked::new(arguments.yes, arguments.dry_run, arguments.json)?;
-    let _lock = HomeLock::acquire(&context.home)?;
+    let _lock = HomeLock::acquire_as_owner(&context.home)?;
     let (home, doubt) = context.likely_state_home();
     let unknown = |why: String| Failure::new("what is installed is not known").because(why);
     let mut installed = Installed::load(&home).map_err(unknown)?;

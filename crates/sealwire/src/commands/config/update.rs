@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     if !path.exists() {
         return context.load_config().map(drop);
     }
-    let _lock = HomeLock::acquire(&context.home)?;
+    let _lock = HomeLock::acquire_as_owner(&context.home)?;
     let unusable = |why: String| {
         Failure::config("the configuration cannot be updated").at(path.display()).because(why)
     };
