@@ -32,6 +32,14 @@ pub enum Error {
         /// The widest permission bits accepted.
         allowed: u32,
     },
+    /// A file or directory is neither root's nor ours, and its owner could change it.
+    #[error("{} belongs to user {owner}, and must be root's or ours", path.display())]
+    Owner {
+        /// The file or directory.
+        path: PathBuf,
+        /// Whose it is, by number.
+        owner: u32,
+    },
     /// Something other than a regular file, or than a directory, is at the path.
     #[error("{} is not a {wanted}", path.display())]
     FileType {
@@ -140,6 +148,9 @@ impl Error {
             }
             Self::Mode { path, allowed, .. } => {
                 format!("run: chmod {allowed:o} {}", shell_quote(&path.display().to_string()))
+            }
+            Self::Owner { path, .. } => {
+                format!("run as root: chown root {}", shell_quote(&path.display().to_string()))
             }
             Self::FileType { path, wanted } => {
                 format!("move {} away, or name a {wanted}", path.display())

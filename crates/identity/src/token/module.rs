@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+#[cfg(unix)]
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Problem, RvError};
@@ -17,15 +19,20 @@ use crate::certificate::sha256;
 use crate::error::Error;
 use crate::files;
 
-/// A module is initialized once in a process (PKCS #11 v3.1 §5.4.1), whoever uses it, and stays.
-static MODULES: Mutex<Modules> = Mutex::new(Modules { loaded: None, refused: None });
+/// The modules, by path, and of each token the PINs that it has refused, by their hash: most tokens
+/// are locked after a few wrong ones, and several keys may name the same file.
+///
+/// Each has a lock of its own, as a module or a token may hang: whoever waits for one keeps nobody
+/// from another. The locks of these maps are held while something is looked up, and no longer.
+static MODULES: Mutex<BTreeMap<PathBuf, Slots>> = Mutex::new(BTreeMap::new());
+static REFUSED: Mutex<BTreeMap<(PathBuf, String), Refused>> = Mutex::new(BTreeMap::new());
 
-#[derive(Default)]
-struct Modules {
-    loaded: Option<BTreeMap<PathBuf, Pkcs11>>,
-    /// PINs that a token has refused, by their hash. Most tokens are locked after a few wrong ones,
-    /// and several keys may name the same file.
-    refused: Option<BTreeSet<(PathBuf, String, Fingerprint)>>,
+/// A module is initialized once in a process (PKCS #11 v3.1 §5.4.1), whoever uses it, and stays.
+type Slots = Arc<Mutex<Option<Pkcs11>>>;
+type Refused = Arc<Mutex<BTreeSet<Fingerprint>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a session may write.
@@ -68,12 +75,12 @@ impl TokenUri {
     }
 
     fn load(&self, path: &Path) -> Result<Pkcs11, Error> {
-        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = modules.loaded.get_or_insert_default();
-        if let Some(module) = loaded.get(path) {
+        let slots = Arc::clone(lock(&MODULES).entry(path.to_owned()).or_default());
+        let mut loaded = lock(&slots);
+        if let Some(module) = &*loaded {
             return Ok(module.clone());
         }
-        self.check_module(path)?;
+        check_module(path)?;
         let cannot = |reason: String| {
             self.refuse(
                 format!("the module {} cannot be loaded: {reason}", path.display()),
@@ -85,27 +92,7 @@ impl TokenUri {
         module
             .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
             .map_err(|problem| cannot(problem.to_string()))?;
-        loaded.insert(path.to_owned(), module.clone());
-        Ok(module)
-    }
-
-    /// Refuses code that others could have put there.
-    fn check_module(&self, path: &Path) -> Result<(), Error> {
-        let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
-        if !metadata.is_file() {
-            return Err(Error::FileType { path: path.into(), wanted: "regular file" });
-        }
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            const WRITABLE_BY_OTHERS: u32 = 0o022;
-            let mode = metadata.permissions().mode() & 0o777;
-            if mode & WRITABLE_BY_OTHERS != 0 {
-                let allowed = mode & !WRITABLE_BY_OTHERS;
-                return Err(Error::Mode { path: path.into(), mode, allowed });
-            }
-        }
-        Ok(())
+        Ok(loaded.insert(module).clone())
     }
 
     /// The slot of the one token that is meant, and its serial number.
@@ -167,10 +154,11 @@ impl TokenUri {
                 "correct it before the token is locked: it is not tried again until it differs",
             )
         };
-        let tried = (module.to_owned(), serial, sha256(pin.as_bytes()));
+        let tried = sha256(pin.as_bytes());
+        let token = (module.to_owned(), serial);
+        let refused = Arc::clone(lock(&REFUSED).entry(token).or_default());
         // Held while it is tried, so that of several threads one alone does.
-        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = modules.refused.get_or_insert_default();
+        let mut refused = lock(&refused);
         if refused.contains(&tried) {
             return Err(wrong());
         }
@@ -187,5 +175,107 @@ impl TokenUri {
             )),
             Err(problem) => Err(self.failed("logging in", &problem)),
         }
+    }
+}
+
+/// Refuses code that others could have put there: the file, and each directory on the way to it,
+/// through links, must be root's or ours, and writable by nobody else.
+fn check_module(path: &Path) -> Result<(), Error> {
+    let place = fs::canonicalize(path).map_err(Error::io("read", path))?;
+    let metadata = fs::metadata(&place).map_err(Error::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(Error::FileType { path: path.into(), wanted: "regular file" });
+    }
+    #[cfg(unix)]
+    {
+        check_place(&place, &metadata)?;
+        // Where the link itself is, it could be turned elsewhere.
+        let links = path.parent().into_iter().flat_map(Path::ancestors);
+        let directories = place.ancestors().skip(1).chain(links);
+        for directory in directories.filter(|directory| directory.is_absolute()) {
+            let metadata = fs::metadata(directory).map_err(Error::io("read", directory))?;
+            check_place(directory, &metadata)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn check_place(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    const WRITABLE_BY_OTHERS: u32 = 0o022;
+    const STICKY: u32 = 0o1000;
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(Error::Owner { path: path.into(), owner });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    // In a directory such as /tmp nobody replaces what is another's.
+    if mode & WRITABLE_BY_OTHERS != 0 && !(metadata.is_dir() && mode & STICKY != 0) {
+        let (mode, allowed) = (mode & 0o777, mode & 0o777 & !WRITABLE_BY_OTHERS);
+        return Err(Error::Mode { path: path.into(), mode, allowed });
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_module_that_others_could_replace_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("lib");
+        fs::create_dir(&inner).unwrap();
+        let module = inner.join("module.so");
+        fs::write(&module, "code").unwrap();
+        chmod(&module, 0o644);
+        check_module(&module).unwrap();
+        let link = dir.path().join("link.so");
+        symlink(&module, &link).unwrap();
+        check_module(&link).unwrap();
+
+        for (place, wide, narrow) in [(&module, 0o666, 0o644), (&inner, 0o777, 0o755)] {
+            chmod(place, wide);
+            for path in [&module, &link] {
+                let refused = check_module(path).unwrap_err();
+                assert!(matches!(&refused, Error::Mode { path, .. } if path == place), "{refused}");
+            }
+            chmod(place, narrow);
+        }
+        // The module is where nobody else writes, and the link to it is not.
+        let open = dir.path().join("open");
+        fs::create_dir(&open).unwrap();
+        let link = open.join("link.so");
+        symlink(&module, &link).unwrap();
+        chmod(&open, 0o775);
+        let refused = check_module(&link).unwrap_err();
+        assert!(matches!(&refused, Error::Mode { path, .. } if *path == open), "{refused}");
+        chmod(&open, 0o1777);
+        check_module(&link).unwrap();
+
+        assert!(matches!(check_module(&inner), Err(Error::FileType { .. })));
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&inner, Some(65_534), None).unwrap();
+            let refused = check_module(&module).unwrap_err();
+            assert!(matches!(refused, Error::Owner { owner: 65_534, .. }), "{refused}");
+        }
+    }
+
+    /// Whoever waits for one module or token holds nothing that others need.
+    #[test]
+    fn what_hangs_holds_up_nothing_else() {
+        let entry = |name: &str| Arc::clone(lock(&MODULES).entry(name.into()).or_default());
+        let one = entry("/hanging.so");
+        let _hanging = lock(&one);
+        assert!(entry("/other.so").try_lock().is_ok());
+        assert!(entry("/hanging.so").try_lock().is_err());
     }
 }
