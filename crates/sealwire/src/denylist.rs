@@ -139,6 +139,12 @@ impl Denylist {
             let issued = edition.issued;
             return Err(format!("it was made in the future, at {issued}: compare the clocks"));
         }
+        // Of two lists the one with the greater number counts: after the greatest there is, none
+        // would ever be taken again.
+        if encoded.number > now.unix_millis().saturating_add(SKEW) {
+            let number = encoded.number;
+            return Err(format!("its number {number} is from the future: compare the clocks"));
+        }
         let revocation = |Entry { kind, what, signed, at, reason }: Entry| {
             let found = Revoked::parse(&kind, &what, signed.as_deref());
             let is_foreign = |id: &sealwire_names::PeerId| id.trust_domain() != trust_domain;
@@ -176,7 +182,11 @@ pub(crate) fn next(
     max_age: Duration,
 ) -> rusqlite::Result<Edition> {
     let last = edition(db, true)?.map_or(0, |last| last.number);
-    let edition = Edition { number: issued.unix_millis().max(last + 1), issued, max_age };
+    // Numbers are times, and go on where the clock is put back. Nobody has taken one that was far
+    // ahead of it, or would.
+    let (now, most) = (issued.unix_millis(), issued.unix_millis().saturating_add(SKEW / 2));
+    let number = now.max(last.saturating_add(1).min(most));
+    let edition = Edition { number, issued, max_age };
     put(db, true, &edition)?;
     Ok(edition)
 }
@@ -273,6 +283,11 @@ mod tests {
         refused(&text, later(61), "out of date");
         let early = list(8, later(301).unix_millis(), &[]).text(&domain).unwrap();
         refused(&early, now, "future");
+        let endless = list(i64::MAX, now.unix_millis(), &[]).text(&domain).unwrap();
+        refused(&endless, now, "number 9223372036854775807 is from the future");
+        let next = list(now.unix_millis() + 1, now.unix_millis(), &[]);
+        let signature_of_next = signed(&ours, &next.text(&domain).unwrap());
+        assert!(read(&next.text(&domain).unwrap(), &signature_of_next, &domain, now).is_ok());
         refused(&text.replace("\"version\":1", "\"version\":2"), now, "version 2");
         refused(&text.replace("\"reason\"", "\"raison\""), now, "unknown field");
         refused(&text.replace("spiffe://x/core/a", "spiffe://y/core/a"), now, "trust domain");
@@ -310,5 +325,10 @@ mod tests {
         assert_eq!(number(1_000), 1_001);
         assert_eq!(number(5), 1_002);
         assert_eq!(number(2_000), 2_000);
+        // The clock was far ahead for a while. Nobody takes a list that is.
+        let ahead = 10 * SKEW;
+        assert_eq!(number(ahead), ahead);
+        assert_eq!(number(3_000), 3_000 + SKEW / 2);
+        assert_eq!(number(3_001), 3_001 + SKEW / 2);
     }
 }

@@ -3,6 +3,7 @@
 //! They are a table of `state.db`, which `sealwire invite` writes and `sealwire ca serve` reads.
 //! Of a token it holds a name and what proofs are checked with, neither of which is the token.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::types::Type;
@@ -256,6 +257,21 @@ impl Invitations {
             Ok((Duration::from_millis(millis.unsigned_abs()), at))
         });
         found.optional().map_err(|reason| self.fault(reason))
+    }
+
+    /// Everybody who has joined by an invitation, or is invited.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn peers(&self) -> Result<BTreeSet<PeerId>, StateError> {
+        let rows = || -> rusqlite::Result<Vec<String>> {
+            let select = "SELECT peer FROM joined UNION SELECT peer FROM invitation";
+            let mut statement = self.db.prepare(select)?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        };
+        let names = rows().map_err(|reason| self.fault(reason))?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// The longest life of a certificate of anybody who has joined; zero if nobody has.

@@ -105,7 +105,7 @@ impl Seen {
 
 /// What one subscriber has: an address of IPv4, and of IPv6 64 bits, within which he has as many
 /// addresses as he likes (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()

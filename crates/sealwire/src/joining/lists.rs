@@ -3,7 +3,7 @@
 //! A list is made when something was revoked, and before the last one is too old to go by. Whoever
 //! has asked for lists gets each, by a connection that stays.
 
-use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -14,13 +14,14 @@ use sealwire::revocations::ListFiles;
 use sealwire::state::State;
 use sealwire_identity::join::verify_peer;
 use sealwire_identity::{Revocation, Revocations, StatementKind, VerifiedPeer};
-use sealwire_names::{PeerId, Timestamp};
+use sealwire_names::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::grants::Refused;
+use super::seats::Seats;
 use super::service::anchors;
 use super::wire::{self, Lists, ListsAnswer, ListsRequest, VERSION, Why};
 use super::{CRL_FILE, DEADLINE};
@@ -31,16 +32,13 @@ use crate::commands::{FileWatch, KeptList, open_authority, renew_revocation_list
 const LOOK: Duration = Duration::from_secs(1);
 /// A list is made anew after that part of the time for which one may be gone by.
 const PARTS: u32 = 4;
-/// Most who are told, and most of one peer: each of its processes asks for itself.
-const MOST: usize = 768;
-const MOST_OF_PEER: usize = 64;
 
 /// The latest lists, and who is told of them.
 pub(super) struct Publisher {
     config: SecureMcpConfig,
     latest: watch::Sender<Option<Arc<Published>>>,
     held: Mutex<Held>,
-    subscribers: Mutex<HashMap<PeerId, usize>>,
+    seats: Seats,
 }
 
 /// What is looked at again and again.
@@ -64,8 +62,8 @@ struct Published {
 
 impl Publisher {
     pub(super) fn new(config: SecureMcpConfig) -> Self {
-        let (held, subscribers) = (Mutex::default(), Mutex::default());
-        Self { config, latest: watch::Sender::new(None), held, subscribers }
+        let (held, seats) = (Mutex::default(), Seats::default());
+        Self { config, latest: watch::Sender::new(None), held, seats }
     }
 
     /// Makes lists for ever.
@@ -180,9 +178,10 @@ impl Publisher {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: &VerifiedPeer,
+        address: IpAddr,
     ) -> std::io::Result<()> {
         let (mut heard, mut told) = tokio::io::split(stream);
-        let Some(_seat) = self.seat(&peer.id) else {
+        let Some(seat) = self.seats.take(&peer.id, address) else {
             tracing::warn!(peer = %peer.id, "too many want to be told what is revoked");
             return wire::write(&mut told, &ListsAnswer::Refused { why: Why::Failed }).await;
         };
@@ -218,36 +217,10 @@ impl Publisher {
             // It has nothing more to say.
             _ = heard.read(&mut more) => Ok(()),
             () = sleep(valid) => Ok(()),
-        }
-    }
-
-    fn seat(&self, peer: &PeerId) -> Option<Seat<'_>> {
-        let mut all = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.values().sum::<usize>() >= MOST {
-            return None;
-        }
-        let count = all.entry(peer.clone()).or_default();
-        if *count >= MOST_OF_PEER {
-            return None;
-        }
-        *count += 1;
-        Some(Seat { all: &self.subscribers, peer: peer.clone() })
-    }
-}
-
-/// One who is told, until it is dropped.
-struct Seat<'a> {
-    all: &'a Mutex<HashMap<PeerId, usize>>,
-    peer: PeerId,
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&self.peer);
+            // It comes again, and is refused then if it has more than others still.
+            () = seat.lost() => {
+                tracing::warn!(peer = %peer.id, "its place is another's, who has fewer");
+                Ok(())
             }
         }
     }

@@ -8,6 +8,7 @@ mod grants;
 mod lists;
 mod renewal;
 mod renewals;
+mod seats;
 mod service;
 mod wire;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 pub(crate) use client::{Joined, join};
 pub(crate) use following::{CRL_FILE, Following, learn_in};
-pub(crate) use renewal::Renewing;
+pub(crate) use renewal::{Renewing, renewed_by};
 pub(crate) use service::Service;
 pub(crate) use wire::Servers;
 

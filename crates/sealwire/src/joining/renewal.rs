@@ -276,6 +276,13 @@ fn refused(why: Why) -> Failure {
 }
 
 /// When a certificate was issued, and how long it is to be used.
+/// When a certificate that renews itself should have been renewed.
+pub(crate) fn renewed_by(leaf: &CertificateSummary) -> Timestamp {
+    let (issued, life) = life(leaf);
+    let part = i64::try_from((life * LATEST / 1000).as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_millis(issued.unix_millis().saturating_add(part))
+}
+
 fn life(leaf: &CertificateSummary) -> (Timestamp, Duration) {
     let valid = leaf.not_before.until(leaf.not_after).unwrap_or_default();
     let backdated = if valid > BACKDATED { BACKDATED } else { Duration::ZERO };

@@ -51,7 +51,7 @@ impl Renewals {
         renew(config, request, asking).unwrap_or_else(|Refused { why, reason, about }| {
             let address = asking.address;
             tracing::warn!(%address, reason, "renewal refused");
-            if let Some(peer) = about.filter(|peer| self.is_news(peer)) {
+            if let Some(peer) = about.filter(|peer| self.is_news(peer, Instant::now())) {
                 let detail = format!("from {}: {reason}", address.ip());
                 note(config, ChangeKind::RenewalRefused, &peer, &detail);
             }
@@ -59,10 +59,16 @@ impl Renewals {
         })
     }
 
-    fn is_news(&self, peer: &PeerId) -> bool {
+    /// Whether it is time to record one of that peer. One that is not recorded changes nothing of
+    /// that: whoever comes back all the time is recorded now and then for as long as he does.
+    fn is_news(&self, peer: &PeerId, now: Instant) -> bool {
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
-        recorded.retain(|_, since| since.elapsed() < QUIET);
-        recorded.len() < MOST_PEERS && recorded.insert(peer.clone(), Instant::now()).is_none()
+        recorded.retain(|_, since| now.saturating_duration_since(*since) < QUIET);
+        if recorded.len() >= MOST_PEERS || recorded.contains_key(peer) {
+            return false;
+        }
+        recorded.insert(peer.clone(), now);
+        true
     }
 }
 
@@ -181,9 +187,15 @@ mod tests {
     fn a_refusal_of_the_same_peer_is_recorded_now_and_then() {
         let renewals = Renewals::default();
         let peer = |number| format!("spiffe://x/core/{number}").parse::<PeerId>().unwrap();
-        assert!(renewals.is_news(&peer(0)));
-        assert!(!renewals.is_news(&peer(0)));
-        assert!((1..MOST_PEERS).all(|number| renewals.is_news(&peer(number))));
-        assert!(!renewals.is_news(&peer(MOST_PEERS)), "bounded");
+        let now = Instant::now();
+        assert!(renewals.is_news(&peer(0), now));
+        assert!(!renewals.is_news(&peer(0), now));
+        assert!((1..MOST_PEERS).all(|number| renewals.is_news(&peer(number), now)));
+        assert!(!renewals.is_news(&peer(MOST_PEERS), now), "bounded");
+        // It comes back all the time, and is heard of again and again all the same.
+        let again = Renewals::default();
+        let second = Duration::from_secs(1);
+        let heard = (0..150).filter(|at| again.is_news(&peer(0), now + second * *at)).count();
+        assert_eq!(heard, 3);
     }
 }

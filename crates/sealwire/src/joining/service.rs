@@ -173,7 +173,7 @@ impl Service {
         match admitted {
             Ok(peer) if place.leave() => {
                 tracing::info!(peer = %peer.id, %address, "is told what is revoked");
-                let told = self.publisher.tell(stream, &peer).await;
+                let told = self.publisher.tell(stream, &peer, address.ip()).await;
                 tracing::info!(peer = %peer.id, %address, "is no longer told what is revoked");
                 told.map_err(|error| lost(&error))
             }
