@@ -70,6 +70,35 @@ fn serving_wire() -> (Home, Serve) {
     (home, serve)
 }
 
+/// Nobody has to know where a certificate is, or what kind of peer it is for.
+#[test]
+fn a_name_without_its_kind_is_found_wherever_its_certificate_is() {
+    let (home, serve) = serving_echo("");
+    let invite = |name: &[&str]| {
+        let words = [&["invite"], name, &["--address", "127.0.0.1:1", "--endpoint", "127.0.0.1:1"]];
+        home.run(&words.concat()).ok();
+    };
+    invite(&["phone"]);
+    let told = revoke(&home, &["phone"]);
+    assert!(told.contains("/core/phone"), "{told}");
+    invite(&["both"]);
+    invite(&["both", "--kind", "agent"]);
+    let several = home.run(&["cert", "revoke", "both"]);
+    assert_eq!(several.code, Some(2), "{several}");
+    assert!(several.stderr.contains("core/both") && several.stderr.contains("agent/both"));
+    // By a certificate that this home has not any more, while somebody is connected.
+    let Pair { cert, key } = laptop(&home);
+    let away = Pair { cert: home.file("away.pem"), key: home.file("away-key.pem") };
+    fs::rename(&cert, &away.cert).unwrap();
+    fs::rename(&key, &away.key).unwrap();
+    let unknown = home.run(&["cert", "revoke", "laptop"]);
+    assert_eq!(unknown.code, Some(2), "{unknown}");
+    let mut client = LinkClient::dial(&home, &away, "echo", serve.address());
+    client.open();
+    revoke(&home, &["laptop"]);
+    wait_until("it is cut", || json_of(&home, &["status", "--json"])["conversations"] == json!([]));
+}
+
 #[test]
 fn a_name_is_cut_refused_and_good_again_with_another_certificate() {
     let (home, mut serve) = serving_wire();

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use clap::Args;
 use sealwire::config::SecureMcpConfig;
+use sealwire::home::Home;
+use sealwire::invitations::Invitations;
 use sealwire::revocations::revoked;
 use sealwire::state::State;
 use sealwire_audit::ChangeKind;
@@ -18,7 +20,7 @@ use super::certificates::certificate_files;
 use super::crl;
 use super::quarantine::{conversations_ended, reason};
 use crate::cli::{Context, Failure, print, print_json, printable};
-use crate::control::{Request, UNKNOWN_CERTIFICATE, find, note, revocation_as_json};
+use crate::control::{Daemon, Request, UNKNOWN_CERTIFICATE, find, note, revocation_as_json};
 
 /// Most names that are listed to choose from.
 const MOST_NAMES: usize = 20;
@@ -41,7 +43,8 @@ Examples:
   sealwire cert issue laptop --force               another one, with a new key
   sealwire cert list --revoked")]
 pub(crate) struct Arguments {
-    /// A name (of a certificate of this home, <kind>/<name>, or a SPIFFE ID), or one certificate
+    /// A name (of a certificate of this home, of who has joined, is invited or connected; else
+    /// <kind>/<name>, or a SPIFFE ID), or one certificate
     /// by its serial number or SHA-256 fingerprint (of this home; by a fingerprint, also one by
     /// which somebody is connected)
     #[arg(value_name = "NAME|SERIAL|FINGERPRINT")]
@@ -73,9 +76,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let config = context.load_config()?;
     let home = config.layout();
     let known = known(&config);
-    let wanted = resolve(&arguments.what, &config, &known)?;
+    let mut daemon = find(&home)?;
+    let elsewhere = elsewhere(&home, daemon.as_mut());
+    let wanted = resolve(&arguments.what, &config, &known, &elsewhere)?;
     let (at, reason) = (SystemTime::now().into(), arguments.reason.clone());
-    let done = match (find(&home)?, &wanted) {
+    let done = match (daemon, &wanted) {
         (Some(mut daemon), wanted) => daemon.ask(&wanted.request(reason))?,
         (None, Wanted::This(what)) => {
             let revocation = Revocation { what: what.clone(), at, reason };
@@ -241,7 +246,24 @@ impl Known {
     }
 }
 
-fn resolve(text: &str, config: &SecureMcpConfig, known: &[Known]) -> Result<Wanted, Failure> {
+/// Names whose certificates are elsewhere: of those who have joined or are invited, and of those
+/// who are connected. What cannot be asked is left out: a whole name is understood all the same.
+fn elsewhere(home: &Home, daemon: Option<&mut Daemon>) -> BTreeSet<PeerId> {
+    let joined = Invitations::open(home).and_then(|invitations| invitations.peers());
+    let mut names = joined.unwrap_or_default();
+    let status: Value =
+        daemon.and_then(|daemon| daemon.ask(&Request::Status {}).ok()).unwrap_or_default();
+    let connected = status["conversations"].as_array().into_iter().flatten();
+    names.extend(connected.filter_map(|one| one["peer"].as_str()?.parse().ok()));
+    names
+}
+
+fn resolve(
+    text: &str,
+    config: &SecureMcpConfig,
+    known: &[Known],
+    elsewhere: &BTreeSet<PeerId>,
+) -> Result<Wanted, Failure> {
     if let Ok(fingerprint) = text.parse() {
         let found = known.iter().find(|known| known.summary.fingerprint == fingerprint);
         return found.map_or(Ok(Wanted::Presented(fingerprint)), one);
@@ -254,6 +276,7 @@ fn resolve(text: &str, config: &SecureMcpConfig, known: &[Known]) -> Result<Want
     // Names of other trust domains are accepted nowhere here, so that there is nothing to revoke.
     let named: BTreeSet<&PeerId> = of_files
         .chain(&configured)
+        .chain(elsewhere)
         .filter(|id| *id.trust_domain() == config.trust_domain)
         .collect();
     let meant: Vec<_> = named.iter().filter(|id| id.name() == text).collect();

@@ -20,12 +20,12 @@ mod revoking;
 mod service;
 mod shown;
 
-pub(crate) use client::find;
+pub(crate) use client::{Daemon, find};
 pub(crate) use courier::{note, recorder};
 pub(crate) use incidents::{OwnCounting, counting};
 pub(crate) use ledger::Ledger;
 pub(crate) use listener::Socket;
 pub(crate) use protocol::{Answer, Request};
 pub(crate) use revoking::UNKNOWN_CERTIFICATE;
-pub(crate) use service::{Counting, Recorder, Reload, Service};
+pub(crate) use service::{Counting, Recorder, Reload, SHOWN as SHOWN_INCIDENTS, Service};
 pub(crate) use shown::{as_json, incident_as_json, revocation_as_json};

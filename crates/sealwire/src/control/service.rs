@@ -34,7 +34,7 @@ use crate::cli::lost_log_lines;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Incidents that are shown.
-pub(super) const SHOWN: u32 = 20;
+pub(crate) const SHOWN: u32 = 20;
 
 /// Records what happens, and counts it.
 pub(crate) type Recorder = MetricsSink<Arc<dyn AuditSink>>;
