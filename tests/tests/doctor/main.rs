@@ -2,11 +2,13 @@
 //! test plants one fault in a home that is otherwise in order; where the remedy is a command,
 //! most run it and ask the doctor again.
 
+mod due;
 mod endpoints;
 mod files;
 mod listeners;
 mod servers;
 mod settings;
+mod weak;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -187,7 +189,8 @@ fn a_home_in_order_is_left_as_it_is() {
     let examination = doctor(&home, &[]);
     let notes: Vec<&str> =
         examination.content().notes().into_iter().filter(|id| *id != "file_limit_low").collect();
-    assert_eq!(notes, ["port_zero"], "{}", examination.output);
+    let expected = ["port_zero", "checkpoint_here_alone", "rule_broad"];
+    assert_eq!(notes, expected, "{}", examination.output);
     for parts in [
         ["core/core", "core-cert.pem"],
         ["mcp-server/echo", "echo-cert.pem"],

@@ -15,6 +15,7 @@ mod crl;
 pub(crate) mod demo;
 pub(crate) mod demo_server;
 pub(crate) mod doctor;
+mod due;
 mod founding;
 pub(crate) mod health;
 pub(crate) mod import;

@@ -16,7 +16,9 @@ mod report;
 mod revocations;
 mod servers;
 mod settings;
+mod unused;
 mod validity;
+mod weak;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -26,7 +28,7 @@ use clap::Args;
 use sealwire::config::{SecureMcpConfig, ServerEntry, parse_duration};
 use sealwire_names::Timestamp;
 
-use super::signals;
+use super::{due, signals};
 use crate::cli::{Context, Failure, print, print_json};
 use finding::{Finding, Id, Severity};
 use report::Report;
@@ -118,11 +120,16 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     revocations::examine(&case, &mut report);
     agents::examine(&case, &mut report);
     settings::examine(&case, &mut report);
+    weak::examine(&case, &mut report);
+    unused::examine(&case, &mut report);
     alerts::examine(&case, &mut report);
     servers::examine(&case, &mut report);
     if !arguments.offline {
         online(&case, &mut report)?;
     }
+
+    let home = case.config.as_ref().map_or_else(|| context.home.clone(), SecureMcpConfig::layout);
+    report.is_due(due::all(&home, case.config.as_ref(), &context.invocation, case.now));
 
     if arguments.json {
         let (home, config) = (context.home.root(), &context.config_file);

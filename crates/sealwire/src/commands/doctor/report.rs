@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::finding::{Finding, Severity};
 use crate::cli::printable;
+use crate::commands::due::{self, Due};
 
 /// The name of the JSON form. Members may be added; none is renamed or removed without
 /// another number.
@@ -31,6 +32,7 @@ enum Entry {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Report {
     entries: Vec<Entry>,
+    due: Vec<Due>,
 }
 
 impl Report {
@@ -49,6 +51,11 @@ impl Report {
     pub(super) fn passed(&mut self, what: impl Into<String>, place: impl fmt::Display) {
         let passed = Passed { what: what.into(), place: place.to_string() };
         self.entries.push(Entry::Passed(passed));
+    }
+
+    /// What does not hold for ever.
+    pub(super) fn is_due(&mut self, due: Vec<Due>) {
+        self.due = due;
     }
 
     /// Adds what another report holds.
@@ -113,6 +120,7 @@ impl Report {
             },
             "findings": self.findings().collect::<Vec<_>>(),
             "checks": passed,
+            "due": self.due,
         })
     }
 
@@ -123,6 +131,7 @@ impl Report {
         for Passed { what, place } in self.checks() {
             text.push_str(&line("ok", what, place));
         }
+        text.push_str(&due::text(&json!(self.due)));
         let mut findings: Vec<&Finding> = self.findings().collect();
         findings.sort_by_key(|finding| finding.severity);
         for finding in findings {

@@ -10,6 +10,7 @@ use super::Case;
 use super::finding::{Finding, Id};
 use super::report::Report;
 use crate::commands::ca;
+use crate::commands::due::{self, Due, Urgency};
 
 pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     let Some(config) = &case.config else { return };
@@ -59,7 +60,8 @@ fn told(case: &Case<'_>, config: &SecureMcpConfig, report: &mut Report) {
 /// A rotation that has begun and waits for its second step.
 fn rotation(case: &Case<'_>, config: &SecureMcpConfig, report: &mut Report) {
     let home = config.layout();
-    let Ok(Some(next)) = CertificateAuthority::next(&home.ca_dir()) else { return };
+    let Ok(next) = CertificateAuthority::next(&home.ca_dir()) else { return };
+    let Some(next) = next else { return ageing(case, config, report) };
     let Ok(due) = ca::due(config) else { return };
     let is_due = case.now >= due;
     let when = if is_due { "now".to_owned() } else { format!("from {due} on") };
@@ -69,4 +71,27 @@ fn rotation(case: &Case<'_>, config: &SecureMcpConfig, report: &mut Report) {
         true => found.run(case.sealwire("ca rotate --finish")),
         false => found.fix("finish the rotation then: sealwire ca rotate --finish"),
     });
+}
+
+/// An authority of ours that should begin to make room for another one. That it expires soon has
+/// been found with the certificates.
+fn ageing(case: &Case<'_>, config: &SecureMcpConfig, report: &mut Report) {
+    let home = config.layout();
+    let file = home.ca_cert();
+    if !home.ca_key().exists() || report.has(Id::ExpiresSoon, &file) {
+        return;
+    }
+    let all = due::all(&home, Some(config), &case.context.invocation, case.now);
+    let place = file.display().to_string();
+    let is_it = |one: &&Due| {
+        (one.kind, one.state, &one.place) == (due::Kind::Authority, Urgency::Due, &place)
+    };
+    if let Some(Due { what, until, .. }) = all.iter().find(is_it) {
+        let what = format!(
+            "{what} ends at {until}: no certificate outlives it, and another one must be known to \
+             all before"
+        );
+        let found = Finding::warning(Id::AuthorityDue, what).at(&place);
+        report.found(found.run(case.sealwire("ca rotate")));
+    }
 }

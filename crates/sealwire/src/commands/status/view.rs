@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::cli::printable;
-use crate::commands::quarantine;
+use crate::commands::{due, quarantine};
 
 /// Most peers that are shown one by one.
 const MOST_PEERS: usize = 20;
@@ -100,6 +100,7 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
         rate(&|status| number(&status["connections_refused"])),
     ));
     text.push_str(&identity_text(status));
+    text.push_str(&due::summary(&status["due"]));
     text.push_str(&audit_text(&status["audit"]));
     for (title, key) in [("server", "server"), ("peer", "peer")] {
         let rows = rows(status, key);
@@ -124,7 +125,24 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
         }
     }
     text.push('\n');
-    text.push_str(&quarantine::text(&status["quarantine"]));
+    text.push_str(&shut_out(status));
+    text.push_str(&alerts(&status["alerts"]));
+    text
+}
+
+/// A home in which no `serve` runs.
+pub(super) fn at_rest(status: &Value) -> String {
+    let mut text = "no `serve` runs with this home\n".to_owned();
+    text.push_str(&due::text(&status["due"]));
+    text.push('\n');
+    text.push_str(&shut_out(status));
+    text
+}
+
+/// Who is quarantined, what is revoked, and the incidents of late.
+fn shut_out(status: &Value) -> String {
+    let word = |value: &Value| printable(value.as_str().unwrap_or_default());
+    let mut text = quarantine::text(&status["quarantine"]);
     for revocation in list(&status["revoked"]).iter().rev().take(MOST_REVOKED) {
         let [kind, what, at, reason] =
             ["kind", "what", "at", "reason"].map(|key| word(&revocation[key]));
@@ -134,7 +152,6 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
     for incident in incidents.iter().take(MOST_INCIDENTS) {
         text.push_str(&quarantine::incident_text(incident));
     }
-    text.push_str(&alerts(&status["alerts"]));
     text
 }
 
