@@ -128,7 +128,8 @@ fn a_bundle_is_believed_with_its_fingerprint_alone() {
     };
     // Standard input is no terminal, so nobody is asked, and the file does not vouch for itself.
     let asked = import(&[]);
-    refused(&asked, 2, &["the fingerprint of Cyd is missing"]);
+    let why = "not signed by an authority that is trusted here";
+    refused(&asked, 2, &["the fingerprint of Cyd is missing", why]);
     assert!(!asked.stderr.contains(&fingerprint), "{asked}");
     let other = of(&here, "Ann")[0]["fingerprint"].as_str().unwrap().to_owned();
     let cyd = |fingerprint: &str| import(&["--agent", "Cyd", "--fingerprint", fingerprint]);
@@ -147,7 +148,8 @@ fn a_bundle_is_believed_with_its_fingerprint_alone() {
 
     // A bundle that was changed holds for nobody.
     let text = fs::read_to_string(&file).unwrap();
-    let changed = text.lines().map(|line| match line.starts_with('-') {
+    let is_short = |line: &str| line.starts_with('-') || line.len() < 9;
+    let changed = text.lines().map(|line| match is_short(line) {
         true => line.to_owned(),
         false => line.replacen(&line[8..9], if &line[8..9] == "A" { "B" } else { "A" }, 1),
     });
@@ -178,6 +180,108 @@ fn a_bundle_is_believed_with_its_fingerprint_alone() {
         (here.write("ann.bundle", ann), of(&here, "Ann")[0]["fingerprint"].clone());
     let told = fingerprint.as_str().unwrap();
     refused(&import("Ann", &ann, told), 1, &["Ann is an agent of this home"]);
+}
+
+/// A home whose agents are those, which trusts the authority of `first` and has not its key.
+fn below(first: &Home, name: &str, agents: &str) -> Home {
+    let bundle = first.file(&format!("{name}.sealwire-bundle"));
+    let path = bundle.to_str().unwrap();
+    first.run(&["cert", "bundle", name, "--endpoint", "localhost:7443", "--out", path]).ok();
+    let home = Home::empty();
+    home.run(&["init", "--from-bundle", path]).ok();
+    let config = fs::read_to_string(home.file("sealwire.toml")).unwrap();
+    home.write("sealwire.toml", format!("{config}\n[agent_security]\nagents = [{agents}]\n"));
+    home.run(&["key", "new", "--all"]).ok();
+    home
+}
+
+#[test]
+fn a_bundle_that_the_authority_vouches_for_needs_no_fingerprint() {
+    let first = home();
+    let (here, there) = (below(&first, "here", "\"Bea\""), below(&first, "there", "\"Cyd\""));
+    let export = |home: &Home, agent: &str| home.run(&["key", "export", agent]).ok().stdout + "\n";
+    let take = |home: &Home, name: &str, text: &str| {
+        let file = home.write(name, text);
+        home.run(&["key", "import", file.to_str().unwrap()])
+    };
+    // Of the home that has the authority's key.
+    let ann = export(&first, "Ann");
+    take(&here, "ann", &ann).ok();
+    assert_eq!(of(&here, "Ann").len(), 1);
+    // Of one that has not: its owner is asked once, where the authority is.
+    let plain = export(&there, "Cyd");
+    refused(&take(&here, "cyd", &plain), 2, &["the fingerprint of Cyd is missing"]);
+    let told = of(&there, "Cyd")[0]["fingerprint"].as_str().unwrap().to_owned();
+    let vouch = |home: &Home, text: &str, fingerprint: &str| {
+        let file = home.write("asked", text);
+        let file = file.to_str().unwrap();
+        home.run(&["key", "vouch", file, "--agent", "Cyd", "--fingerprint", fingerprint])
+    };
+    let other = of(&first, "Ann")[0]["fingerprint"].as_str().unwrap().to_owned();
+    refused(&vouch(&first, &plain, &other), 1, &["does not have that fingerprint"]);
+    refused(&vouch(&there, &plain, &told), 1, &["ca-key.pem"]);
+    let old = vouch(&first, &plain, &told).ok().stdout + "\n";
+    let foreign = home();
+    let theirs = vouch(&foreign, &plain, &told).ok().stdout + "\n";
+    refused(&take(&here, "cyd", &theirs), 2, &["not signed by an authority that is trusted"]);
+    // The word for one is no word for another.
+    let (_, word) = old.split_at(old.find("-----BEGIN SEALWIRE AGENT STATEMENT").unwrap());
+    let other = export(&below(&first, "other", "\"Dan\""), "Dan");
+    refused(&take(&here, "dan", &format!("{other}{word}")), 2, &["agent Cyd, and this is Dan"]);
+    assert_eq!(of(&here, "Cyd").len() + of(&here, "Dan").len(), 0);
+
+    // The highest number wins, and the successor takes the authority's word, too.
+    there.run(&["key", "rotate", "--all"]).ok();
+    let newer = export(&there, "Cyd");
+    refused(&take(&here, "cyd", &format!("{newer}{word}")), 2, &["vouches for number"]);
+    let told = of(&there, "Cyd")[0]["fingerprint"].as_str().unwrap().to_owned();
+    let new = vouch(&first, &newer, &told).ok().stdout + "\n";
+    take(&here, "cyd", &old).ok();
+    take(&here, "cyd", &new).ok();
+    let states: Vec<_> = of(&here, "Cyd").iter().map(|row| row["state"].clone()).collect();
+    assert_eq!(states, ["current", "replaced"]);
+    refused(&take(&here, "cyd", &old), 1, &["it has been replaced"]);
+    here.run(&["agent", "list"]).ok();
+}
+
+/// With the name go the keys that it had, and the mail that is under way with them.
+#[test]
+fn an_agent_whose_name_is_revoked_is_believed_no_more() {
+    let trust = "[agent_security.trust.Ann]\ncan_communicate_with = [\"Bob\"]\n\
+                 [agent_security.trust.Bob]\ncan_communicate_with = [\"Ann\"]\n";
+    let home = Home::with_config(&format!("{AGENTS}{trust}"));
+    home.run(&["key", "new", "--all"]).ok();
+    let send = |from: &str, to: &str| {
+        let mut command = home.sealwire();
+        command.args(["agent", "send", "--from", from, "--to", to]);
+        run(command, b"before")
+    };
+    send("Ann", "Bob").ok();
+    let bundle = home.run(&["key", "export", "Ann"]).ok().stdout + "\n";
+    home.run(&["cert", "revoke", "agent/Ann"]).ok();
+    // Mail that waits is not delivered, and is there for an operator to look at.
+    let received = home.run(&["agent", "recv", "--as", "Bob"]);
+    assert!(!received.stdout.contains("before"), "{received}");
+    let dead = home.run(&["agent", "dead-letters", "list", "--as", "Bob"]).ok().stdout;
+    assert!(dead.contains("sender_key_revoked"), "{dead}");
+    let sent = send("Ann", "Bob");
+    assert_eq!(sent.code, Some(1), "{sent}");
+    assert!(sent.stderr.contains("Ann is revoked"), "{sent}");
+    assert!(sent.stderr.contains("key rotate Ann --compromised"), "{sent}");
+    assert_eq!(send("Bob", "Ann").code, Some(1));
+    // Nobody vouches for what is revoked, nor takes it.
+    refused(&home.run(&["key", "export", "Ann"]), 1, &["Ann is revoked"]);
+    let other = Home::with_config("");
+    other.run(&["cert", "revoke", "agent/Ann"]).ok();
+    let file = other.write("ann", bundle);
+    refused(&other.run(&["key", "import", file.to_str().unwrap()]), 1, &["Ann is revoked"]);
+
+    // What is made since counts, from the next whole second on.
+    home.run(&["key", "rotate", "Ann", "--compromised"]).ok();
+    sealwire_testkit::wait_until("mail of the new keys", || {
+        send("Ann", "Bob").code == Some(0)
+            && home.run(&["agent", "recv", "--as", "Bob"]).stdout.contains("before")
+    });
 }
 
 /// With two, nobody of the home could be believed any more.

@@ -123,7 +123,8 @@ pub use crl::{Link, RevocationList, RevocationLists};
 pub use error::Error;
 pub use keys::KeyAlgorithm;
 pub use pem::{
-    PemError, encode_pem, parse_pem_block, parse_pem_certificates, parse_pem_private_key,
+    PemError, encode_pem, parse_pem_block, parse_pem_blocks, parse_pem_certificates,
+    parse_pem_private_key,
 };
 pub use refusal::{io_refusal, is_by_peer, refusal};
 pub use request::{IssuedCertificate, KeyRequest, RequestedKey};

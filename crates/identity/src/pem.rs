@@ -80,6 +80,29 @@ pub fn parse_pem_block(pem: &[u8], label: &str) -> Result<Zeroizing<Vec<u8>>, Pe
     }
 }
 
+/// What is in the first block of a PEM text, which must have this label, and in the one after it,
+/// if there is one, which must have the other.
+///
+/// # Errors
+/// [`PemError`]; further blocks are refused, whatever they are.
+pub fn parse_pem_blocks(
+    pem: &[u8],
+    label: &str,
+    second: &str,
+) -> Result<(Vec<u8>, Option<Vec<u8>>), PemError> {
+    let decode = |section: &Section<'_>| {
+        let decoded = pem_rfc7468::decode_vec(section.text);
+        decoded.map(|(_, held)| held).map_err(|_| PemError::Base64)
+    };
+    match &sections(pem)?[..] {
+        [one] if one.label == label => Ok((decode(one)?, None)),
+        [one, two] if one.label == label && two.label == second => {
+            Ok((decode(one)?, Some(decode(two)?)))
+        }
+        _ => Err(PemError::OtherBlock),
+    }
+}
+
 /// A block of PEM, encoded in constant time into one buffer that is wiped.
 ///
 /// # Errors

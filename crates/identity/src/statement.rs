@@ -28,6 +28,8 @@ pub enum StatementKind<'a> {
     Anchors(&'a [u8; 32]),
     /// What is revoked.
     Revocations,
+    /// Whose an agent's keys are.
+    AgentKeys,
 }
 
 impl StatementKind<'_> {
@@ -35,6 +37,7 @@ impl StatementKind<'_> {
         let (label, bound): (&[u8], &[u8]) = match self {
             Self::Anchors(exporter) => (b"sealwire-anchors/1\0", &exporter[..]),
             Self::Revocations => (b"sealwire-revocations/1\0", &[]),
+            Self::AgentKeys => (b"sealwire-agent-keys/1\0", &[]),
         };
         [label, bound, text.as_bytes()].concat()
     }

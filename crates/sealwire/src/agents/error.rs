@@ -69,6 +69,22 @@ pub enum KeyError {
         /// The agent.
         agent: AgentId,
     },
+    /// The agent's name was revoked after the keys were made.
+    #[error("agent {agent} is revoked: what it had before {from} counts no more")]
+    Revoked {
+        /// The agent.
+        agent: AgentId,
+        /// From when on its keys count again.
+        from: Timestamp,
+    },
+    /// The authority's word for a bundle does not hold.
+    #[error("the bundle of {agent} is not believed: {reason}")]
+    Unvouched {
+        /// The agent.
+        agent: AgentId,
+        /// Which rule it breaks.
+        reason: String,
+    },
     /// The bundle may not be used any more.
     #[error("the bundle of {agent} expired at {at}")]
     Expired {
@@ -129,6 +145,16 @@ impl KeyError {
             Self::Fingerprint { .. } => {
                 "have its owner read out what `sealwire key list` shows there; if it differs, \
                  somebody has changed the file on its way: do not use it"
+                    .to_owned()
+            }
+            Self::Revoked { agent, .. } => {
+                format!(
+                    "make other keys where it is at home: sealwire key rotate {agent} --compromised"
+                )
+            }
+            Self::Unvouched { .. } => {
+                "get it again from the authority's home (`sealwire key vouch`), or have its owner \
+                 read out the fingerprint, and give it with --agent and --fingerprint"
                     .to_owned()
             }
             Self::Expired { .. } => {

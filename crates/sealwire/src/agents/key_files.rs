@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 
 use sealwire_envelope::{Bundle, RecipientKey};
 use sealwire_identity::{
-    encode_pem, files, parse_pem_block, parse_x25519_private, x25519_private_pem, x25519_public_pem,
+    encode_pem, files, parse_pem_blocks, parse_x25519_private, x25519_private_pem,
+    x25519_public_pem,
 };
 use sealwire_names::AgentId;
 
 use super::KeyError;
 use super::key_store::crypto;
+use super::vouched::STATEMENT;
 
 /// The label of a bundle in PEM.
-const BUNDLE: &str = "SEALWIRE AGENT BUNDLE";
+pub(super) const BUNDLE: &str = "SEALWIRE AGENT BUNDLE";
 /// What is written before it takes the place of what is there.
 const NEXT: &str = "next";
 
@@ -135,13 +137,24 @@ pub(super) fn read_bundle(file: &Path) -> Result<Bundle, KeyError> {
 
 /// [`read_bundle`] of what is in a file.
 pub(super) fn parse_bundle(pem: &[u8], file: &Path) -> Result<Bundle, KeyError> {
-    let block = parse_pem_block(pem, BUNDLE).map_err(|problem| sealwire_identity::Error::Pem {
-        label: file.display().to_string(),
-        problem,
-    })?;
-    Bundle::decode(&block)
-        .map_err(|error| KeyError::Bundle { file: file.to_owned(), reason: error.to_string() })
+    parse_blocks(pem, file).map(|(bundle, ..)| bundle)
 }
+
+/// A bundle, its bytes, and those of the authority's statement about it, if there is one. Whether
+/// that holds is for [`vouched`](super::vouched) to say.
+pub(super) fn parse_blocks(pem: &[u8], file: &Path) -> Result<Blocks, KeyError> {
+    let blocks = parse_pem_blocks(pem, BUNDLE, STATEMENT);
+    let (block, statement) = blocks.map_err(|problem| {
+        let label = file.display().to_string();
+        sealwire_identity::Error::Pem { label, problem }
+    })?;
+    let bundle = Bundle::decode(&block)
+        .map_err(|error| KeyError::Bundle { file: file.to_owned(), reason: error.to_string() })?;
+    Ok((bundle, block, statement))
+}
+
+/// What [`parse_blocks`] finds.
+pub(super) type Blocks = (Bundle, Vec<u8>, Option<Vec<u8>>);
 
 /// Writes an encoded bundle over what is there.
 pub(super) fn write_bundle(file: &Path, bundle: &[u8]) -> Result<(), KeyError> {

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sealwire_envelope::Bundle;
-use sealwire_identity::files;
-use sealwire_names::{AgentId, Timestamp};
+use sealwire_identity::{encode_pem, files};
+use sealwire_names::{AgentId, Timestamp, TrustDomain};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::KeyError;
 use super::key_files::{self, KeyFiles};
 use super::key_store::{Generation, KeyStore, later};
+use super::vouched::read_vouched;
 
 /// The directory of imported bundles, in that of the keys. What is in it was confirmed.
 const KNOWN: &str = "known";
@@ -17,12 +19,12 @@ const KNOWN: &str = "known";
 impl KeyStore {
     /// Takes the bundle of an agent that lives elsewhere, if `fingerprint` is that of its
     /// signing key. Whoever calls this has it from its owner, by another way than the file.
+    /// A statement in it is left out: it is not what the bundle is believed for.
     ///
     /// `own` are the agents of this home, for whom nobody else speaks.
     ///
     /// # Errors
-    /// [`KeyError::Fingerprint`], [`KeyError::Replaced`], [`KeyError::Own`],
-    /// [`KeyError::Expired`], [`KeyError::Taken`], or what is wrong with the bundle. Nothing has changed then.
+    /// [`KeyError::Fingerprint`], or as [`KeyStore::import_vouched`].
     pub fn import(
         &self,
         file: &Path,
@@ -30,12 +32,48 @@ impl KeyStore {
         own: &[AgentId],
         now: Timestamp,
     ) -> Result<Bundle, KeyError> {
-        let pem = files::read_public(file)?;
-        let bundle = Self::parse_bundle(&pem, file)?;
-        let agent = &bundle.agent;
+        let (bundle, encoded, _) = key_files::parse_blocks(&files::read_public(file)?, file)?;
         if !bundle.fingerprint().is_fingerprint(fingerprint) {
-            return Err(KeyError::Fingerprint { agent: agent.clone() });
+            return Err(KeyError::Fingerprint { agent: bundle.agent });
         }
+        let pem = encode_pem(key_files::BUNDLE, &encoded)?;
+        self.keep(bundle, pem.as_bytes(), own, now)
+    }
+
+    /// Takes the bundle of an agent that lives elsewhere, if one of `anchors`, the authorities that
+    /// are trusted here, says for that trust domain that it is the agent's.
+    ///
+    /// `own` are the agents of this home, for whom nobody else speaks.
+    ///
+    /// # Errors
+    /// [`KeyError::Unvouched`], [`KeyError::Replaced`], [`KeyError::Own`], [`KeyError::Expired`],
+    /// [`KeyError::Taken`], or what is wrong with the bundle. Nothing has changed then.
+    pub fn import_vouched(
+        &self,
+        file: &Path,
+        (anchors, domain): (&[CertificateDer<'_>], &TrustDomain),
+        own: &[AgentId],
+        now: Timestamp,
+    ) -> Result<Bundle, KeyError> {
+        let pem = files::read_public(file)?;
+        let (bundle, believed) = read_vouched(&pem, file, anchors, domain, now)?;
+        let missing = || Err("no authority vouches for it".to_owned());
+        believed.unwrap_or_else(missing).map_err(|reason| {
+            let agent = bundle.agent.clone();
+            KeyError::Unvouched { agent, reason }
+        })?;
+        self.keep(bundle, &pem, own, now)
+    }
+
+    /// Keeps a bundle that is believed, in that writing.
+    fn keep(
+        &self,
+        bundle: Bundle,
+        pem: &[u8],
+        own: &[AgentId],
+        now: Timestamp,
+    ) -> Result<Bundle, KeyError> {
+        let agent = &bundle.agent;
         let is_same = |other: &AgentId| other.as_str().eq_ignore_ascii_case(agent.as_str());
         if own.iter().any(is_same) || self.has(agent) {
             return Err(KeyError::Own { agent: agent.clone() });
@@ -59,7 +97,7 @@ impl KeyStore {
         if let Some(holder) = self.holder(&bundle.fingerprint())? {
             return Err(KeyError::Taken { agent: agent.clone(), holder });
         }
-        files::write_atomic(&place, &pem, files::PRIVATE_FILE)?;
+        files::write_atomic(&place, pem, files::PRIVATE_FILE)?;
         Ok(bundle)
     }
 

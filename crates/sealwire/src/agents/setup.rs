@@ -3,14 +3,14 @@
 use std::time::SystemTime;
 
 use sealwire_envelope::{Bundle, Directory, Group};
-use sealwire_guard::{Partners, TrustMatrix};
+use sealwire_guard::{Entry, Partners, Target, TrustMatrix};
 use sealwire_mailbox::{
     AgentKeys, ChannelSettings, Rate, SecureAgentChannel, SqliteOptions, SqliteTransport,
     TransportError,
 };
 use sealwire_names::{AgentId, Timestamp};
 
-use super::{KeyError, KeyStore};
+use super::{KeyError, KeyStore, RevokedAgents};
 use crate::config::{AgentSecurityConfig, Recipients, SecureMcpConfig};
 use crate::state::quarantine_agents;
 
@@ -48,6 +48,7 @@ pub fn settings(config: &SecureMcpConfig, agent: &AgentId) -> Result<ChannelSett
     let now = Timestamp::from(SystemTime::now());
     let store = KeyStore::of(config);
     let own = store.own(agent)?;
+    let revoked = RevokedAgents::of(config)?.check(&own.bundle);
     let keys = AgentKeys { agent: agent.clone(), signing: own.signing, recipients: own.recipients };
     let limits = &config.agent_security;
     let rate = Rate::new(limits.max_messages_per_sec, limits.burst_size)
@@ -58,6 +59,13 @@ pub fn settings(config: &SecureMcpConfig, agent: &AgentId) -> Result<ChannelSett
     settings.trust = trust_matrix(&config.agent_security);
     quarantine_agents(&config.layout(), &mut settings.trust)
         .map_err(|error| KeyError::State { reason: error.to_string() })?;
+    // It neither sends nor receives by them, in processes that run, too.
+    if let Err(revoked) = revoked {
+        let reason = format!("{revoked}; {}", revoked.remedy());
+        let target = Target::Agent(agent.clone());
+        let entry = Entry { target, reason, since: now, until: None, incident: None };
+        settings.trust.quarantine(agent.clone(), entry);
+    }
     settings.rate = Some(rate);
     Ok(settings)
 }
@@ -87,6 +95,7 @@ pub fn directory(
     for generation in store.known(now)?.into_values().flatten() {
         vouch(generation.bundle)?;
     }
+    RevokedAgents::of(config)?.revoke_in(&mut directory);
     Ok(directory)
 }
 

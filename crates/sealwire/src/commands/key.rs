@@ -4,15 +4,15 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use sealwire::SecureMcpConfig;
-use sealwire::agents::{Generation, KeyError, KeyStore};
+use sealwire::agents::{Generation, KeyError, KeyStore, RevokedAgents, read_vouched, vouch};
 use sealwire_audit::ChangeKind;
 use sealwire_envelope::Bundle;
-use sealwire_identity::{SigningKey, TokenUri, files};
+use sealwire_identity::{SigningKey, TokenUri, files, parse_pem_certificates};
 use sealwire_names::{AgentId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::issuing::token;
+use super::issuing::{open_authority, token};
 use crate::cli::{Context, Failure, print, print_json};
 use crate::control::note;
 
@@ -22,8 +22,9 @@ const DAY: u64 = 86_400;
 /// Make, replace and exchange the keys that agents sign and read messages with
 ///
 /// An agent has two keys, one to sign and one that messages to it are encrypted for, and a
-/// bundle that names both. What others need of it is the bundle, and to be told its
-/// fingerprint by a way that nobody can tamper with: read aloud, for instance.
+/// bundle that names both. What others need of it is the bundle, with the word of an authority
+/// that they trust; or else they must be told its fingerprint by a way that nobody can tamper
+/// with: read aloud, for instance.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,6 +44,7 @@ enum Command {
     List(ListArguments),
     Export(ExportArguments),
     Import(ImportArguments),
+    Vouch(VouchArguments),
 }
 
 /// Make the keys of an agent of this home, or of all that have none
@@ -112,6 +114,9 @@ struct ListArguments {
 }
 
 /// Write the bundle of an agent of this home, for another home to import; it is no secret
+///
+/// Where the authority's key is, the authority vouches for it: whoever trusts it needs no
+/// fingerprint.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -126,13 +131,14 @@ struct ExportArguments {
 
 /// Take the bundle of an agent elsewhere, or a signing key for an agent of this home
 ///
-/// A bundle is believed only if its fingerprint is what its owner says it is: it is asked
-/// for, or given with --fingerprint. A private key, in OpenSSH's form or PKCS#8, must be
+/// A bundle is believed by the word of an authority that is trusted here (`ca_cert`), or else only
+/// if its fingerprint is what its owner says it is: it is asked for, or given with --fingerprint.
+/// A private key, in OpenSSH's form or PKCS#8, must be
 /// Ed25519 and without a passphrase; a recipient key of its own is made for it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sealwire key import reviewer.bundle
+  sealwire key import reviewer.vouched                   the authority vouches for it
   sealwire key import reviewer.bundle --agent Reviewer --fingerprint 7k2m-…
   sealwire key import ~/.ssh/reviewer_ed25519 --agent Reviewer")]
 struct ImportArguments {
@@ -149,6 +155,30 @@ struct ImportArguments {
     json: bool,
 }
 
+/// Have this home's authority vouch for the keys of an agent elsewhere
+///
+/// It writes the bundle with the authority's word that these are the keys of the agent of that
+/// name. Whoever trusts the authority imports that without a fingerprint, and so each home needs to
+/// be told of a rotation once, here. The fingerprint is asked for, or given with --fingerprint.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sealwire key vouch reviewer.bundle --agent Reviewer --fingerprint 7k2m-… > reviewer.vouched
+  sealwire key import reviewer.vouched                   in each other home")]
+struct VouchArguments {
+    /// The bundle
+    file: PathBuf,
+    /// The fingerprint that the bundle's owner has told
+    #[arg(long, value_name = "WORDS")]
+    fingerprint: Option<String>,
+    /// Whose it is; needed with --fingerprint
+    #[arg(long)]
+    agent: Option<String>,
+    /// The file to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let config = context.load_config()?;
     let keys = Keys { store: KeyStore::of(&config), config, now: SystemTime::now().into() };
@@ -158,6 +188,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         Command::List(arguments) => keys.list(arguments),
         Command::Export(arguments) => keys.export(arguments),
         Command::Import(arguments) => keys.import(arguments),
+        Command::Vouch(arguments) => keys.vouch(arguments),
     }
 }
 
@@ -246,7 +277,7 @@ impl Keys {
         };
         let make = |agent: &AgentId| {
             let signing = self.in_token(arguments.key.as_ref())?;
-            Ok(self.store.create(agent, signing, self.now)?)
+            Ok(self.store.create(agent, signing, self.counting_from(agent)?)?)
         };
         let made = agents.iter().map(make).collect::<Result<Vec<_>, Failure>>()?;
         self.tell("made", &made, arguments.json, "every agent has keys, or there is none")
@@ -260,13 +291,19 @@ impl Keys {
         let mut made = Vec::new();
         for agent in &agents {
             let signing = self.in_token(arguments.key.as_ref())?;
-            made.push(self.store.rotate(agent, signing, self.now)?);
+            made.push(self.store.rotate(agent, signing, self.counting_from(agent)?)?);
             if arguments.compromised {
                 self.store.disown_earlier(agent)?;
             }
         }
         self.store.destroy_outdated(self.now)?;
         self.tell("rotated", &made, arguments.json, "nothing to rotate")
+    }
+
+    /// From when on new keys of an agent are valid: now, or when what is made for it counts again.
+    fn counting_from(&self, agent: &AgentId) -> Result<Timestamp, Failure> {
+        let revoked = RevokedAgents::of(&self.config)?;
+        Ok(revoked.count_from(agent).map_or(self.now, |from| from.max(self.now)))
     }
 
     /// The signing key in a token that the command line names.
@@ -336,16 +373,48 @@ impl Keys {
 
     fn export(&self, arguments: &ExportArguments) -> Result<(), Failure> {
         let agent = own_agent(&self.config, &arguments.agent)?;
-        let text = self.store.export(agent)?;
+        let mut text = self.store.export(agent)?;
         let bundle = KeyStore::parse_bundle(text.as_bytes(), Path::new("the bundle"))?;
-        match &arguments.out {
-            Some(file) => files::write_atomic(file, text.as_bytes(), files::PUBLIC_FILE)?,
-            None => print(&text)?,
-        }
         // Beside the bundle, not in it: what travels with it could be changed with it.
-        let told = format!("the fingerprint of {agent} is {}\n", bundle.fingerprint());
+        let mut told = format!("the fingerprint of {agent} is {}\n", bundle.fingerprint());
+        if self.config.layout().ca_key().exists() {
+            text = self.vouched(text.as_bytes(), Path::new("the bundle"), &bundle)?;
+            told.push_str(&format!(
+                "the authority of {} vouches for it: who trusts that needs no fingerprint\n",
+                self.config.trust_domain
+            ));
+        }
+        write(arguments.out.as_deref(), &text)?;
         let _nobody_reads = std::io::stderr().write_all(told.as_bytes());
         Ok(())
+    }
+
+    fn vouch(&self, arguments: &VouchArguments) -> Result<(), Failure> {
+        let VouchArguments { file, fingerprint, agent, out } = arguments;
+        let content = files::read_public(file)?;
+        let bundle = KeyStore::parse_bundle(&content, file)?;
+        let told = (fingerprint.as_deref(), agent.as_deref());
+        let given = told_fingerprint(&bundle, file, told, None)?;
+        if !bundle.fingerprint().is_fingerprint(&given) {
+            return Err(KeyError::Fingerprint { agent: bundle.agent }.into());
+        }
+        if bundle.not_after <= self.now {
+            let (agent, at) = (bundle.agent, bundle.not_after);
+            return Err(KeyError::Expired { agent, at }.into());
+        }
+        let text = self.vouched(&content, file, &bundle)?;
+        write(out.as_deref(), &text)
+    }
+
+    /// A bundle with the word of this home's authority, which does not vouch for what is revoked.
+    fn vouched(&self, content: &[u8], file: &Path, bundle: &Bundle) -> Result<String, Failure> {
+        RevokedAgents::of(&self.config)?.check(bundle)?;
+        let authority = open_authority(&self.config)?;
+        let text = vouch(content, file, authority.authority(), self.now)?;
+        let (agent, fingerprint) = (&bundle.agent, bundle.fingerprint());
+        let detail = format!("the authority vouches for number {}, {fingerprint}", bundle.number);
+        note(&self.config, ChangeKind::KeyChanged, agent, &detail);
+        Ok(text)
     }
 
     fn import(&self, arguments: &ImportArguments) -> Result<(), Failure> {
@@ -356,27 +425,44 @@ impl Keys {
             return self.import_private(arguments);
         }
         let bundle = KeyStore::parse_bundle(&content, file)?;
-        let agent = &bundle.agent;
-        if arguments.agent.as_ref().is_some_and(|name| name != agent.as_str()) {
-            return Err(Failure::new(format!("it is the bundle of {agent}"))
-                .at(file.display())
-                .fix("name the file of the agent that is meant"));
+        if arguments.agent.as_ref().is_some_and(|name| name != bundle.agent.as_str()) {
+            return Err(other_agent(&bundle, file));
         }
-        let fingerprint = match &arguments.fingerprint {
-            // The fingerprint is of a key. Whose key it is would be said by the file alone.
-            Some(_) if arguments.agent.is_none() => {
-                return Err(Failure::usage(format!(
-                    "it says that it is the bundle of {agent}, and --agent is missing"
-                ))
-                .at(file.display())
-                .fix("say with --agent NAME whose fingerprint you were told"));
-            }
-            Some(given) => given.clone(),
-            None => ask_for_fingerprint(&bundle, file)?,
-        };
+        RevokedAgents::of(&self.config)?.check(&bundle)?;
         let own = &self.config.agent_security.agents;
+        let (given, name) = (arguments.fingerprint.as_deref(), arguments.agent.as_deref());
+        let mut why_not = None;
+        if given.is_none() {
+            match self.import_vouched(file, own)? {
+                Ok(bundle) => return self.tell("imported", &[bundle], arguments.json, ""),
+                Err(reason) => why_not = reason,
+            }
+        }
+        let fingerprint = told_fingerprint(&bundle, file, (given, name), why_not.as_deref())?;
         let bundle = self.store.import(file, &fingerprint, own, self.now)?;
         self.tell("imported", &[bundle], arguments.json, "")
+    }
+
+    /// Takes a bundle for which an authority vouches that is trusted here. If none does, why what
+    /// it says does not count, where there is any such thing: its owner can still be asked.
+    fn import_vouched(
+        &self,
+        file: &Path,
+        own: &[AgentId],
+    ) -> Result<Result<Bundle, Option<String>>, Failure> {
+        let anchors = files::read_public(&self.config.ca_cert)
+            .ok()
+            .and_then(|pem| parse_pem_certificates(&pem).ok())
+            .unwrap_or_default();
+        let (anchors, domain) = (&anchors[..], &self.config.trust_domain);
+        let content = files::read_public(file)?;
+        Ok(match read_vouched(&content, file, anchors, domain, self.now)?.1 {
+            None => Err(None),
+            Some(Err(reason)) => Err(Some(reason)),
+            Some(Ok(())) => {
+                Ok(self.store.import_vouched(file, (anchors, domain), own, self.now)?)
+            }
+        })
     }
 
     fn import_private(&self, arguments: &ImportArguments) -> Result<(), Failure> {
@@ -393,9 +479,9 @@ impl Keys {
         let agent = own_agent(&self.config, name)?;
         let signing = Some(SigningKey::load(file).map_err(KeyError::from)?);
         let bundle = if self.store.has(agent) {
-            self.store.rotate(agent, signing, self.now)?
+            self.store.rotate(agent, signing, self.counting_from(agent)?)?
         } else {
-            self.store.create(agent, signing, self.now)?
+            self.store.create(agent, signing, self.counting_from(agent)?)?
         };
         self.tell("imported", &[bundle], arguments.json, "")
     }
@@ -454,23 +540,70 @@ impl Keys {
     }
 }
 
+/// Writes to that file, or to standard output.
+fn write(file: Option<&Path>, text: &str) -> Result<(), Failure> {
+    match file {
+        Some(file) => Ok(files::write_atomic(file, text.as_bytes(), files::PUBLIC_FILE)?),
+        None => print(text),
+    }
+}
+
+/// The fingerprint that was told: given with `--fingerprint`, or asked for; then `why_not` says why
+/// the authority's word does not do.
+fn told_fingerprint(
+    bundle: &Bundle,
+    file: &Path,
+    (given, name): (Option<&str>, Option<&str>),
+    why_not: Option<&str>,
+) -> Result<String, Failure> {
+    let agent = &bundle.agent;
+    if name.is_some_and(|name| name != agent.as_str()) {
+        return Err(other_agent(bundle, file));
+    }
+    match given {
+        // The fingerprint is of a key. Whose key it is would be said by the file alone.
+        Some(_) if name.is_none() => Err(Failure::usage(format!(
+            "it says that it is the bundle of {agent}, and --agent is missing"
+        ))
+        .at(file.display())
+        .fix("say with --agent NAME whose fingerprint you were told")),
+        Some(given) => Ok(given.to_owned()),
+        None => ask_for_fingerprint(bundle, file, why_not),
+    }
+}
+
+fn other_agent(bundle: &Bundle, file: &Path) -> Failure {
+    Failure::new(format!("it is the bundle of {}", bundle.agent))
+        .at(file.display())
+        .fix("name the file of the agent that is meant")
+}
+
 /// The fingerprint as its owner has told it. It is not shown here: whoever only had to agree
 /// would agree.
-fn ask_for_fingerprint(bundle: &Bundle, file: &Path) -> Result<String, Failure> {
+fn ask_for_fingerprint(
+    bundle: &Bundle,
+    file: &Path,
+    why_not: Option<&str>,
+) -> Result<String, Failure> {
     let missing = || {
-        Failure::usage(format!("the fingerprint of {} is missing", bundle.agent))
+        let missing = Failure::usage(format!("the fingerprint of {} is missing", bundle.agent))
             .at(file.display())
             .fix(
                 "have its owner read out what `sealwire key list` shows there, by telephone for \
                  instance, and give it with --fingerprint",
-            )
+            );
+        match why_not {
+            Some(reason) => missing.because(reason),
+            None => missing,
+        }
     };
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err(missing());
     }
+    let why_not = why_not.map(|reason| format!("{reason}\n")).unwrap_or_default();
     let question = format!(
-        "This says that it is the bundle of {}. Type the fingerprint as its owner tells it: ",
+        "{why_not}This says that it is the bundle of {}. Type the fingerprint as its owner tells it: ",
         bundle.agent
     );
     let mut given = String::new();
