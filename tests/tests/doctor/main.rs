@@ -189,7 +189,7 @@ fn a_home_in_order_is_left_as_it_is() {
     let examination = doctor(&home, &[]);
     let notes: Vec<&str> =
         examination.content().notes().into_iter().filter(|id| *id != "file_limit_low").collect();
-    let expected = ["port_zero", "checkpoint_here_alone", "rule_broad"];
+    let expected = ["port_zero", "rule_broad"];
     assert_eq!(notes, expected, "{}", examination.output);
     for parts in [
         ["core/core", "core-cert.pem"],

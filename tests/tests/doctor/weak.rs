@@ -77,7 +77,7 @@ fn what_should_be_known() {
     notes(&exposed, "limits_off", &["[security.rate_limiting]"]);
     notes(&exposed, "alerts_missing", &["[audit.alerts]"]);
     notes(&exposed, "default_level_low", &["[mcp_servers.echo]"]);
-    notes(&echo, "checkpoint_here_alone", &["[audit.alerts]", "[admin]"]);
+    notes(&exposed, "checkpoint_here_alone", &["[audit.alerts]", "[admin]"]);
     notes(&echo, "rule_broad", &["[[mcp_servers.echo.policy.allow]] 1"]);
     let more = |text: &str| format!("{echo}\n{text}\n");
     notes(&more("[audit]\ndurability = \"interval\""), "audit_interval", &["durability"]);

@@ -119,8 +119,12 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     certificates::examine(&case, &mut report);
     revocations::examine(&case, &mut report);
     agents::examine(&case, &mut report);
+    let mark = report.mark();
     settings::examine(&case, &mut report);
     weak::examine(&case, &mut report);
+    if case.config.is_some() && report.mark() == mark {
+        report.passed("no setting is weak", context.config_file.display());
+    }
     unused::examine(&case, &mut report);
     alerts::examine(&case, &mut report);
     servers::examine(&case, &mut report);
