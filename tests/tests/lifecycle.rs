@@ -540,18 +540,20 @@ fn connect_says_that_nobody_listens() {
     // Port 1 of loopback: nobody listens there.
     let output = home.connect_once("echo", SocketAddr::from(([127, 0, 0, 1], 1)), b"");
     assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{output}");
-    for part in ["error:", "127.0.0.1:1", "to fix:"] {
+    for part in ["error:", "127.0.0.1:1", "to fix:", "see: docs/doctor.md"] {
         assert!(output.stderr.contains(part), "{part:?} missing: {output}");
     }
 }
 
-/// `connect` may start before `serve` does: it keeps trying for `reconnect_timeout`.
+/// `connect` may start before `serve` does: it keeps trying for `connect_timeout`.
 #[test]
 fn connect_waits_for_the_server() {
     let (home, serve) = serving_echo("");
     let address = serve.address();
     assert_eq!(serve.stop().code(), Some(0));
-    let mut client = Connect::start(&home, "echo", address);
+    // A slow machine takes its time.
+    let patience = "[listen]\nconnect_timeout = \"60s\"";
+    let mut client = Connect::spawn(home.connect_command("echo", address, patience));
     client.send_request("ping", &json!({}));
     client.log().wait_for(&["WARN", &address.to_string()]);
     home.configure(&format!("[listen]\naddress = \"{address}\"\n{}", echo_table()));
@@ -563,14 +565,38 @@ fn connect_waits_for_the_server() {
 #[test]
 fn what_could_not_be_sent_is_told() {
     let home = Home::initialized();
-    let patience = "[listen]\nreconnect_timeout = \"300ms\"";
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-    let mut client = Connect::spawn(home.connect_command("echo", nobody, patience));
+    for patience in ["reconnect_timeout = \"300ms\"", "connect_timeout = \"300ms\""] {
+        let patience = format!("[listen]\n{patience}");
+        let mut client = Connect::spawn(home.connect_command("echo", nobody, &patience));
+        is_told_why(&mut client, &nobody.to_string(), "refused");
+    }
+}
+
+/// Of an address that takes connections and says nothing.
+#[test]
+fn a_silent_address_is_given_up_in_time() {
+    let home = Home::initialized();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    // A single attempt would take longer than the test may.
+    let patience = "[listen]\nconnect_timeout = \"300ms\"\nhandshake_timeout = \"1h\"";
+    let mut client = Connect::spawn(home.connect_command("echo", address, patience));
+    is_told_why(&mut client, &address.to_string(), "does not answer");
+}
+
+/// What its user reads: what, where, why, and what to do, in figures for people.
+fn is_told_why(client: &mut Connect, address: &str, why: &str) {
     let id = client.send_request("initialize", &json!({}));
     let answer = client.receive_json();
     assert_eq!(answer["id"], json!(id), "{answer}");
     assert_eq!(answer["error"]["data"]["sealwire"], "not_sent", "{answer}");
+    let text = answer["error"]["message"].as_str().unwrap();
+    for part in ["sealwire: not sent", address, why, "within 300ms", "start `sealwire serve`"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
     assert_eq!(client.process().wait().code(), Some(1));
+    client.log().wait_for(&["no connection within 300ms"]);
 }
 
 /// The serving side's limit is unknown until it has greeted; a first message beyond it was

@@ -138,7 +138,7 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
 
     /// Answers the requests that the client waits for, and that `which` picks, with an
     /// error. How many they were.
-    pub(crate) fn abandon(&mut self, which: impl Fn(&RequestId) -> bool, fate: Fate) -> usize {
+    pub(crate) fn abandon(&mut self, which: impl Fn(&RequestId) -> bool, fate: Fate<'_>) -> usize {
         let answers = self.conversation.abandon(which, fate);
         answers.iter().for_each(|answer| self.client.send(answer));
         answers.len()

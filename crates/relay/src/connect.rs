@@ -24,17 +24,20 @@ const WINDOW: u32 = crate::link::DEFAULT_WINDOW;
 /// How long the serving side may take to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-const STOPPED: Fate = Fate::outcome_unknown("stopped before the answer came");
-const LOST: Fate =
+const STOPPED: Fate<'static> = Fate::outcome_unknown("stopped before the answer came");
+const LOST: Fate<'static> =
     Fate::outcome_unknown("the connection was lost; whether the call was carried out is unknown");
-const ENDED: Fate = Fate::server_ended("the server ended before it answered");
-const NOT_SUCCEEDED: Fate =
+const ENDED: Fate<'static> = Fate::server_ended("the server ended before it answered");
+const NOT_SUCCEEDED: Fate<'static> =
     Fate::not_sent("the serving side is shutting down, and no other has taken its place");
 
 /// How to connect.
 pub struct ConnectConfig {
     /// Where to, and as whom.
     pub dial: DialConfig,
+    /// How long to dial before the first connection stands. Clients wait for the answer to their
+    /// `initialize` for seconds, and show an error only if one comes within them.
+    pub connect_timeout: Duration,
     /// How long to redial after a cut.
     pub reconnect_timeout: Duration,
     /// A connection from which nothing is heard for this long is given up.
@@ -60,11 +63,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A link that dials once it relays, and keeps trying for the reconnect timeout: the
-    /// serving side may be started after us.
+    /// A link that dials once it relays, and keeps trying for a while: the serving side may be
+    /// started after us.
     pub fn new(config: ConnectConfig) -> Self {
         let dialer = Arc::new(Dialer::new(config.dial.clone()));
-        let carrier = Redial::new(Arc::clone(&dialer), config.reconnect_timeout);
+        let carrier = Redial::new(Arc::clone(&dialer), config.reconnect_timeout)
+            .first_within(config.connect_timeout);
         let link = LinkEndpoint::new(carrier, config.dial.max_message, WINDOW, config.idle_timeout);
         Self { config, dialer, link }
     }
@@ -162,7 +166,7 @@ impl Connection {
                     continue;
                 }
                 () = passed(deadline) => {
-                    give_up(&mut bridge, STOPPED);
+                    give_up(&mut bridge, STOPPED, None);
                     Happened::Reached
                 }
             };
@@ -217,7 +221,7 @@ impl Connection {
                 Happened::Unrecorded(error) => return Err(unrecorded(error).into()),
                 Happened::Reached => Ok(()),
                 Happened::ServerEnded(ending) => {
-                    give_up(&mut bridge, ENDED);
+                    give_up(&mut bridge, ENDED, None);
                     match ending {
                         Ending::Orderly | Ending::Drained => Ok(()),
                         Ending::ServerFailed => Err(RelayError::ServerFailed),
@@ -230,7 +234,11 @@ impl Connection {
                         bridge.server.leave();
                         last_words = true;
                     }
-                    give_up(&mut bridge, LOST);
+                    let why = match &error {
+                        EndpointError::Link(error) => Some(error),
+                        EndpointError::Io { .. } => None,
+                    };
+                    give_up(&mut bridge, LOST, why);
                     Err(RelayError::Endpoint(error))
                 }
             };
@@ -249,7 +257,7 @@ impl Connection {
 }
 
 /// What became of requests under way, if something else can take the server's place now.
-fn fate_of_lost(happened: &Happened) -> Option<Fate> {
+fn fate_of_lost(happened: &Happened) -> Option<Fate<'static>> {
     match happened {
         Happened::ServerFailed(EndpointError::Link(LinkError::Lost)) => Some(LOST),
         Happened::ServerEnded(Ending::Drained) => Some(ENDED),

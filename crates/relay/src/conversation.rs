@@ -48,22 +48,22 @@ pub(crate) enum Verdict {
 
 /// What is told to those whose requests are given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fate {
+pub(crate) struct Fate<'t> {
     pub(crate) code: ErrorCode,
-    pub(crate) text: &'static str,
+    pub(crate) text: &'t str,
     pub(crate) word: &'static str,
 }
 
-impl Fate {
-    pub(crate) const fn outcome_unknown(text: &'static str) -> Self {
+impl<'t> Fate<'t> {
+    pub(crate) const fn outcome_unknown(text: &'t str) -> Self {
         Self { code: ErrorCode::OutcomeUnknown, text, word: "outcome_unknown" }
     }
 
-    pub(crate) const fn not_sent(text: &'static str) -> Self {
+    pub(crate) const fn not_sent(text: &'t str) -> Self {
         Self { code: ErrorCode::NotSent, text, word: "not_sent" }
     }
 
-    pub(crate) const fn server_ended(text: &'static str) -> Self {
+    pub(crate) const fn server_ended(text: &'t str) -> Self {
         Self { code: ErrorCode::ServerEnded, text, word: "server_ended" }
     }
 }
@@ -282,7 +282,7 @@ impl Conversation {
     pub(crate) fn abandon(
         &mut self,
         which: impl Fn(&RequestId) -> bool,
-        fate: Fate,
+        fate: Fate<'_>,
     ) -> Vec<Vec<u8>> {
         let (direction, now) = (Direction::ToServer, Instant::now());
         let given_up = self.to_server.give_up(which);

@@ -33,6 +33,7 @@ pub struct Reach {
     /// Where pins are kept, and how they come about, if they do.
     pins: Option<(Home, PinMode)>,
     revocations: Followed,
+    connect_timeout: Duration,
     reconnect_timeout: Duration,
     idle_timeout: Duration,
     drain_timeout: Duration,
@@ -168,6 +169,7 @@ impl Reach {
             pair,
             pins: None,
             revocations,
+            connect_timeout: limits.connect_timeout,
             reconnect_timeout: limits.reconnect_timeout,
             idle_timeout: limits.idle_timeout,
             drain_timeout: limits.drain_timeout,
@@ -208,6 +210,7 @@ impl Reach {
     pub fn trial_config(&self) -> ConnectConfig {
         ConnectConfig {
             dial: self.dial.clone(),
+            connect_timeout: self.connect_timeout,
             reconnect_timeout: self.reconnect_timeout,
             idle_timeout: self.idle_timeout,
             drain_timeout: self.drain_timeout,

@@ -236,10 +236,16 @@ type Attempt = Pin<
     Box<dyn Future<Output = Result<(Connected<TlsStream<Tcp>>, Conversation), LinkError>> + Send>,
 >;
 
-/// A carrier that dials until `reconnect_timeout` is over: at first, and after each cut.
+/// A carrier that dials until a time is over: at first, and after each cut.
 pub struct Redial {
     dialer: Arc<Dialer>,
     reconnect_timeout: Duration,
+    /// The same before the first connection, if that is another time.
+    first_timeout: Option<Duration>,
+    /// When that is over, while we dial.
+    expiry: Pin<Box<Sleep>>,
+    /// Why the latest attempt failed.
+    last: Option<String>,
     conversation: Option<Conversation>,
     generation: u64,
     attempt: Option<Attempt>,
@@ -256,6 +262,9 @@ impl Redial {
         Self {
             dialer,
             reconnect_timeout,
+            first_timeout: None,
+            expiry: Box::pin(sleep_until(Instant::now())),
+            last: None,
             conversation: None,
             generation: 0,
             attempt: None,
@@ -279,6 +288,12 @@ impl Redial {
         redial.down_since = Some(down_since);
         redial.in_place = true;
         redial
+    }
+
+    /// The same, giving up sooner as long as there was no connection at all.
+    #[must_use]
+    pub(crate) fn first_within(self, limit: Duration) -> Self {
+        Self { first_timeout: Some(limit.min(self.reconnect_timeout)), ..self }
     }
 
     /// Since when there is no connection, if there is none.
@@ -308,6 +323,28 @@ impl Redial {
     /// How long to dial from now on, after a cut or before the first connection.
     pub(crate) fn keep_trying_for(&mut self, reconnect_timeout: Duration) {
         self.reconnect_timeout = reconnect_timeout;
+        self.first_timeout = None;
+    }
+
+    fn limit(&self) -> Duration {
+        self.first_timeout.unwrap_or(self.reconnect_timeout)
+    }
+
+    /// Ready when the time is over, also in the middle of an attempt: the other end may be silent.
+    fn poll_expiry(&mut self, cx: &mut Context<'_>, down_since: Instant) -> Poll<LinkError> {
+        let limit = self.limit();
+        // A first and only attempt has a time of its own; so has what takes another's place.
+        if limit.is_zero() || self.in_place {
+            return Poll::Pending;
+        }
+        let over = down_since + limit;
+        if self.expiry.deadline() != over {
+            self.expiry.as_mut().reset(over);
+        }
+        ready!(self.expiry.as_mut().poll(cx));
+        let endpoint = &self.dialer.config().endpoint;
+        let last = self.last.take().unwrap_or_else(|| format!("{endpoint} does not answer"));
+        Poll::Ready(LinkError::GaveUp { waited: limit, last })
     }
 
     /// Whether a failed attempt is the last one.
@@ -315,18 +352,19 @@ impl Redial {
         // Our own dead connection may still count until the serving side notices.
         let at_limit = matches!(&error, LinkError::Declined(word)
             if (self.conversation.is_some() || self.in_place) && word == RefusalCode::PeerLimit.as_str());
-        if !(error.is_transient() || at_limit) || self.reconnect_timeout.is_zero() {
+        let limit = self.limit();
+        if !(error.is_transient() || at_limit) || limit.is_zero() {
             return Some(error);
         }
-        let waited = down_since.elapsed();
-        if waited >= self.reconnect_timeout {
-            return Some(LinkError::GaveUp { waited, last: error.to_string() });
+        if down_since.elapsed() >= limit {
+            return Some(LinkError::GaveUp { waited: limit, last: error.to_string() });
         }
         if self.next_pause == FIRST_PAUSE {
-            tracing::warn!(%error, "no connection; trying again for {:?}", self.reconnect_timeout);
+            tracing::warn!(%error, "no connection; trying again for {limit:?}");
         } else {
             tracing::debug!(%error, "still no connection");
         }
+        self.last = Some(error.to_string());
         self.pause.as_mut().reset(Instant::now() + self.next_pause);
         self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
         None
@@ -345,6 +383,10 @@ impl Carrier for Redial {
             return Poll::Pending;
         }
         let down_since = *self.down_since.get_or_insert_with(Instant::now);
+        if let Poll::Ready(error) = self.poll_expiry(cx, down_since) {
+            self.attempt = None;
+            return Poll::Ready(Err(error));
+        }
         loop {
             if self.attempt.is_none() {
                 ready!(self.pause.as_mut().poll(cx));
@@ -356,6 +398,7 @@ impl Carrier for Redial {
             match outcome {
                 Ok((connected, conversation)) => {
                     self.conversation = Some(conversation);
+                    (self.first_timeout, self.last) = (None, None);
                     self.down_since = None;
                     self.next_pause = FIRST_PAUSE;
                     return Poll::Ready(Ok(connected));

@@ -83,9 +83,9 @@ pub enum LinkError {
     #[error("the serving side takes messages of up to {0} bytes, and the first one is larger")]
     FirstMessageTooLarge(usize),
     /// Redialling did not succeed in time.
-    #[error("no connection for {waited:?}; last attempt: {last}")]
+    #[error("no connection within {waited:?}; last attempt: {last}")]
     GaveUp {
-        /// How long we tried.
+        /// How long we tried, as configured.
         waited: std::time::Duration,
         /// Why the last attempt failed.
         last: String,
@@ -102,6 +102,30 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// What a person can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } | Self::GaveUp { .. } => {
+                "start `sealwire serve` on that machine, or correct endpoint"
+            }
+            Self::Timeout { .. } | Self::Interrupted { .. } => {
+                "see whether a sealwire, and nothing else, listens at that address"
+            }
+            Self::Refused(refusal) if refusal.code == RefusalCode::CertificateRevoked => {
+                "see `sealwire cert list --revoked` why; the server needs another certificate"
+            }
+            Self::Declined(word) if *word == RefusalCode::CertificateRevoked.as_str() => {
+                "our certificate was revoked there: have a new one issued (`sealwire cert issue \
+                 NAME --force`, or a new bundle)"
+            }
+            Self::Refused(_) => {
+                "compare `sealwire cert list` on both machines; the serving side's log tells more"
+            }
+            Self::Lost | Self::NotReopened(_) => "start the client's session again",
+            _ => "see the log of the serving side",
+        }
+    }
+
     /// Whether another attempt may succeed without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use sealwire_names::RefusalCode;
+use serde_json::Value;
 
 use super::RequestId;
 
@@ -39,19 +40,20 @@ impl ErrorCode {
     }
 }
 
-/// A JSON-RPC error answer. `text` and `word` are our own words: they need no escaping.
+/// A JSON-RPC error answer. `word` is one of our own: it needs no escaping.
 ///
 /// An answer to something whose id could not be read carries `null` (JSON-RPC 2.0 §5).
 pub fn error_answer(
     id: Option<&RequestId>,
     code: ErrorCode,
-    text: &'static str,
+    text: &str,
     word: &'static str,
 ) -> Vec<u8> {
     let code = code as i32;
+    let text = Value::from(format!("sealwire: {text}"));
     let id = id.map_or_else(|| "null".to_owned(), ToString::to_string);
     format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"sealwire: {text}","data":{{"sealwire":"{word}"}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{text},"data":{{"sealwire":"{word}"}}}}}}"#
     )
     .into_bytes()
 }

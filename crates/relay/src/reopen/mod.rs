@@ -29,7 +29,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 /// Most requests of a dead server that the client is told to forget.
 const MAX_CANCELLED: usize = 1_024;
 
-const NOT_SENT: Fate = Fate::not_sent(
+const NOT_SENT: Fate<'static> = Fate::not_sent(
     "the server cannot be reached, refuses us, or takes no message so large; nothing was sent",
 );
 
@@ -199,7 +199,7 @@ impl ServingSide {
 /// Why there can be none. Nothing has been answered then.
 pub(crate) fn reopen<C: Endpoint>(
     bridge: &mut Bridge<C, ServingSide>,
-    fate: Fate,
+    fate: Fate<'_>,
 ) -> Result<(), LinkError> {
     bridge.server.keep_unsent();
     let replay = bridge.conversation.replay().map_err(LinkError::NotReopened)?;
@@ -218,11 +218,23 @@ pub(crate) fn reopen<C: Endpoint>(
 }
 
 /// Answers all that waits: what may have reached a server with `fate`, what has not with
-/// an error that says so.
-pub(crate) fn give_up<C: Endpoint>(bridge: &mut Bridge<C, ServingSide>, fate: Fate) {
+/// an error that says so, and why if that is known.
+pub(crate) fn give_up<C: Endpoint>(
+    bridge: &mut Bridge<C, ServingSide>,
+    fate: Fate<'_>,
+    why: Option<&LinkError>,
+) {
     let unsent = bridge.server.unsent();
     bridge.abandon(|id| !unsent.contains(id), fate);
-    bridge.abandon(|_| true, NOT_SENT);
+    let told = why.map(|error| not_sent(error));
+    bridge.abandon(|_| true, told.as_deref().map_or(NOT_SENT, Fate::not_sent));
+}
+
+/// What the client is told of what was not sent: it runs here, as we do, and shows it to its user.
+fn not_sent(error: &LinkError) -> String {
+    let text = format!("not sent: {error}. To fix: {}", error.remedy());
+    // Some of it may be the other side's words, and stand on a terminal.
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Nobody is left who waits for the client's answer (MCP 2025-11-25, Cancellation).

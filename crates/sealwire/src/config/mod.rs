@@ -142,6 +142,8 @@ pub struct ListenConfig {
     pub idle_timeout: Duration,
     /// Largest message, in bytes.
     pub max_message_size: usize,
+    /// How long a connecting side dials before its first connection.
+    pub connect_timeout: Duration,
     /// How long a connecting side redials after a cut.
     pub reconnect_timeout: Duration,
     /// How long a serving side keeps a conversation whose connection is cut.
@@ -161,6 +163,8 @@ impl Default for ListenConfig {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             max_message_size: MAX_MESSAGE_SIZE,
+            // Codex gives a server ten seconds to start, others more.
+            connect_timeout: Duration::from_secs(8),
             reconnect_timeout: Duration::from_secs(60),
             resume_window: Duration::from_secs(120),
             drain_timeout: Duration::from_secs(10),

@@ -79,6 +79,7 @@ pub(crate) const LISTEN: Table = Table {
         "handshake_timeout",
         "idle_timeout",
         "max_message_size",
+        "connect_timeout",
         "reconnect_timeout",
         "resume_window",
         "drain_timeout",

@@ -408,6 +408,7 @@ const ACTS: &[(&str, &str, &str, &str)] = &[
     ("[listen]", "handshake_timeout", "[listen]\n", "handshake_timeout = \"1s\""),
     ("[listen]", "idle_timeout", "[listen]\n", "idle_timeout = \"1s\""),
     ("[listen]", "max_message_size", "[listen]\n", "max_message_size = \"1MiB\""),
+    ("[listen]", "connect_timeout", "[listen]\n", "connect_timeout = \"1s\""),
     ("[listen]", "reconnect_timeout", "[listen]\n", "reconnect_timeout = \"1s\""),
     ("[listen]", "resume_window", "[listen]\n", "resume_window = \"1s\""),
     ("[listen]", "drain_timeout", "[listen]\n", "drain_timeout = \"1s\""),

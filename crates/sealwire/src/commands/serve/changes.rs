@@ -128,6 +128,7 @@ fn listen(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<String> {
         idle_timeout,
         max_message_size,
         // Of those who connect.
+        connect_timeout: _,
         reconnect_timeout: _,
         resume_window,
         drain_timeout,
