@@ -21,7 +21,7 @@ fn refuses(spoil: impl FnOnce(&Home), parts: &[&str]) {
         let output = home.run(command);
         assert_eq!(output.code, Some(78), "{command:?}: {output}");
         assert!(!output.stderr.contains("listening"), "{command:?} has bound: {output}");
-        for part in ["error:", "to fix:"].iter().chain(parts) {
+        for part in ["error:", "to fix:", "see: docs/"].iter().chain(parts) {
             assert!(output.stderr.contains(part), "{command:?} does not say {part:?}: {output}");
         }
     }

@@ -10,7 +10,7 @@ use sealwire::config::{ConfigError, Problem};
 use sealwire::pins::PinError;
 use sealwire::state::StateError;
 
-use super::printable;
+use super::{Page, printable};
 
 /// How long standard error may take to take a failure.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -29,6 +29,7 @@ pub(crate) struct Failure {
     what: String,
     place: Option<String>,
     details: Vec<Detail>,
+    page: Option<Page>,
 }
 
 #[derive(Debug)]
@@ -40,7 +41,7 @@ struct Detail {
 impl Failure {
     /// The command failed.
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { exit: FAILED, what: what.into(), place: None, details: Vec::new() }
+        Self { exit: FAILED, what: what.into(), place: None, details: Vec::new(), page: None }
     }
 
     /// The command line asks for something that cannot be.
@@ -72,6 +73,21 @@ impl Failure {
             _ => self.details.push(Detail { reason: None, remedy }),
         }
         self
+    }
+
+    /// What explains it.
+    pub(crate) fn see(self, page: Page) -> Self {
+        Self { page: Some(page), ..self }
+    }
+
+    fn explained(self, page: Option<Page>) -> Self {
+        Self { page, ..self }
+    }
+
+    /// What explains it, if nothing is said of that.
+    pub(crate) fn or_see(self, page: Page) -> Self {
+        let page = self.page.unwrap_or(page);
+        self.see(page)
     }
 
     /// All of it for the log, where an event is a line.
@@ -126,6 +142,9 @@ impl fmt::Display for Failure {
                 writeln!(f, "  to fix: {}", printable(remedy))?;
             }
         }
+        if let Some(page) = self.page {
+            writeln!(f, "  see: {}", page.path())?;
+        }
         Ok(())
     }
 }
@@ -139,7 +158,7 @@ impl From<ConfigError> for Failure {
 impl Failure {
     /// All that is wrong with a configuration.
     pub(crate) fn from_problems(problems: &[Problem]) -> Self {
-        let mut failure = Self::config("the configuration is not valid");
+        let mut failure = Self::config("the configuration is not valid").see(Page::Config);
         let same_file = problems.windows(2).all(|pair| pair[0].file == pair[1].file);
         if let (true, Some(first)) = (same_file, problems.first()) {
             failure = failure.at(first.file.display());
@@ -158,27 +177,33 @@ impl Failure {
 
 impl From<sealwire_identity::Error> for Failure {
     fn from(error: sealwire_identity::Error) -> Self {
-        Self::new(error.to_string()).fix(error.remedy())
+        Self::new(error.to_string()).fix(error.remedy()).explained(Page::of_identity(&error))
     }
 }
 
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
-        Self::new(error.to_string()).fix(error.remedy())
+        Self::new(error.to_string()).fix(error.remedy()).see(Page::of_key(&error))
     }
 }
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         if error.is_denied() {
-            return Self::config("there is no place for the state").because(error).fix(
-                "name a directory that can be written, and that stays: [state] directory = \
+            return Self::config("there is no place for the state")
+                .because(error)
+                .fix(
+                    "name a directory that can be written, and that stays: [state] directory = \
                  \"/var/lib/sealwire\", say; in a container, mount a volume there",
-            );
+                )
+                .see(Page::State);
         }
-        Self::new("the state of this home cannot be used").because(error).fix(
-            "run this as the user whose home it is, and see whether file and disk are in order",
-        )
+        Self::new("the state of this home cannot be used")
+            .because(error)
+            .fix(
+                "run this as the user whose home it is, and see whether file and disk are in order",
+            )
+            .see(Page::State)
     }
 }
 
@@ -186,7 +211,9 @@ impl From<PinError> for Failure {
     fn from(error: PinError) -> Self {
         match error {
             PinError::State(error) => error.into(),
-            other => Self::new(other.to_string()).fix("look at `sealwire pins diff` again"),
+            other => Self::new(other.to_string())
+                .fix("look at `sealwire pins diff` again")
+                .see(Page::Pins),
         }
     }
 }
@@ -196,11 +223,15 @@ impl From<sealwire::Error> for Failure {
         match error {
             sealwire::Error::Config(error) => error.into(),
             // A certificate or key that the configuration names is part of it.
-            sealwire::Error::Identity(error) => Self::config(error.to_string()).fix(error.remedy()),
+            sealwire::Error::Identity(error) => {
+                let failure = Self::config(error.to_string()).fix(error.remedy());
+                failure.explained(Page::of_identity(&error))
+            }
             sealwire::Error::Pins(error) => error.into(),
             sealwire::Error::State(error) => error.into(),
-            sealwire::Error::Link(error) => Self::new(error.to_string()),
-            other => Self::config(other.to_string()),
+            sealwire::Error::Link(error) => Self::new(error.to_string()).see(Page::of_link(&error)),
+            sealwire::Error::Local(_) => Self::config(error.to_string()).see(Page::LocalServers),
+            other => Self::config(other.to_string()).see(Page::Config),
         }
     }
 }
@@ -223,6 +254,14 @@ mod tests {
         );
         assert_eq!(Failure::new("a").fix("b").to_string(), "error: a\n  to fix: b\n");
         assert_eq!(Failure::new("a").fix("b").one_line(), "a (to fix: b)");
+    }
+
+    #[test]
+    fn the_page_comes_last_and_what_knows_its_own_keeps_it() {
+        let failure = Failure::new("a").fix("b").see(Page::State).or_see(Page::Errors);
+        assert_eq!(failure.to_string(), "error: a\n  to fix: b\n  see: docs/config.md#state\n");
+        let failure = Failure::new("a").or_see(Page::Errors).because("c");
+        assert_eq!(failure.to_string(), "error: a\n  c\n  see: docs/errors.md#exit-codes\n");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod json;
 mod logging;
 mod memory;
 mod output;
+mod page;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub(crate) use failure::Failure;
 pub(crate) use json::write_compact;
 pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
+pub(crate) use page::Page;
 
 use crate::commands::{
     agent, alerts, audit, ca, cert, completions, config, connect, demo, demo_server, doctor,
@@ -131,6 +133,34 @@ impl Command {
         })
     }
 
+    /// What explains an error of it that says nothing else.
+    fn page(&self) -> Page {
+        match self {
+            Self::Init(_) | Self::Demo(_) | Self::DemoServer(_) => Page::FirstSteps,
+            Self::Cert(_) => Page::Certificates,
+            Self::Ca(_) => Page::Authority,
+            Self::Invite(_) | Self::Join(_) => Page::Join,
+            Self::Key(_) => Page::AgentKeys,
+            Self::Agent(_) => Page::Agents,
+            Self::Serve(_) => Page::Operations,
+            Self::Connect(_) | Self::Install(_) | Self::Uninstall(_) | Self::Import(_) => {
+                Page::Clients
+            }
+            Self::Config(_) => Page::Config,
+            Self::Policy(_) => Page::Policy,
+            Self::Quarantine(_) => Page::Quarantine,
+            Self::Alerts(_) => Page::Alerts,
+            Self::Audit(_) => Page::Audit,
+            Self::Report(_) => Page::Reports,
+            Self::Status(_) => Page::Control,
+            Self::Reload(_) => Page::Reloading,
+            Self::Pins(_) => Page::Pins,
+            Self::Doctor(_) => Page::Doctor,
+            Self::Health(_) => Page::Health,
+            Self::Completions(_) | Self::Man(_) => Page::Errors,
+        }
+    }
+
     /// Whether it reads the keys with which agents sign and read messages, or messages.
     fn has_agent_keys(&self) -> bool {
         match self {
@@ -225,6 +255,7 @@ fn parse(arguments: &[OsString]) -> Result<(GlobalOptions, Command), clap::Error
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let (global, command) = parse(&arguments).unwrap_or_else(|error| error.exit());
+    let page = command.page();
     let done = Context::new(&global).and_then(|context| {
         if command.has_agent_keys() {
             memory::keep_private()?;
@@ -235,7 +266,7 @@ pub(crate) fn run() -> ExitCode {
     logging::finish();
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.or_see(page).report(),
     }
 }
 
