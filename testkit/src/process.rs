@@ -159,6 +159,30 @@ impl Process {
         self.signal(Signal::HUP);
     }
 
+    /// Sends SIGSTOP, and waits until it stands still.
+    ///
+    /// # Panics
+    /// After [`GUARD`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        wait_until("it stands still", || self.is_paused());
+    }
+
+    /// Sends SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Whether it is stopped, as `ps` says.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn is_paused(&self) -> bool {
+        let mut ps = Command::new("ps");
+        ps.args(["-o", "stat=", "-p", &self.child.id().to_string()]);
+        run(ps, b"").ok().stdout.starts_with('T')
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("our own child").is_none()

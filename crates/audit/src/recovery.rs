@@ -1,7 +1,7 @@
 //! Opening a log: whose turn it is, what is whole of it, and the tree over that.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
@@ -17,6 +17,8 @@ use crate::text::parse_line;
 use crate::tiles::Tiles;
 use crate::tree::{TILE_WIDTH, Tree};
 
+/// Most bytes that are read of who has the lock.
+const MAX_HOLDER: u64 = 16;
 const WIDTH: u64 = TILE_WIDTH as u64;
 
 /// Why a log cannot be opened. Nothing of it was changed.
@@ -24,8 +26,13 @@ const WIDTH: u64 = TILE_WIDTH as u64;
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process writes it.
-    #[error("{}: another process writes this log", .0.display())]
-    InUse(PathBuf),
+    #[error("{}: {} writes this log", directory.display(), process(*holder))]
+    InUse {
+        /// The log.
+        directory: PathBuf,
+        /// The number of that process, if it has said so.
+        holder: Option<u32>,
+    },
     /// A file or directory cannot be used.
     #[error("{}: {reason}", path.display())]
     Unusable {
@@ -123,12 +130,30 @@ pub(crate) fn open(directory: &Path, signer: Signer) -> Result<Opened, OpenError
 fn take_lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join("lock");
     let unusable = |reason| OpenError::Unusable { path: path.clone(), reason };
-    let lock = files::open(&path).map_err(unusable)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
+    let mut lock = files::open(&path).map_err(unusable)?;
+    let taken = lock.try_lock();
+    let mut holder = String::new();
+    // Only for those who wait.
+    let _unknown = (&lock).take(MAX_HOLDER).read_to_string(&mut holder);
+    match taken {
+        Ok(()) => {
+            let ours = std::process::id().to_string();
+            if holder != ours {
+                let _untold = lock.rewind().and_then(|()| lock.set_len(0));
+                let _untold = lock.write_all(ours.as_bytes());
+            }
+            Ok(lock)
+        }
+        Err(TryLockError::WouldBlock) => {
+            Err(OpenError::InUse { directory: directory.to_owned(), holder: holder.parse().ok() })
+        }
         Err(TryLockError::Error(reason)) => Err(OpenError::Unusable { path, reason }),
     }
+}
+
+/// A process in a message.
+fn process(number: Option<u32>) -> String {
+    number.map_or_else(|| "another process".to_owned(), |number| format!("process {number}"))
 }
 
 /// Finds the end of what is whole.

@@ -51,6 +51,18 @@ pub struct ChildConfig {
     pub cwd: Option<PathBuf>,
 }
 
+impl ChildConfig {
+    /// The names of those variables of our environment that the server is not given, in order.
+    pub fn withheld(&self) -> Vec<String> {
+        let is_given =
+            |name: &String| INHERITED.contains(&name.as_str()) || self.env.contains_key(name);
+        let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+        let mut names: Vec<_> = names.filter(|name| !is_given(name)).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
 /// A running MCP server in a process group of its own.
 pub(crate) struct Server {
     child: Child,

@@ -59,7 +59,7 @@ pub fn open(
             rules: audit.rules,
         };
         match Journal::open(settings) {
-            Err(OpenError::InUse(_)) if Instant::now() < give_up => sleep(PAUSE),
+            Err(OpenError::InUse { .. }) if Instant::now() < give_up => sleep(PAUSE),
             opened => return Ok(Some(opened?)),
         }
     }
@@ -112,7 +112,15 @@ fn make_key(config: &SecureMcpConfig, home: &Home) -> Result<(), EvidenceError> 
 impl EvidenceError {
     /// Whether another process has the log.
     pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::Log(OpenError::InUse(_)))
+        matches!(self, Self::Log(OpenError::InUse { .. }))
+    }
+
+    /// The number of the process that has it, if that is so and it has said so.
+    pub fn holder(&self) -> Option<u32> {
+        match self {
+            Self::Log(OpenError::InUse { holder, .. }) => *holder,
+            _ => None,
+        }
     }
 }
 

@@ -187,6 +187,11 @@ impl Home {
         self.run_dir().join("serve.lock")
     }
 
+    /// The directory with a file for each `connect` that has started a server on this machine.
+    pub fn local_dir(&self) -> PathBuf {
+        self.run_dir().join("local")
+    }
+
     /// The file that changes whenever the quarantine does, or something is revoked.
     pub fn quarantine_stamp(&self) -> PathBuf {
         self.run_dir().join("quarantine")

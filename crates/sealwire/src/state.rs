@@ -194,13 +194,29 @@ impl State {
         self.write(|db| denylist::next(db, issued, max_age))
     }
 
-    /// Whether another process has written anything since this was last asked.
+    /// What `read` finds, if another process has written anything since it last found something.
+    /// After a failure it is read again when next asked for: a quarantine that could not be read
+    /// once must not be missed for good.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn has_changed(&mut self) -> Result<bool, StateError> {
+    pub fn news<T>(
+        &mut self,
+        read: impl FnOnce(&Self) -> Result<T, StateError>,
+    ) -> Result<Option<T>, StateError> {
         let version = self.version()?;
-        Ok(std::mem::replace(&mut self.seen, version) != version)
+        if version == self.seen {
+            return Ok(None);
+        }
+        let found = read(self)?;
+        // What was written meanwhile has another number, and is news the next time.
+        self.seen = version;
+        Ok(Some(found))
+    }
+
+    /// What there is, is news: what this process has written itself could not be put in force.
+    pub fn look_again(&mut self) {
+        self.seen = 0;
     }
 
     fn version(&self) -> Result<i64, StateError> {
@@ -351,11 +367,27 @@ mod tests {
     fn a_change_by_another_process_is_noticed() {
         let (_dir, home) = home();
         let (mut one, mut other) = (State::open(&home).unwrap(), State::open(&home).unwrap());
-        assert!(!one.has_changed().unwrap());
+        let read = |state: &State| state.quarantined(at(2));
+        assert_eq!(one.news(read).unwrap(), None);
         other.quarantine(&entry("A", None)).unwrap();
-        assert!(one.has_changed().unwrap());
-        assert!(!one.has_changed().unwrap());
-        assert_eq!(one.quarantined(at(2)).unwrap().len(), 1);
+        assert_eq!(one.news(read).unwrap().unwrap().len(), 1);
+        assert_eq!(one.news(read).unwrap(), None);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_still_news() {
+        let (_dir, home) = home();
+        let (mut one, mut other) = (State::open(&home).unwrap(), State::open(&home).unwrap());
+        other.quarantine(&entry("A", None)).unwrap();
+        one.news(|state| Err::<(), _>(state.fault(rusqlite::Error::InvalidQuery))).unwrap_err();
+        let read = |state: &State| state.quarantined(at(2));
+        assert_eq!(one.news(read).unwrap().unwrap().len(), 1);
+        assert_eq!(one.news(read).unwrap(), None);
+        // Also what it has written itself.
+        one.quarantine(&entry("B", None)).unwrap();
+        assert_eq!(one.news(read).unwrap(), None);
+        one.look_again();
+        assert_eq!(one.news(read).unwrap().unwrap().len(), 2);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! A server that stays on this machine: `connect` starts it, and policy, pins, limits, quarantine
 //! and the log stand before it, with no network, whether a `serve` runs or not.
 
+mod log;
+mod seen;
+
 use std::fs;
 use std::process::Command;
 use std::thread;
@@ -178,7 +181,8 @@ fn a_suspended_server_is_cut_off_and_not_reached() {
     let home = home(&local("default_level = 1"));
     let mut client = connect(&home);
     client.initialize();
-    home.run(&["quarantine", "add", "server", "echo", "--reason", "test"]).ok();
+    let told = home.run(&["quarantine", "add", "server", "echo", "--reason", "test"]).ok();
+    assert!(told.stdout.contains("1 client is cut off within a second"), "{told}");
     assert!(!client.process().wait().success());
     let mut again = home.sealwire();
     again.args(["connect", "echo"]);
@@ -192,6 +196,32 @@ fn a_suspended_server_is_cut_off_and_not_reached() {
     unstarted.args(["connect", "echo"]);
     let refused = run(unstarted, b"");
     assert!(refused.stderr.contains("is suspended until it is lifted: test"), "{refused}");
+    // Whoever was cut off, or not let in, is in the log.
+    let refused = entries(&home, "connection.refused");
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    for entry in &refused {
+        assert_eq!(
+            (&entry["server"], &entry["reason"]),
+            (&json!("echo"), &json!("server_suspended"))
+        );
+        assert!(entry["detail"].as_str().unwrap().contains("test"), "{entry}");
+        assert!(entry.get("peer").is_none(), "{entry}");
+    }
+    let told = home.run(&["quarantine", "add", "server", "echo", "--reason", "test"]).ok();
+    assert!(told.stdout.contains("no `connect` runs it now"), "{told}");
+}
+
+#[test]
+fn a_running_serve_records_who_is_cut_off() {
+    let far = echo_table().replace("echo]", "far]");
+    let home = Home::with_config(&format!("{}\n{far}", local("default_level = 1")));
+    let serve = Serve::start(&home);
+    let mut client = connect(&home);
+    client.initialize();
+    home.run(&["quarantine", "add", "server", "echo", "--reason", "test"]).ok();
+    assert!(!client.process().wait().success());
+    assert_eq!(entries(&home, "connection.refused").len(), 1);
+    drop(serve);
 }
 
 #[test]
@@ -248,6 +278,17 @@ fn it_gets_the_variables_it_is_to_get_and_no_others() {
         assert!(output.stderr.contains(part), "{part}: {output}");
     }
     assert!(!output.stderr.contains("OTHER") && !output.stderr.contains("UNSET="), "{output}");
+    // Where nothing is said of variables, it is told which it does not get, by name, and where to
+    // say that it should.
+    home.configure(&format!("[mcp_servers.echo]\ntransport = \"stdio\"\n{print}"));
+    let mut command = home.sealwire();
+    command.args(["connect", "echo"]).env("OTHER", "o-1");
+    let output = run(command, b"");
+    let told = output.stderr.lines().find(|line| line.contains("is not given these variables"));
+    let told = told.unwrap_or_else(|| panic!("{output}"));
+    assert!(told.contains("WARN") && told.contains("OTHER"), "{told}");
+    assert!(told.contains("env_vars of [mcp_servers.echo]"), "{told}");
+    assert!(!output.stderr.contains("o-1"), "{output}");
 }
 
 #[test]
@@ -255,6 +296,12 @@ fn serve_does_not_serve_it_and_nobody_presents_a_certificate_to_it() {
     let home = home(&local("default_level = 1"));
     let served = home.run(&["serve", "echo"]);
     assert!(served.stderr.contains("echo stays on this machine"), "{served}");
+    // Nor if none is named.
+    let served = home.run(&["serve"]);
+    assert_eq!(served.code, Some(78), "{served}");
+    assert!(served.stderr.contains("echo stays on this machine"), "{served}");
+    assert!(served.stderr.contains("needs no `serve`"), "{served}");
+    assert!(!served.stderr.contains("has a command"), "{served}");
     let shown = home.run(&["connect", "echo", "--as", "Coder"]);
     assert_eq!(shown.code, Some(2), "{shown}");
     let checked = home.run(&["config", "check"]).ok();

@@ -247,7 +247,11 @@ impl Journal {
             Event::Outcome { .. } => shared.is_open()?,
             _ => shared.may_record()?,
         }
-        if let Event::ConnectionRefused { address, peer: None, refusal, .. } = event {
+        // Strangers may bring about as many as they like; a client of this machine has no address.
+        if let Event::ConnectionRefused {
+            address: address @ Some(_), peer: None, refusal, ..
+        } = event
+        {
             lock(&shared.refusals).count(refusal.code, *address, SystemTime::now().into());
             return Ok(Position::default());
         }

@@ -239,7 +239,8 @@ fn a_second_writer_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let first = open(directory.path(), Durability::Fsync);
     let second = open_with(directory.path(), Durability::Fsync, RULES);
-    assert!(matches!(second, Err(OpenError::InUse(_))));
+    let Err(OpenError::InUse { holder, .. }) = second else { panic!("it is not refused") };
+    assert_eq!(holder, Some(std::process::id()));
     drop(first);
     open(directory.path(), Durability::Fsync);
 }

@@ -186,18 +186,17 @@ impl Worker {
         if self.channels.is_empty() {
             return;
         }
-        let looked = self.state.has_changed().and_then(|has_changed| {
-            self.is_unseen |= has_changed;
-            match self.is_unseen {
-                true => self.news.look(&self.state, SystemTime::now().into()),
-                false => Ok(Vec::new()),
-            }
-        });
+        let (news, now) = (&mut self.news, SystemTime::now().into());
+        let looked = match self.is_unseen {
+            true => news.look(&self.state, now).map(Some),
+            false => self.state.news(|state| news.look(state, now)),
+        };
         let failed = match looked {
             Ok(alerts) => {
                 self.is_unseen = false;
                 let now = self.now();
-                for alert in alerts.into_iter().filter(|_| self.on_security_events) {
+                let alerts = alerts.into_iter().flatten();
+                for alert in alerts.filter(|_| self.on_security_events) {
                     self.queue.raise(alert, now);
                 }
                 None

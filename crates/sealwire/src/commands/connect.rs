@@ -1,3 +1,4 @@
+mod following;
 mod local;
 
 use std::num::NonZero;
@@ -5,14 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use sealwire::config::ServerRole;
 use sealwire::{AdHoc, Reach};
-use sealwire_names::RefusalCode;
-use sealwire_relay::link::LinkError;
 use sealwire_relay::{ConnectConfig, Connection, EndpointError, RelayError, stdio};
 
 use super::signals;
-use crate::cli::{Context, Failure};
+use crate::cli::{Context, Failure, Page};
 use crate::joining::{Following, Renewing, learn_in};
 
 /// Longer than it takes to wake four processes one after the other, and to answer many calls.
@@ -78,14 +76,12 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         (_, Some(target)) => (Reach::ad_hoc(&target)?, None),
         (Some(name), None) => {
             let config = context.load_config()?;
-            if let Some(entry) = config.servers.get(&name)
-                && matches!(entry.role, ServerRole::Local { .. })
-            {
+            if config.servers.get(&name).is_some_and(following::is_local) {
                 if agent.is_some() {
                     let what = format!("{name} is started here, and is shown no certificate");
                     return Err(Failure::usage(what).fix("leave --as out"));
                 }
-                return local::run(&config, entry, context);
+                return local::run(config, &name, context);
             }
             (Reach::configured(&config, &name, agent.as_deref())?, Some(config))
         }
@@ -112,7 +108,13 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         relayed.map_err(|error| {
             let (endpoint, server) = (&reach.dial().endpoint, &reach.dial().server);
             let failure = Failure::new(format!("the connection to {server} failed")).at(endpoint);
-            failure.because(&error).fix(remedy(&error))
+            let failure = failure.because(&error).fix(remedy(&error));
+            match &error {
+                RelayError::Endpoint(EndpointError::Link(error)) => {
+                    failure.see(Page::of_link(error))
+                }
+                _ => failure,
+            }
         })
     });
     // A thread that still waits for a terminal's input must not keep the process alive.
@@ -142,27 +144,8 @@ fn stay_awake() -> Duration {
 
 /// What a person can do about a connection that does not come about, or breaks off.
 fn remedy(error: &RelayError) -> &'static str {
-    let RelayError::Endpoint(EndpointError::Link(error)) = error else {
-        return "see the log of the serving side";
-    };
     match error {
-        LinkError::Unreachable { .. } | LinkError::GaveUp { .. } => {
-            "start `sealwire serve` on that machine, or correct endpoint"
-        }
-        LinkError::Timeout { .. } | LinkError::Interrupted { .. } => {
-            "see whether a sealwire, and nothing else, listens at that address"
-        }
-        LinkError::Refused(refusal) if refusal.code == RefusalCode::CertificateRevoked => {
-            "see `sealwire cert list --revoked` why; the server needs another certificate"
-        }
-        LinkError::Declined(word) if *word == RefusalCode::CertificateRevoked.as_str() => {
-            "our certificate was revoked there: have a new one issued (`sealwire cert issue \
-             NAME --force`, or a new bundle)"
-        }
-        LinkError::Refused(_) => {
-            "compare `sealwire cert list` on both machines; the serving side's log tells more"
-        }
-        LinkError::Lost | LinkError::NotReopened(_) => "start the client's session again",
+        RelayError::Endpoint(EndpointError::Link(error)) => error.remedy(),
         _ => "see the log of the serving side",
     }
 }

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
-use sealwire::config::{SecureMcpConfig, parse_duration};
+use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole, parse_duration};
 use sealwire::state::State;
 use sealwire_audit::ChangeKind;
 use sealwire_guard::{Entry, Target};
@@ -9,12 +9,13 @@ use sealwire_names::{PeerId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cli::{Context, Failure, print, print_json, printable};
-use crate::control::{Request, as_json, find, incident_as_json, note};
+use crate::control::{Request, as_json, find, incident_as_json, local_conversations, note};
 
-/// Shut out peers, agents and servers, at once and until further notice
+/// Shut out peers, agents and servers until further notice
 ///
-/// A running `serve` cuts what they have open, and lets nobody resume it. Where none runs, the
-/// next one begins with it.
+/// A running `serve` cuts what they have open at once, and lets nobody resume it. Where none runs,
+/// the next one begins with it. Of a server that `connect` has started on this machine, each
+/// `connect` cuts its client off within a second, whether a `serve` runs or not.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -208,6 +209,13 @@ fn add(arguments: &Add, context: &Context) -> Result<(), Failure> {
         until: until.map(Timestamp::unix_millis),
     };
     let entry = Entry { target, reason, since, until, incident: None };
+    // Those that there are now: by the time it is told, they may be gone.
+    let local = match &entry.target {
+        Target::Server(server) => {
+            local_conversations(&home).iter().filter(|open| open.server == *server).count()
+        }
+        _ => 0,
+    };
     let answer = match find(&home)? {
         Some(mut daemon) => Some(daemon.ask(&request)?),
         None => {
@@ -218,13 +226,34 @@ fn add(arguments: &Add, context: &Context) -> Result<(), Failure> {
         }
     };
     if arguments.json {
-        return print_json(&json!({"quarantined": as_json(&entry), "serve": answer}));
+        return print_json(&json!({
+            "quarantined": as_json(&entry),
+            "serve": answer,
+            "local_conversations": local,
+        }));
     }
-    let effect = match &answer {
-        Some(answer) => conversations_ended(answer),
-        None => "no `serve` takes commands here; the next one begins with it".to_owned(),
+    let is_started_here = config.servers.values().any(|server| {
+        entry.target == Target::Server(server.server_name.clone()) && is_local(server)
+    });
+    let effect = match (&answer, is_started_here) {
+        (_, true) => local_effect(local),
+        (Some(answer), false) => conversations_ended(answer),
+        (None, false) => "no `serve` takes commands here; the next one begins with it".to_owned(),
     };
     print(&format!("{} is quarantined: {effect}\n", entry.target))
+}
+
+fn is_local(server: &ServerEntry) -> bool {
+    matches!(server.role, ServerRole::Local { .. })
+}
+
+/// What becomes of a server that each `connect` starts for itself.
+fn local_effect(open: usize) -> String {
+    match open {
+        0 => "no `connect` runs it now, and none starts it".to_owned(),
+        1 => "1 client is cut off within a second, and no `connect` starts it".to_owned(),
+        more => format!("{more} clients are cut off within a second, and no `connect` starts it"),
+    }
 }
 
 /// What `serve` says that it has cut.
@@ -295,7 +324,6 @@ fn peer(config: &SecureMcpConfig, name: &str) -> Result<PeerId, Failure> {
 /// By the name of its table, or the one on the wire. One that is not served is an error: to
 /// suspend it would keep nobody out.
 fn server(config: &SecureMcpConfig, name: &str) -> Result<String, Failure> {
-    use sealwire::config::ServerRole;
     let served = || {
         config.servers.values().filter(|entry| !matches!(entry.role, ServerRole::Connect { .. }))
     };

@@ -67,6 +67,14 @@ impl Daemon {
         }
     }
 
+    /// The same, waiting less.
+    pub(super) fn within(self, patience: Duration) -> io::Result<Self> {
+        let stream = self.reader.get_ref();
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        Ok(self)
+    }
+
     pub(super) fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');

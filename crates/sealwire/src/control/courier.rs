@@ -3,19 +3,17 @@
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sealwire::config::SecureMcpConfig;
-use sealwire::evidence;
 use sealwire_audit::{AuditSink, Change, ChangeKind, Event, LogSink, Position, body_of};
 
 use super::client::find;
 use super::protocol::Request;
+use super::turn::{Looked, Turn};
 
 /// How long another process may have the log.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long one that has it is waited for before it is looked again whether a `serve` runs.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Records for a process that is not `serve`: by the one that runs, or by itself.
 #[derive(Debug)]
@@ -52,7 +50,7 @@ pub(crate) fn note(
 
 impl Courier {
     fn deliver(&self, body: &[u8]) -> io::Result<()> {
-        let give_up = Instant::now() + PATIENCE;
+        let mut turn = Turn::new(PATIENCE);
         loop {
             let daemon = find(&self.config.layout());
             if let Some(mut daemon) = daemon.map_err(|error| io::Error::other(error.one_line()))? {
@@ -60,14 +58,10 @@ impl Courier {
                 let told = daemon.ask(&Request::Record { entry });
                 return told.map(drop).map_err(|error| io::Error::other(error.one_line()));
             }
-            match evidence::open(&self.config, LOOK) {
-                // Perhaps a `serve` that has begun meanwhile.
-                Err(error) if error.is_in_use() && Instant::now() < give_up => {}
-                journal => {
-                    let Some(journal) = journal? else { return Ok(()) };
-                    journal.append(body)?;
-                    return journal.flush();
-                }
+            if let Looked::Ours(journal) = turn.look(&self.config).map_err(io::Error::other)? {
+                let Some(journal) = journal else { return Ok(()) };
+                journal.append(body)?;
+                return journal.flush();
             }
         }
     }

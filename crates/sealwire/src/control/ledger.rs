@@ -14,7 +14,7 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use sealwire::config::SecureMcpConfig;
-use sealwire::evidence;
+use sealwire::home::Home;
 use sealwire_audit::{AuditSink, Event, Journal, Position};
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,10 +22,13 @@ use serde_json::Value;
 use super::client::find;
 use super::local_event::{LocalEvent, Place};
 use super::protocol::{Answer, Request};
+use super::turn::{Looked, Turn};
 
 /// How long somebody else may have the log, or a `serve` be about to end or begin.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a process that has the log is waited for before it is looked whether it is a `serve`.
+/// How long the answer of a `serve` may take: that of a disk.
+const ANSWER: Duration = PATIENCE;
+/// How long to wait before a `serve` is asked again.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long the log is kept for what may follow at once; others wait for it.
 const HOLD: Duration = Duration::from_millis(20);
@@ -34,7 +37,7 @@ const HOLD: Duration = Duration::from_millis(20);
 const MOST_HELD: Duration = Duration::from_millis(500);
 const LEFT: Duration = Duration::from_millis(50);
 /// Largest arguments of a call that can be recorded: they have to be handed over.
-const MAX_ARGUMENTS: usize = 16 << 20;
+pub(super) const MAX_ARGUMENTS: usize = 16 << 20;
 /// What is handed over at once, in bytes, unless a single event is larger.
 const MAX_BATCH: usize = 1 << 20;
 
@@ -221,7 +224,7 @@ impl Writer {
     /// Records what cannot be recorded again: where it is known that it was not, it is tried for a
     /// while.
     fn deliver(&mut self, events: &[LocalEvent]) -> io::Result<Vec<Place>> {
-        let give_up = Instant::now() + PATIENCE;
+        let mut turn = Turn::new(PATIENCE);
         loop {
             if let Some((journal, _)) = &self.held {
                 return write(journal, events);
@@ -229,26 +232,40 @@ impl Writer {
             let config = &self.shared.config;
             let home = config.layout();
             let daemon = find(&home).map_err(|error| io::Error::other(error.one_line()))?;
-            if let Some(mut daemon) = daemon {
+            if let Some(daemon) = daemon {
                 let request = Request::RecordLocal { events: events.to_vec() };
-                match daemon.exchange(&request) {
+                match daemon.within(ANSWER).and_then(|mut daemon| daemon.exchange(&request)) {
                     Ok(Answer::Done(answer)) => return positions(&answer, events.len()),
                     Ok(Answer::Failed { what, .. }) => return Err(io::Error::other(what)),
                     // It may be there twice then: better than not at all.
-                    Err(error) if Instant::now() >= give_up => return Err(error),
+                    Err(error) if turn.is_over() => return Err(unanswered(&home, &error)),
                     Err(_) => sleep(LOOK),
                 }
                 continue;
             }
-            match evidence::open(config, LOOK) {
-                // Perhaps a `serve` that has begun meanwhile.
-                Err(error) if error.is_in_use() && Instant::now() < give_up => {}
-                Err(error) => return Err(error.into()),
-                Ok(Some(journal)) => self.held = Some((journal, Instant::now())),
-                Ok(None) => return Ok(vec![Place::default(); events.len()]),
+            match turn.look(config).map_err(io::Error::other)? {
+                Looked::Theirs => {}
+                Looked::Ours(Some(journal)) => self.held = Some((journal, Instant::now())),
+                Looked::Ours(None) => return Ok(vec![Place::default(); events.len()]),
             }
         }
     }
+}
+
+/// A `serve` is there, and does not take what is to be recorded.
+fn unanswered(home: &Home, error: &io::Error) -> io::Error {
+    let process = std::fs::read_to_string(home.serve_lock()).unwrap_or_default();
+    let process = match process.trim() {
+        "" => String::new(),
+        process => format!(" (process {process})"),
+    };
+    let why = match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it does not answer".to_owned(),
+        _ => error.to_string(),
+    };
+    io::Error::other(format!(
+        "`serve`{process} has the audit log, and {why}: see its log, or whether it is stopped"
+    ))
 }
 
 fn write(journal: &Journal, events: &[LocalEvent]) -> io::Result<Vec<Place>> {

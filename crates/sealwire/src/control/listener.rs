@@ -20,7 +20,7 @@ use super::service::Service;
 use crate::cli::Failure;
 
 /// Longest request, in bytes: the arguments of a call of a local client are in one.
-const MAX_REQUEST: u64 = 40 << 20;
+pub(super) const MAX_REQUEST: u64 = 40 << 20;
 /// Most connections at a time.
 const MAX_CONNECTIONS: usize = 16;
 /// Longest wait for a request, and for an answer to be taken.

@@ -11,6 +11,12 @@ use sealwire_audit::{AuditSink, CallResult, Event, Message, Position, body_of};
 use sealwire_names::{Fingerprint, Refusal, RefusalCode};
 use serde::{Deserialize, Serialize};
 
+/// Most bytes of a text that are handed over. An entry has no more than half of that, so that it
+/// says the same, and that it was cut.
+const MAX_KEPT: usize = 8 * 1024;
+/// What the members of an event take besides what they say.
+const MEMBERS: usize = 512;
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
@@ -36,6 +42,13 @@ pub(crate) enum LocalEvent {
         result: String,
         /// From the decision to the answer.
         duration_us: u64,
+    },
+    /// The client was cut off from the server, or not let to it.
+    Refused {
+        /// The server.
+        server: String,
+        /// Why: a code, and the whole reason.
+        refusal: (String, String),
     },
     /// Anything else that a command may record.
     Other {
@@ -80,11 +93,11 @@ pub(crate) struct Spoken {
 impl Spoken {
     fn of(message: &Message<'_>) -> Self {
         Self {
-            server: message.server.to_owned(),
-            direction: message.direction.to_owned(),
-            method: message.method.to_owned(),
-            subject: message.subject.map(str::to_owned),
-            id: message.id.map(ToString::to_string),
+            server: kept(message.server),
+            direction: kept(message.direction),
+            method: kept(message.method),
+            subject: message.subject.map(kept),
+            id: message.id.map(|id| kept(&id.to_string())),
         }
     }
 }
@@ -95,7 +108,7 @@ impl LocalEvent {
         Some(match event {
             Event::Decision { message, denied } => Self::Decision {
                 message: Spoken::of(message),
-                denied: denied.map(|why| (why.code.as_str().to_owned(), why.reason.to_string())),
+                denied: denied.map(refusal_of),
                 // They are a part of a message, which is UTF-8.
                 arguments: message.arguments.map(|bytes| String::from_utf8_lossy(bytes).into()),
                 policy: message.policy.map(ToString::to_string),
@@ -106,21 +119,30 @@ impl LocalEvent {
                 result: result.to_string(),
                 duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             },
-            // That the server is suspended is in the log, and so is each message denied.
+            Event::ConnectionRefused { address: None, peer: None, server, refusal } => {
+                Self::Refused { server: kept((*server)?), refusal: refusal_of(refusal) }
+            }
+            // It is no client of this machine.
             Event::ConnectionRefused { .. } => return None,
             other => Self::Other { entry: String::from_utf8_lossy(&body_of(other)).into_owned() },
         })
     }
 
-    /// About how many bytes it takes to hand it over.
+    /// The most bytes that it takes to hand it over: a character takes up to six in JSON, and one
+    /// of what is JSON already, two.
     pub(super) fn size(&self) -> usize {
-        match self {
-            Self::Decision { arguments, .. } => {
-                2 * arguments.as_ref().map_or(0, String::len) + 1024
+        let texts = match self {
+            Self::Decision { message, denied, arguments, policy } => {
+                let arguments = arguments.as_ref().map_or(0, String::len);
+                let denied = denied.as_ref().map_or(0, |(code, reason)| code.len() + reason.len());
+                let policy = policy.as_ref().map_or(0, String::len);
+                return MEMBERS + 6 * (message.length() + denied + policy) + 2 * arguments;
             }
-            Self::Outcome { .. } => 1024,
-            Self::Other { entry } => 2 * entry.len(),
-        }
+            Self::Outcome { message, result, .. } => message.length() + result.len(),
+            Self::Refused { server, refusal } => server.len() + refusal.0.len() + refusal.1.len(),
+            Self::Other { entry } => entry.len(),
+        };
+        MEMBERS + 6 * texts
     }
 
     /// Records it in `log`, which is the journal or stands before it. What is no event of that
@@ -133,20 +155,11 @@ impl LocalEvent {
         log: &dyn AuditSink,
         append: impl FnOnce(&str) -> io::Result<Position>,
     ) -> io::Result<Position> {
-        let unknown =
-            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("no such {what}"));
         match self {
             Self::Decision { message, denied, arguments, policy } => {
                 let policy = policy.as_ref().map(|text| text.parse::<Fingerprint>()).transpose();
                 let policy = policy.map_err(|_| unknown("policy"))?;
-                let refusal = match denied {
-                    Some((code, reason)) => {
-                        let code = RefusalCode::ALL.iter().find(|known| known.as_str() == code);
-                        let code = code.copied().ok_or_else(|| unknown("code"))?;
-                        Some(Refusal::new(code, reason.clone()))
-                    }
-                    None => None,
-                };
+                let refusal = denied.as_ref().map(refused).transpose()?;
                 let message = Message {
                     arguments: arguments.as_ref().map(String::as_bytes),
                     policy: policy.as_ref(),
@@ -164,12 +177,42 @@ impl LocalEvent {
                     duration: Duration::from_micros(*duration_us),
                 })
             }
+            Self::Refused { server, refusal } => {
+                let (server, refusal) = (Some(server.as_str()), &refused(refusal)?);
+                let event = Event::ConnectionRefused { address: None, peer: None, server, refusal };
+                log.record(&event)
+            }
             Self::Other { entry } => append(entry),
         }
     }
 }
 
+/// As much of a text as can make a difference in an entry, where a longer one is cut.
+fn kept(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_KEPT)].to_owned()
+}
+
+fn refusal_of(refusal: &Refusal) -> (String, String) {
+    (refusal.code.as_str().to_owned(), kept(&refusal.reason))
+}
+
+fn refused((code, reason): &(String, String)) -> io::Result<Refusal> {
+    let known = RefusalCode::ALL.iter().find(|known| known.as_str() == code);
+    let code = known.copied().ok_or_else(|| unknown("code"))?;
+    Ok(Refusal::new(code, reason.clone()))
+}
+
+fn unknown(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("no such {what}"))
+}
+
 impl Spoken {
+    fn length(&self) -> usize {
+        let Self { server, direction, method, subject, id } = self;
+        let [subject, id] = [subject, id].map(|text| text.as_ref().map_or(0, String::len));
+        server.len() + direction.len() + method.len() + subject + id
+    }
+
     fn shown(&self) -> Message<'_> {
         Message {
             peer: None,
@@ -189,6 +232,8 @@ impl Spoken {
 mod tests {
     use std::sync::Mutex;
 
+    use super::super::ledger::MAX_ARGUMENTS;
+    use super::super::listener::MAX_REQUEST;
     use super::*;
 
     /// Keeps what entries would say.
@@ -225,11 +270,57 @@ mod tests {
             Event::Decision { message: &message, denied: None },
             Event::Decision { message: &message, denied: Some(&refusal) },
             Event::Outcome { message: &message, decision, result, duration },
+            Event::ConnectionRefused {
+                address: None,
+                peer: None,
+                server: Some("files"),
+                refusal: &refusal,
+            },
         ] {
             let kept = Kept::default();
             let text = serde_json::to_string(&LocalEvent::of(&event).unwrap()).unwrap();
             let read: LocalEvent = serde_json::from_str(&text).unwrap();
             read.record(&kept, |_| unreachable!()).unwrap();
+            assert_eq!(kept.0.lock().unwrap()[0], body_of(&event));
+        }
+    }
+
+    #[test]
+    fn whatever_a_client_says_is_handed_over_whole_and_says_the_same() {
+        let long = "\u{1}\u{2028}é".repeat(1 << 20);
+        let refusal = Refusal::new(RefusalCode::NotAuthorized, long.clone());
+        let id = format!("\"{long}\"");
+        let message = Message {
+            peer: None,
+            server: "files",
+            direction: "to_server",
+            method: &long,
+            subject: Some(&long),
+            id: Some(&id),
+            certificate: None,
+            arguments: None,
+            policy: None,
+        };
+        let quotes = format!("\"{}\"", "\\\"".repeat((MAX_ARGUMENTS - 2) / 2));
+        let with_arguments = Message { arguments: Some(quotes.as_bytes()), ..message };
+        let decision = Position::of_call(4, 2);
+        let duration = Duration::from_micros(u64::MAX);
+        for event in [
+            Event::Decision { message: &with_arguments, denied: Some(&refusal) },
+            Event::Outcome { message: &message, decision, result: CallResult::Error, duration },
+            Event::ConnectionRefused {
+                address: None,
+                peer: None,
+                server: Some(&long),
+                refusal: &refusal,
+            },
+        ] {
+            let handed = LocalEvent::of(&event).unwrap();
+            let text = serde_json::to_string(&handed).unwrap();
+            assert!(text.len() <= handed.size(), "{} > {}", text.len(), handed.size());
+            assert!(text.len() + MEMBERS < MAX_REQUEST as usize, "{}", text.len());
+            let kept = Kept::default();
+            handed.record(&kept, |_| unreachable!()).unwrap();
             assert_eq!(kept.0.lock().unwrap()[0], body_of(&event));
         }
     }

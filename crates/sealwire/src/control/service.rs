@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use sealwire::home::Home;
 use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
 use sealwire::metrics::{Levels, LogLevels, MetricsSink, SecurityMetrics};
 use sealwire::state::{State, StateError};
@@ -21,10 +22,11 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::known::Known;
+use super::local::local_conversations;
 use super::local_event::{LocalEvent, Place};
 use super::protocol::{Answer, Request};
 use super::shown::{
-    as_json, certificate_as_json, incident_as_json, log_as_json, revocation_as_json,
+    as_json, certificate_as_json, incident_as_json, local_as_json, log_as_json, revocation_as_json,
 };
 use crate::admin::Readiness;
 use crate::alerts::{Alert, AlertSink, Alerts, Kind};
@@ -53,6 +55,7 @@ pub(crate) type Reload = oneshot::Sender<Answer>;
 pub(crate) struct Service(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
+    home: Home,
     pub(super) relay: Control,
     state: Mutex<State>,
     pub(super) incidents: Arc<Counting>,
@@ -94,8 +97,8 @@ impl Service {
     /// # Errors
     /// If it cannot be read.
     pub(crate) fn new(
+        (home, state): (Home, State),
         relay: Control,
-        state: State,
         (trust_domain, lists, is_told): (TrustDomain, RevocationLists, bool),
         (incidents, journal, metrics): Recording,
         (readiness, alerts): (Arc<Readiness>, Alerts),
@@ -115,6 +118,7 @@ impl Service {
             incidents: Vec::new(),
         };
         let service = Self(Arc::new(Inner {
+            home,
             relay,
             state: Mutex::new(state),
             incidents,
@@ -187,11 +191,7 @@ impl Service {
 
     fn look(&self) -> Result<(), StateError> {
         self.look_whether_known(&mut lock(&self.0.serving));
-        let mut state = lock(&self.0.state);
-        if state.has_changed()? {
-            self.enforce(&state)?;
-        }
-        Ok(())
+        lock(&self.0.state).news(|state| self.enforce(state)).map(|_| ())
     }
 
     /// Acts upon an incident: keeps it, tells it, and cuts off whoever is to be shut out.
@@ -219,6 +219,7 @@ impl Service {
             let alert = Alert::new(Kind::IncidentLost).about(subject, &name);
             self.0.alerts.raise(alert.with("what", raised.kind));
         }
+        let is_kept = kept.is_ok();
         let kept = kept.and_then(|_| self.enforce(&state));
         if kept.is_err()
             && let Some(entry) = raised.entry(&home, now)
@@ -227,6 +228,10 @@ impl Service {
             let mut serving = lock(&self.0.serving);
             serving.entries.push(entry);
             self.0.relay.quarantine(Quarantine::new(&home, serving.entries.clone()));
+            drop(serving);
+            if is_kept {
+                state.look_again();
+            }
         }
         kept.err().map(|error| error.to_string())
     }
@@ -329,7 +334,10 @@ impl Service {
             let mut state = lock(&service.0.state);
             let fix = "see whether the file and its disk are in order";
             let done = work(&mut state).map_err(|error| Answer::failed(error, fix))?;
-            service.enforce(&state).map_err(|error| Answer::failed(error, fix))?;
+            service.enforce(&state).map_err(|error| {
+                state.look_again();
+                Answer::failed(error, fix)
+            })?;
             Ok(done)
         });
         changed.await.unwrap_or_else(|error| Err(Answer::failed(error, "look into the log")))
@@ -403,6 +411,9 @@ impl Service {
         for conversation in self.0.relay.report().conversations {
             *conversations.entry(conversation.server.to_string()).or_default() += 1;
         }
+        for conversation in local_conversations(&self.0.home) {
+            *conversations.entry(conversation.server).or_default() += 1;
+        }
         let now = SystemTime::now().into();
         let serving = lock(&self.0.serving);
         let held = serving.entries.iter().filter(|entry| entry.holds(now));
@@ -443,6 +454,7 @@ impl Service {
             "since": self.0.since.to_string(),
             "listeners": listeners,
             "conversations": conversations,
+            "local_conversations": local_as_json(&self.0.home),
             "conversations_ended": report.ended,
             "messages": {"allowed": report.allowed, "denied": report.denied},
             "connections_refused": report.refused,

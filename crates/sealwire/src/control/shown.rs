@@ -1,10 +1,14 @@
 //! What is kept of quarantines, incidents and revocations, as commands show it in JSON.
 
+use sealwire::home::Home;
 use sealwire::incidents::SecurityIncident;
 use sealwire_audit::Status;
 use sealwire_guard::Entry;
 use sealwire_identity::{CertificateSummary, Revocation};
+use sealwire_names::Timestamp;
 use serde_json::{Value, json};
+
+use super::local::{LocalConversation, local_conversations};
 
 /// Somebody who is shut out.
 pub(crate) fn as_json(entry: &Entry) -> Value {
@@ -16,6 +20,18 @@ pub(crate) fn as_json(entry: &Entry) -> Value {
         "until": entry.until.map(|until| until.to_string()),
         "incident": entry.incident,
     })
+}
+
+/// What `connect` has started on this machine.
+pub(crate) fn local_as_json(home: &Home) -> Vec<Value> {
+    let shown = |conversation: LocalConversation| {
+        json!({
+            "server": conversation.server,
+            "process": conversation.process,
+            "since": Timestamp::from_unix_millis(conversation.since).to_string(),
+        })
+    };
+    local_conversations(home).into_iter().map(shown).collect()
 }
 
 /// A revocation.

@@ -1,49 +1,48 @@
 //! A server that stays on this machine: started here, and guarded as one that is served.
 
-use std::convert::Infallible;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use sealwire::Snapshot;
-use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole};
+use sealwire::config::{SecureMcpConfig, ServerRole};
 use sealwire::pins::{PinStore, server_of};
 use sealwire::serving::child_config;
 use sealwire::state::{State, StateError};
-use sealwire_audit::{AuditSink, LogSink};
-use sealwire_guard::{Decision, Gate, Level, PinMode, Quarantine, Request};
-use sealwire_names::{Fingerprint, Timestamp};
+use sealwire_audit::{AuditSink, Event, LogSink};
+use sealwire_guard::PinMode;
+use sealwire_names::Refusal;
 use sealwire_relay::{ChildConfig, LocalConfig, LocalServer, RelayError, stdio};
 use tokio::sync::watch;
-use tokio::time::sleep;
 
+use super::following::{CurrentGate, Following, Sources, gate_of, is_local, quarantined};
 use super::stay_awake;
-use crate::cli::{Context, Failure};
+use crate::cli::{Context, Failure, Page};
 use crate::commands::signals;
-use crate::control::{Ledger, OwnCounting, counting};
+use crate::control::{Ledger, announce, counting};
 
-/// How often it is looked whether the server was suspended, or the configuration changed.
-const LOOK: Duration = Duration::from_secs(1);
+/// Most variables that are named because a server is not given them.
+const MOST_NAMED: usize = 40;
 
-pub(super) fn run(
-    config: &SecureMcpConfig,
-    entry: &ServerEntry,
-    context: &Context,
-) -> Result<(), Failure> {
-    let Some(child) = child_config(&entry.role) else {
-        return Err(sealwire::Error::Local(entry.name.clone()).into());
+pub(super) fn run(config: SecureMcpConfig, name: &str, context: &Context) -> Result<(), Failure> {
+    let sources = Sources::of(config, || context.load_config())?;
+    let config = sources.config.clone();
+    let found = config.servers.get(name).filter(|entry| is_local(entry));
+    let Some((entry, child)) = found.and_then(|entry| Some((entry, child_config(&entry.role)?)))
+    else {
+        let what = format!("{name} was taken out of the configuration just now");
+        return Err(Failure::config(what).at(context.config_file.display()).fix("start it again"));
     };
     let home = config.layout();
     let state = State::open(&home).map_err(unknown)?;
-    let quarantine = watch::Sender::new(Arc::new(quarantined(config, &state).map_err(unknown)?));
+    let quarantine = watch::Sender::new(Arc::new(quarantined(&config, &state).map_err(unknown)?));
     let pins = match entry.pins {
         PinMode::Off => None,
         mode => {
             let store = Arc::new(PinStore::open(&home).map_err(sealwire::Error::from)?);
-            store.of(&server_of(config, entry)?, mode).map_err(sealwire::Error::from)?
+            store.of(&server_of(&config, entry)?, mode).map_err(sealwire::Error::from)?
         }
     };
     let ledger = match config.audit.enabled {
-        true => Some(Arc::new(Ledger::start(config).map_err(|error| {
+        true => Some(Arc::new(Ledger::start(&config).map_err(|error| {
             Failure::new("cannot start a thread for the audit log").because(error)
         })?)),
         false => None,
@@ -52,15 +51,32 @@ pub(super) fn run(
         Some(ledger) => Arc::new((Arc::clone(ledger), LogSink)),
         None => Arc::new(LogSink),
     };
-    let audit = Arc::new(counting(config, audit));
-    let gate = Arc::new(CurrentGate::new(gate_of(config, &entry.name)));
+    let audit = Arc::new(counting(&config, audit));
+    // Before it runs: by the time a conversation is cut, it would have been at work already.
+    let shut_out = quarantine.borrow().check_server(&entry.server_name, SystemTime::now().into());
+    if let Err(refusal) = shut_out {
+        record_refused(&*audit, &entry.server_name, &refusal);
+        let recorded = ledger.map_or(Ok(()), |ledger| ledger.close());
+        let failure = failed(name, &child, &RelayError::Refused(refusal));
+        return Err(match recorded {
+            Ok(()) => failure,
+            Err(error) => failure.because(format!("and that could not be recorded: {error}")),
+        });
+    }
+    let announced = announce(&home, &entry.server_name);
+    if let Err(error) = &announced {
+        tracing::warn!(%error, "`sealwire status` will not know of this conversation");
+    }
+    tell_withheld(name, &entry.role, &child);
+    let gate = Arc::new(CurrentGate::new(gate_of(&config, name)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start").because(error))?;
     let following = Following {
         context,
-        name: &entry.name,
+        name,
+        sources,
         state,
         quarantine: quarantine.clone(),
         gate: Arc::clone(&gate),
@@ -77,25 +93,20 @@ pub(super) fn run(
         pins,
         quarantine: quarantine.subscribe(),
     };
-    // Before it runs: by the time a conversation is cut, it would have been at work already.
-    let shut_out = quarantine.borrow().check_server(&entry.server_name, SystemTime::now().into());
-    if let Err(refusal) = shut_out {
-        return Err(failed(&entry.name, &child, &RelayError::Refused(refusal)));
-    }
     let relayed = runtime.block_on(async {
         let stop = signals::stop()?;
         let client = stdio(how.max_message)
             .map_err(|error| Failure::new("cannot use standard input or output").because(error))?;
-        let server =
-            LocalServer::start(how).map_err(|error| not_started(&entry.name, &child, &error))?;
+        let server = LocalServer::start(how).map_err(|error| not_started(name, &child, &error))?;
         let relayed = tokio::select! {
             relayed = server.relay_stdio(client, Box::pin(stop)) => relayed,
-            never = following.follow(config.clone()) => match never {},
+            never = following.follow() => match never {},
         };
-        relayed.map_err(|error| failed(&entry.name, &child, &error))
+        relayed.map_err(|error| failed(name, &child, &error))
     });
     // A thread that still waits for a terminal's input must not keep the process alive.
     runtime.shutdown_background();
+    drop(announced);
     let recorded = ledger.map_or(Ok(()), |ledger| ledger.close());
     relayed?;
     recorded.map_err(|error| {
@@ -105,6 +116,34 @@ pub(super) fn run(
     })
 }
 
+fn record_refused(audit: &impl AuditSink, server: &str, refusal: &Refusal) {
+    let server = Some(server);
+    let event = Event::ConnectionRefused { address: None, peer: None, server, refusal };
+    if let Err(error) = audit.record(&event) {
+        tracing::error!(%error, "the audit log failed");
+    }
+}
+
+/// A server that its client has started until now had the client's whole environment. Whoever has
+/// said what it gets, knows that.
+fn tell_withheld(name: &str, role: &ServerRole, child: &ChildConfig) {
+    let mut withheld = child.withheld();
+    let is_said = matches!(role, ServerRole::Local { env, env_vars, .. }
+        if !env.is_empty() || !env_vars.is_empty());
+    if withheld.is_empty() || is_said {
+        return;
+    }
+    let more = withheld.len().saturating_sub(MOST_NAMED);
+    withheld.truncate(MOST_NAMED);
+    let variables = withheld.join(", ");
+    tracing::warn!(
+        variables,
+        more,
+        "the server is not given these variables of the client's: name those that it needs in \
+         env_vars of [mcp_servers.{name}]"
+    );
+}
+
 fn unknown(error: StateError) -> Failure {
     match error.is_denied() {
         true => error.into(),
@@ -112,15 +151,6 @@ fn unknown(error: StateError) -> Failure {
             .because(error)
             .fix("put the file in order; only if it is lost, move it away and quarantine anew"),
     }
-}
-
-fn quarantined(config: &SecureMcpConfig, state: &State) -> Result<Quarantine, StateError> {
-    let entries = state.quarantined(SystemTime::now().into())?;
-    Ok(Quarantine::new(&config.trust_domain, entries))
-}
-
-fn gate_of(config: &SecureMcpConfig, name: &str) -> Arc<dyn Gate> {
-    Arc::new(config.guard(|entry| entry.name == name))
 }
 
 fn not_started(name: &str, child: &ChildConfig, error: &std::io::Error) -> Failure {
@@ -135,111 +165,31 @@ fn not_started(name: &str, child: &ChildConfig, error: &std::io::Error) -> Failu
         ),
         _ => format!("see `sealwire doctor {name}`"),
     };
-    Failure::new(format!("the server {name} cannot be started")).at(command).because(error).fix(fix)
+    Failure::new(format!("the server {name} cannot be started"))
+        .at(command)
+        .because(error)
+        .fix(fix)
+        .see(Page::LocalServers)
 }
 
 fn failed(name: &str, child: &ChildConfig, error: &RelayError) -> Failure {
     let failure = Failure::new(format!("the server {name} failed")).at(&child.command);
+    let failure = failure.see(Page::LocalServers);
     match error {
-        RelayError::ServerFailed => failure
-            .because("its process ended with an error")
-            .fix("what it wrote stands above; `sealwire doctor` starts it on trial"),
+        RelayError::ServerFailed => {
+            failure.because("its process ended with an error").fix(format!(
+                "what it wrote stands above; if it misses a variable of the client's environment, \
+                 name that in env_vars of [mcp_servers.{name}]; `sealwire doctor {name}` starts it \
+                 on trial"
+            ))
+        }
         RelayError::Refused(refusal) => Failure::new(format!("the server {name} is shut out"))
             .because(refusal)
-            .fix("see `sealwire quarantine list`"),
+            .fix("see `sealwire quarantine list`")
+            .see(Page::of_refusal(refusal.code)),
         other => Failure::new(format!("the conversation with {name} broke off"))
             .because(other)
-            .fix("see `sealwire doctor`"),
-    }
-}
-
-/// What holds for this conversation, while it lasts.
-struct Following<'c> {
-    context: &'c Context,
-    name: &'c str,
-    state: State,
-    quarantine: watch::Sender<Arc<Quarantine>>,
-    gate: Arc<CurrentGate>,
-    audit: Arc<OwnCounting>,
-}
-
-impl Following<'_> {
-    /// Goes by what others write, until it is dropped. What cannot be read leaves what was before.
-    async fn follow(mut self, mut config: SecureMcpConfig) -> Infallible {
-        let mut seen = Snapshot::take(config.source_files());
-        let mut told = None;
-        loop {
-            sleep(LOOK).await;
-            let looked = self.look(&config).map_err(|error| error.to_string()).err();
-            if let Some(error) = looked.as_ref().filter(|_| looked != told) {
-                tracing::error!(error, "what is suspended cannot be read; what was before holds");
-            }
-            told = looked;
-            let now = Snapshot::take(config.source_files());
-            if now != seen {
-                seen = now;
-                self.reload(&mut config);
-            }
-        }
-    }
-
-    fn look(&mut self, config: &SecureMcpConfig) -> Result<(), StateError> {
-        if self.state.has_changed()? {
-            self.quarantine.send_replace(Arc::new(quarantined(config, &self.state)?));
-        }
-        Ok(())
-    }
-
-    fn reload(&self, config: &mut SecureMcpConfig) {
-        let loaded = match self.context.load_config() {
-            Ok(loaded) => loaded,
-            Err(failure) => {
-                let reason = failure.one_line();
-                tracing::error!(reason, "reload refused; the policy of before stays");
-                return;
-            }
-        };
-        let is_there = |entry: &ServerEntry| matches!(entry.role, ServerRole::Local { .. });
-        if loaded.servers.get(self.name).is_some_and(is_there) {
-            self.gate.replace(gate_of(&loaded, self.name));
-            self.audit.replace(loaded.incidents.clone());
-            tracing::info!("policy and limits are read again");
-        }
-        *config = loaded;
-    }
-}
-
-/// The gate of the configuration that holds now.
-struct CurrentGate(RwLock<Arc<dyn Gate>>);
-
-impl CurrentGate {
-    fn new(gate: Arc<dyn Gate>) -> Self {
-        Self(RwLock::new(gate))
-    }
-
-    fn replace(&self, gate: Arc<dyn Gate>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = gate;
-    }
-
-    fn now(&self) -> Arc<dyn Gate> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Gate for CurrentGate {
-    fn decide(&self, request: &Request<'_>, now: Timestamp) -> Decision {
-        self.now().decide(request, now)
-    }
-
-    fn allows(&self, request: &Request<'_>) -> bool {
-        self.now().allows(request)
-    }
-
-    fn level(&self, request: &Request<'_>) -> Option<Level> {
-        self.now().level(request)
-    }
-
-    fn policy(&self, server: &str) -> Option<Fingerprint> {
-        self.now().policy(server)
+            .fix("see `sealwire doctor`")
+            .see(Page::LocalServers),
     }
 }

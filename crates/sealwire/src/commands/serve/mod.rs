@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let alerts =
         Alerts::start(&home, loaded.alerts.take(), (Arc::clone(&recorder), journal.clone()))?;
     let metrics = Arc::new(SecurityMetrics::new());
-    count_served(&metrics, &serving);
+    count_served(&metrics, &loaded.config, &serving);
     let recorder = MetricsSink::new(recorder, Arc::clone(&metrics));
     let (incidents, mut raised) = counting(&loaded.config, recorder, &alerts);
     serving.audit = Arc::clone(&incidents) as _;
@@ -99,7 +99,8 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         // Before anybody is let in.
         let counting = (Arc::clone(&incidents), journal.clone(), Arc::clone(&metrics));
         let telling = (Arc::clone(&readiness), alerts.clone());
-        let service = Service::new(server.control(), state, domain, counting, telling, reloads);
+        let service =
+            Service::new((home, state), server.control(), domain, counting, telling, reloads);
         let service = service.map_err(|error| unreadable(&error))?;
         let _first = measured.set(service.clone());
         service.follow();
@@ -336,10 +337,14 @@ fn answers(
 }
 
 /// The servers that events may be about from now on.
-fn count_served(metrics: &SecurityMetrics, serving: &ServeConfig) {
+fn count_served(metrics: &SecurityMetrics, config: &SecureMcpConfig, serving: &ServeConfig) {
     let services = serving.listeners.iter().flat_map(|listener| &listener.services);
-    let names = services.map(|service| service.server_name.as_str());
-    metrics.serving(Arc::clone(&serving.gate), names);
+    let is_local = |entry: &&ServerEntry| matches!(entry.role, ServerRole::Local { .. });
+    // What is called of those is recorded here, too, and so counted.
+    let local = config.servers.values().filter(is_local).map(|entry| entry.server_name.as_str());
+    let names = services.map(|service| service.server_name.as_str()).chain(local);
+    let gate = config.guard(|entry| !matches!(entry.role, ServerRole::Connect { .. }));
+    metrics.serving(Arc::new(gate), names);
 }
 
 /// What counts refusals, and where it tells that they are too many.

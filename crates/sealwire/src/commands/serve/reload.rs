@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire::Snapshot;
-use sealwire::config::{AuditConfig, CheckedFiles, LogConfig, SecureMcpConfig};
+use sealwire::config::{
+    AuditConfig, CheckedFiles, LogConfig, SecureMcpConfig, ServerEntry, ServerRole,
+};
 use sealwire::metrics::SecurityMetrics;
 use sealwire::serving::serve_config;
 use sealwire_audit::Journal;
@@ -129,13 +131,28 @@ fn prepare(
     let checked = config.check_files()?;
     let serving = serve_config(&config, names)?;
     if serving.listeners.is_empty() {
-        return Err(Failure::config("there is nothing to serve")
-            .at(context.config_file.display())
-            .because("no [mcp_servers.<name>] table has a command")
-            .fix(
-                "add one: [mcp_servers.demo] with command = \"sealwire\", \
+        let failure =
+            Failure::config("there is nothing to serve").at(context.config_file.display());
+        let is_local = |entry: &&ServerEntry| matches!(entry.role, ServerRole::Local { .. });
+        let local: Vec<_> = config.servers.values().filter(is_local).collect();
+        if let Some(first) = local.first() {
+            let names: Vec<_> = local.iter().map(|entry| entry.name.as_str()).collect();
+            let why = format!(
+                "{} stay{} on this machine: `sealwire connect` starts what a client asks for, and \
+                 needs no `serve`",
+                names.join(", "),
+                if names.len() == 1 { "s" } else { "" },
+            );
+            return Err(failure.because(why).fix(format!(
+                "to let others use one, take transport = \"stdio\" out of its table, such as \
+                 [mcp_servers.{}], and let `sealwire cert issue` make a certificate for it",
+                first.name,
+            )));
+        }
+        return Err(failure.because("no [mcp_servers.<name>] table has a command").fix(
+            "add one: [mcp_servers.demo] with command = \"sealwire\", \
                  args = [\"demo-server\"], default_level = 1",
-            ));
+        ));
     }
     let alerts = Setup::load(&config)?;
     Ok((Loaded { config, checked, identity, alerts }, serving))
@@ -272,7 +289,7 @@ impl<'a> Reloader<'a> {
             };
             running.alerts.replace(loaded.alerts.take())?;
             // Before it is served: nothing of a new server goes uncounted.
-            super::count_served(&running.metrics, &serving);
+            super::count_served(&running.metrics, &loaded.config, &serving);
             running.server.replace(serving).await.map_err(|error| {
                 Failure::new(error.to_string()).fix("choose another address, or restart `serve`")
             })?;

@@ -99,6 +99,7 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
         number(&status["connections_refused"]),
         rate(&|status| number(&status["connections_refused"])),
     ));
+    text.push_str(&local_text(&status["local_conversations"]));
     text.push_str(&identity_text(status));
     text.push_str(&due::summary(&status["due"]));
     text.push_str(&audit_text(&status["audit"]));
@@ -153,6 +154,17 @@ fn shut_out(status: &Value) -> String {
         text.push_str(&quarantine::incident_text(incident));
     }
     text
+}
+
+/// Whom `connect` serves on this machine, without a connection to `serve`.
+fn local_text(conversations: &Value) -> String {
+    let mut counts = BTreeMap::<String, u64>::new();
+    for conversation in list(conversations) {
+        let server = printable(conversation["server"].as_str().unwrap_or_default());
+        *counts.entry(server).or_default() += 1;
+    }
+    let line = |(server, count)| format!("started here by connect: {server}, {count} open\n");
+    counts.into_iter().map(line).collect()
 }
 
 /// What waits to be told to an operator, and what could not be.
@@ -288,6 +300,10 @@ mod tests {
                 {"peer": "spiffe://x/core/a\u{1b}[2J", "server": "echo", "allowed": allowed, "denied": 1},
                 {"peer": "spiffe://x/core/b", "server": "echo", "allowed": 5, "denied": 0},
             ],
+            "local_conversations": [
+                {"server": "files\u{1b}[2J", "process": 8, "since": "then"},
+                {"server": "files\u{1b}[2J", "process": 9, "since": "then"},
+            ],
             "conversations_ended": 3,
             "messages": {"allowed": allowed + 5, "denied": 1},
             "connections_refused": 2,
@@ -323,6 +339,8 @@ mod tests {
         let text = view.once(&first);
         assert!(text.contains("15 passed, 1 denied") && text.contains("2 open, 3 ended"), "{text}");
         assert!(!text.contains("/s"), "{text}");
+        assert!(text.contains("started here by connect: files"), "{text}");
+        assert!(text.contains(", 2 open\n"), "{text}");
         let audit =
             "audit log: 12 entries; checkpoint of 10 at then, root 0123456789ab…; NEARLY FULL";
         assert!(text.contains(audit) && text.contains("CANNOT BE WRITTEN: disk"), "{text}");
