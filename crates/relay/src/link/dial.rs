@@ -290,10 +290,10 @@ impl Redial {
         redial
     }
 
-    /// The same, giving up sooner as long as there was no connection at all.
+    /// The same, for another time as long as there was no connection at all.
     #[must_use]
     pub(crate) fn first_within(self, limit: Duration) -> Self {
-        Self { first_timeout: Some(limit.min(self.reconnect_timeout)), ..self }
+        Self { first_timeout: Some(limit), ..self }
     }
 
     /// Since when there is no connection, if there is none.

@@ -226,7 +226,7 @@ pub(crate) fn give_up<C: Endpoint>(
 ) {
     let unsent = bridge.server.unsent();
     bridge.abandon(|id| !unsent.contains(id), fate);
-    let told = why.map(|error| not_sent(error));
+    let told = why.map(not_sent);
     bridge.abandon(|_| true, told.as_deref().map_or(NOT_SENT, Fate::not_sent));
 }
 

@@ -257,6 +257,7 @@ fn listen(typed: &typed::Listen, problems: &mut Problems) -> Option<ListenConfig
         let what = format!("is more than max_connections ({max_connections})");
         problems.push(given.at.problem(what, "lower it, or raise max_connections"));
     }
+    let reconnect_timeout = time(&typed.reconnect_timeout, default.reconnect_timeout);
     Some(ListenConfig {
         address: address?,
         max_connections,
@@ -265,8 +266,11 @@ fn listen(typed: &typed::Listen, problems: &mut Problems) -> Option<ListenConfig
         handshake_timeout: time(&typed.handshake_timeout, default.handshake_timeout),
         idle_timeout: time(&typed.idle_timeout, default.idle_timeout),
         max_message_size: count(&typed.max_message_size, default.max_message_size),
-        connect_timeout: time(&typed.connect_timeout, default.connect_timeout),
-        reconnect_timeout: time(&typed.reconnect_timeout, default.reconnect_timeout),
+        connect_timeout: time(
+            &typed.connect_timeout,
+            default.connect_timeout.min(reconnect_timeout),
+        ),
+        reconnect_timeout,
         resume_window: time(&typed.resume_window, default.resume_window),
         drain_timeout: time(&typed.drain_timeout, default.drain_timeout),
     })
