@@ -34,3 +34,15 @@ fn status_and_metrics_know_of_what_connect_has_started() {
     let status = home.run(&["status"]).ok().stdout;
     assert!(!status.contains("started here by connect"), "{status}");
 }
+
+#[test]
+fn status_knows_of_it_without_a_serve() {
+    let home = home(&local("default_level = 1"));
+    let mut client = connect(&home);
+    client.initialize();
+    let status = home.run(&["status"]).ok().stdout;
+    assert!(status.contains("started here by connect: echo, 1 open"), "{status}");
+    let json: Value = serde_json::from_str(&home.run(&["status", "--json"]).ok().stdout).unwrap();
+    assert_eq!(json["local_conversations"][0]["server"], "echo", "{json}");
+    assert!(client.finish().0.success());
+}

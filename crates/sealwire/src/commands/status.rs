@@ -16,7 +16,7 @@ use self::view::{Sample, View};
 use super::due;
 use crate::cli::{Context, Failure, print, print_json};
 use crate::control::{
-    Request, SHOWN_INCIDENTS, as_json, find, incident_as_json, revocation_as_json,
+    Request, SHOWN_INCIDENTS, as_json, find, incident_as_json, local_as_json, revocation_as_json,
 };
 
 /// Show what a running `serve` is doing: servers, peers, rates, denials, quarantine; and what is
@@ -80,6 +80,7 @@ fn at_rest(arguments: &Arguments, context: &Context, home: &Home) -> Result<(), 
     let mut status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "running": false,
+        "local_conversations": local_as_json(home),
         "quarantine": [],
         "revoked": [],
         "incidents": [],

@@ -31,4 +31,4 @@ pub(crate) use local::{announce, local_conversations};
 pub(crate) use protocol::{Answer, Request};
 pub(crate) use revoking::UNKNOWN_CERTIFICATE;
 pub(crate) use service::{Counting, Recorder, Reload, SHOWN as SHOWN_INCIDENTS, Service};
-pub(crate) use shown::{as_json, incident_as_json, revocation_as_json};
+pub(crate) use shown::{as_json, incident_as_json, local_as_json, revocation_as_json};

@@ -134,6 +134,7 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
 /// A home in which no `serve` runs.
 pub(super) fn at_rest(status: &Value) -> String {
     let mut text = "no `serve` runs with this home\n".to_owned();
+    text.push_str(&local_text(&status["local_conversations"]));
     text.push_str(&due::text(&status["due"]));
     text.push('\n');
     text.push_str(&shut_out(status));
