@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::day::Day;
 use crate::files;
+use crate::write_ahead::Run;
 
 /// How the name of a day's file ends.
 pub(crate) const SUFFIX: &str = ".jsonl";
@@ -18,6 +19,8 @@ pub(crate) struct DayFiles {
     current: Option<Current>,
     /// Of all files.
     bytes: u64,
+    /// What was appended and nobody has taken, if it is kept.
+    run: Option<Run>,
 }
 
 struct Current {
@@ -45,7 +48,7 @@ impl DayFiles {
         for (_, path) in files::days(directory, SUFFIX)? {
             bytes += path.metadata()?.len();
         }
-        let mut this = Self { directory: directory.to_owned(), current: None, bytes };
+        let mut this = Self { directory: directory.to_owned(), current: None, bytes, run: None };
         if let Some(day) = day {
             this.current = Some(this.open(day)?);
         }
@@ -76,6 +79,9 @@ impl DayFiles {
             // What is in it is as durable as whatever follows.
             self.sync()?;
             self.current = Some(self.open(day)?);
+            if let Some(run) = &mut self.run {
+                run.clear();
+            }
         }
         let Some(current) = &mut self.current else { return Ok(()) };
         if let Err(error) = current.file.write_all_at(lines, current.length) {
@@ -83,9 +89,31 @@ impl DayFiles {
             let _torn = current.file.set_len(current.length);
             return Err(error);
         }
+        if let Some(run) = &mut self.run {
+            run.push(day, current.length, lines);
+        }
         current.length += lines.len() as u64;
         self.bytes += lines.len() as u64;
         Ok(())
+    }
+
+    /// From now on keeps what is appended until it is taken, or no more.
+    pub(crate) fn keep_runs(&mut self, keep: bool) {
+        self.run = keep.then(Run::default);
+    }
+
+    /// Takes what was appended since, for `spare`, which is empty.
+    pub(crate) fn take_run(&mut self, spare: Run) -> Run {
+        match &mut self.run {
+            Some(run) => std::mem::replace(run, spare),
+            None => spare,
+        }
+    }
+
+    /// Whether the file of that day is synced as far as that.
+    pub(crate) fn is_synced(&self, (day, end): (Day, u64)) -> bool {
+        let is_so = |now: &Current| now.day > day || now.day == day && now.synced >= end;
+        self.current.as_ref().is_some_and(is_so)
     }
 
     /// Syncs what was appended.

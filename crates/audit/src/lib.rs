@@ -31,6 +31,7 @@ mod text;
 pub mod tiles;
 pub mod tree;
 pub mod verify;
+mod write_ahead;
 
 use std::fmt;
 use std::io;

@@ -16,12 +16,14 @@ use crate::prune::{self, PRUNED};
 use crate::text::parse_line;
 use crate::tiles::Tiles;
 use crate::tree::{TILE_WIDTH, Tree};
+use crate::write_ahead;
 
 /// Most bytes that are read of who has the lock.
 const MAX_HOLDER: u64 = 16;
 const WIDTH: u64 = TILE_WIDTH as u64;
 
-/// Why a log cannot be opened. Nothing of it was changed.
+/// Why a log cannot be opened. Nothing of it was changed, unless what a power cut had taken was put
+/// back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -59,6 +61,8 @@ pub(crate) struct Opened {
     pub(crate) edge: Edge,
     /// What was cut off at its end.
     pub(crate) torn: Option<Torn>,
+    /// Bytes that a power cut had taken, and that were put back.
+    pub(crate) restored: u64,
     /// The first entry that is there, or would be.
     pub(crate) first: u64,
 }
@@ -105,6 +109,13 @@ pub(crate) fn open(directory: &Path, signer: Signer) -> Result<Opened, OpenError
     let pruned = note(PRUNED, &|text| signer.verifier().pruned(text))?;
     let first = pruned.map_or(0, |pruned| pruned.size);
     prune::finish(directory, first).map_err(unusable(directory))?;
+    let restored = write_ahead::recover(directory).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => damaged(format!(
+            "{error}: no power cut does that. Keep this directory, and name another log_dir for a \
+             new log"
+        )),
+        _ => unusable(directory)(error),
+    })?;
     let found = look(directory, first).map_err(unusable(directory))?;
     if let Some(Checkpoint { size, .. }) = signed
         && found.next < size
@@ -122,9 +133,10 @@ pub(crate) fn open(directory: &Path, signer: Signer) -> Result<Opened, OpenError
     })?;
     // Only now is anything cut off.
     let torn = cut(&found.torn).map_err(unusable(directory))?;
+    write_ahead::remove(directory).map_err(unusable(directory))?;
     let day = found.files.last().map(|(day, _)| *day);
     let days = DayFiles::resume(directory, day).map_err(unusable(directory))?;
-    Ok(Opened { lock, days, edge, torn, first })
+    Ok(Opened { lock, days, edge, torn, restored, first })
 }
 
 fn take_lock(directory: &Path) -> Result<File, OpenError> {

@@ -9,6 +9,8 @@
 //! What cannot be written is not lost: it stays in memory, is tried again, and meanwhile nothing
 //! more is taken, so that nothing more is allowed.
 
+#[cfg(test)]
+mod power_tests;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -122,16 +124,26 @@ impl Journal {
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         let Settings { directory, signer, durability, rules } = settings;
         let opened = recovery::open(&directory, signer)?;
-        let torn = opened.torn.clone();
+        let (torn, restored) = (opened.torn.clone(), opened.restored);
         let shared = Arc::new(Shared::new(directory, opened, durability, rules));
         let this = Self { shared, threads: Mutex::default() };
-        if let Some(torn) = torn {
+        if restored > 0 {
+            tracing::warn!(bytes = restored, "the end of the audit log was lost, and is put back");
+        }
+        if let Some(torn) = &torn {
             tracing::warn!(
                 bytes = torn.bytes,
                 "the end of the audit log was torn; what was no entry is cut off"
             );
+        }
+        if restored > 0 || torn.is_some() {
             this.shared.own("log.recovered", |body| {
-                body.number("cut_bytes", torn.bytes).hex("sha256", &torn.sha256);
+                if restored > 0 {
+                    body.number("restored_bytes", restored);
+                }
+                if let Some(torn) = &torn {
+                    body.number("cut_bytes", torn.bytes).hex("sha256", &torn.sha256);
+                }
             });
         }
         Ok(this)
@@ -231,7 +243,7 @@ impl Journal {
         self.shared.is_running.store(false, Release);
         self.shared.tell_refusals();
         self.shared.own("log.stop", |_| {});
-        let flushed = self.shared.flush();
+        let flushed = self.shared.flush().and_then(|()| self.shared.calm_down());
         self.shared.is_closed.store(true, Release);
         flushed
     }

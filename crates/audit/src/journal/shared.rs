@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
@@ -23,6 +23,7 @@ use crate::entry::{Body, Class};
 use crate::gathering::{Batch, Gathering};
 use crate::recovery::Opened;
 use crate::refusals::Refusals;
+use crate::write_ahead::{self, LARGEST, Run, WRITE_AHEAD, WriteAhead};
 
 /// Bytes that wait to be hashed, from which on the thread that does it is woken.
 const HASH_SOON: usize = 256 * 1024;
@@ -41,6 +42,10 @@ pub(super) struct Shared {
     pub(super) gathering: Mutex<Gathering>,
     pub(super) files: Mutex<Files>,
     pub(super) edge: Mutex<Edge>,
+    /// The sooner way to the disk. Whoever makes something durable by it has it alone.
+    ahead: Mutex<Option<Ahead>>,
+    pub(super) syncs: AtomicU64,
+    pub(super) is_to_settle: AtomicBool,
     pub(super) refusals: Mutex<Refusals>,
     /// Entries that were recorded; that are in files; that are on the disk.
     pub(super) recorded: AtomicU64,
@@ -69,6 +74,12 @@ pub(super) struct Files {
     /// Taken, and not all written.
     backlog: Option<Batch>,
     spare: Batch,
+}
+
+struct Ahead {
+    file: WriteAhead,
+    /// Memory.
+    run: Run,
 }
 
 /// What is written and not hashed yet.
@@ -111,6 +122,9 @@ impl Shared {
             bytes: AtomicU64::new(days.bytes()),
             files: Mutex::new(Files { days, backlog: None, spare: Batch::default() }),
             edge: Mutex::new(edge),
+            ahead: Mutex::default(),
+            syncs: AtomicU64::new(0),
+            is_to_settle: AtomicBool::new(false),
             refusals: Mutex::default(),
             recorded: AtomicU64::new(entries),
             written: AtomicU64::new(entries),
@@ -240,8 +254,65 @@ impl Shared {
         Ok(())
     }
 
-    /// Syncs what is written, and tells who waits for it.
+    /// Makes what is written last through a power cut, the sooner way if there is one.
     pub(super) fn sync(&self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Relaxed);
+        let mut ahead = lock(&self.ahead);
+        let Some(Ahead { file, run }) = &mut *ahead else {
+            drop(ahead);
+            return self.settle();
+        };
+        let written = {
+            let mut files = lock(&self.files);
+            *run = files.days.take_run(std::mem::take(run));
+            load(&self.written)
+        };
+        if run.len() > LARGEST {
+            self.settle()?;
+        } else {
+            if !file.has_room(run) {
+                if !file.end_of_other().is_none_or(|end| lock(&self.files).days.is_synced(end)) {
+                    self.settle()?;
+                }
+                file.switch();
+                // So that it is, the next time.
+                self.is_to_settle.store(true, Release);
+                self.wake_keeper();
+            }
+            if let Err(error) = file.put(run) {
+                tracing::warn!(%error, "the audit log goes on without {WRITE_AHEAD}");
+                *ahead = None;
+                lock(&self.files).days.keep_runs(false);
+                return self.settle();
+            }
+        }
+        run.clear();
+        self.durable.fetch_max(written, AcqRel);
+        Ok(())
+    }
+
+    /// Begins to use the sooner way.
+    pub(super) fn hurry(&self) -> io::Result<()> {
+        let mut ahead = lock(&self.ahead);
+        let file = WriteAhead::create(&self.directory)?;
+        lock(&self.files).days.keep_runs(true);
+        // From here on, all that is not synced yet will be in it.
+        self.settle()?;
+        *ahead = Some(Ahead { file, run: Run::default() });
+        Ok(())
+    }
+
+    /// Does without it again.
+    pub(super) fn calm_down(&self) -> io::Result<()> {
+        let mut ahead = lock(&self.ahead);
+        self.settle()?;
+        lock(&self.files).days.keep_runs(false);
+        *ahead = None;
+        write_ahead::remove(&self.directory)
+    }
+
+    /// Makes the files of days last through a power cut.
+    pub(super) fn settle(&self) -> io::Result<()> {
         let mut files = lock(&self.files);
         let written = load(&self.written);
         if let Some(unsynced) = files.days.unsynced()? {
@@ -288,7 +359,7 @@ impl Shared {
         let mut edge = lock(&self.edge);
         self.hash(&mut edge);
         // All that is hashed is written, and now durable: no checkpoint is ahead of its lines.
-        self.sync()?;
+        self.settle()?;
         if edge.sign()? {
             let now: Timestamp = SystemTime::now().into();
             self.signed_at.store(now.unix_millis(), Release);

@@ -19,21 +19,25 @@ use crate::{CallResult, Message, files};
 pub(super) const RULES: Rules =
     Rules { calls: true, messages: true, security: true, retention_days: 90, max_total_size: None };
 
-fn signer() -> Signer {
+pub(super) fn signer() -> Signer {
     Signer::new("sealwire-audit/test/1", &[7; 32]).unwrap()
 }
 
-fn open_with(directory: &Path, durability: Durability, rules: Rules) -> Result<Journal, OpenError> {
+pub(super) fn open_with(
+    directory: &Path,
+    durability: Durability,
+    rules: Rules,
+) -> Result<Journal, OpenError> {
     let directory = directory.join("audit");
     Journal::open(Settings { directory, signer: signer(), durability, rules })
 }
 
-fn open(directory: &Path, durability: Durability) -> Journal {
+pub(super) fn open(directory: &Path, durability: Durability) -> Journal {
     open_with(directory, durability, RULES).unwrap()
 }
 
 /// Every line, in order, and the root over them.
-fn read(directory: &Path) -> (Vec<Value>, TreeHash) {
+pub(super) fn read(directory: &Path) -> (Vec<Value>, TreeHash) {
     let mut tree = Tree::new();
     let mut entries = Vec::new();
     for (_, path) in files::days(&directory.join("audit"), ".jsonl").unwrap() {
@@ -51,7 +55,7 @@ fn read(directory: &Path) -> (Vec<Value>, TreeHash) {
 }
 
 /// The same, checking that all of it is signed, and that they are numbered from 0.
-fn read_signed(directory: &Path) -> Vec<Value> {
+pub(super) fn read_signed(directory: &Path) -> Vec<Value> {
     let (entries, root) = read(directory);
     for (at, entry) in entries.iter().enumerate() {
         assert_eq!(entry["entry"], at);
@@ -62,11 +66,11 @@ fn read_signed(directory: &Path) -> Vec<Value> {
     entries
 }
 
-fn kinds(entries: &[Value]) -> Vec<&str> {
+pub(super) fn kinds(entries: &[Value]) -> Vec<&str> {
     entries.iter().map(|entry| entry["type"].as_str().unwrap()).collect()
 }
 
-fn wait(journal: &Journal, position: Position) -> io::Result<()> {
+pub(super) fn wait(journal: &Journal, position: Position) -> io::Result<()> {
     struct Unpark(Thread, AtomicBool);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -107,7 +111,7 @@ fn message<'a>(peer: &'a PeerId, tool: &'a str, id: &'a dyn fmt::Display) -> Mes
 }
 
 /// A call that is allowed, waited for, answered, and waited for.
-fn call(journal: &Journal, tool: &str, id: u64) -> io::Result<()> {
+pub(super) fn call(journal: &Journal, tool: &str, id: u64) -> io::Result<()> {
     let peer = peer();
     let message = message(&peer, tool, &id);
     let decision = journal.record(&Event::Decision { message: &message, denied: None })?;

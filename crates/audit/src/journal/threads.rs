@@ -2,15 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Durability;
 use super::shared::{Shared, lock};
+use super::upkeep::LEAST_FREE;
 
 /// How often what is new is synced and signed.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Syncs in a second from which on it is worth the room to make them quicker.
+const BUSY: u64 = 100;
 /// How often writing is tried again after it failed.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -50,6 +53,7 @@ fn commit_for_ever(shared: &Shared) {
 /// Hashes, signs, and does what is to be done from time to time.
 fn keep_for_ever(shared: &Shared) {
     let mut upkeep = super::upkeep::Upkeep::new();
+    let mut may_hurry = shared.durability == Durability::Fsync;
     let mut next = Instant::now() + INTERVAL;
     while !shared.is_stopping.load(Acquire) {
         let is_interval = shared.durability == Durability::Interval;
@@ -63,11 +67,21 @@ fn keep_for_ever(shared: &Shared) {
             let _told = shared.commit();
         }
         shared.hash(&mut lock(&shared.edge));
+        if shared.is_to_settle.swap(false, AcqRel)
+            && let Err(error) = shared.settle()
+        {
+            shared.failed(&error);
+        }
         if Instant::now() < next {
             continue;
         }
         next = Instant::now() + INTERVAL;
         upkeep.tick(shared);
+        if shared.syncs.swap(0, Relaxed) > BUSY && may_hurry {
+            // Without it each wait is longer, and nothing else.
+            may_hurry =
+                shared.free().is_none_or(|free| free > LEAST_FREE) && shared.hurry().is_ok();
+        }
         if is_interval && !shared.is_in_trouble() {
             let _told = shared.commit();
         }

@@ -22,7 +22,7 @@ const TELL: Duration = Duration::from_secs(10);
 /// From this part of what there may be on, in hundredths, there is a warning.
 const WARN_AT: u64 = 80;
 /// Below this there is a warning, too, however small the log is: what else is on the disk grows.
-const LEAST_FREE: u64 = 64 * 1024 * 1024;
+pub(super) const LEAST_FREE: u64 = 64 * 1024 * 1024;
 
 pub(super) struct Upkeep {
     heartbeat: Instant,
@@ -90,7 +90,7 @@ impl Shared {
     }
 
     /// What the disk has left for it, in bytes.
-    fn free(&self) -> Option<u64> {
+    pub(super) fn free(&self) -> Option<u64> {
         let disk = rustix::fs::statvfs(&self.directory).ok()?;
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
