@@ -122,11 +122,6 @@ pub trait AuditSink: Send + Sync {
         let _ = (position, cx);
         Poll::Ready(Ok(()))
     }
-
-    /// Whether that takes so long that as much as there is should wait together.
-    fn waits_for_disk(&self) -> bool {
-        false
-    }
 }
 
 impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
@@ -136,10 +131,6 @@ impl<S: AuditSink + ?Sized> AuditSink for Arc<S> {
 
     fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         (**self).poll_durable(position, cx)
-    }
-
-    fn waits_for_disk(&self) -> bool {
-        (**self).waits_for_disk()
     }
 }
 
@@ -153,10 +144,6 @@ impl<A: AuditSink, B: AuditSink> AuditSink for (A, B) {
 
     fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_durable(position, cx)
-    }
-
-    fn waits_for_disk(&self) -> bool {
-        self.0.waits_for_disk()
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::conversation::{Conversation, Fate, Now, Verdict};
 use crate::endpoint::{Endpoint, EndpointError, Incoming};
+use crate::held_back::HeldBack;
 use crate::link::Ending;
 use crate::message::RequestId;
 use crate::vigil::Vigil;
@@ -19,10 +20,6 @@ use crate::vigil::Vigil;
 /// follow, so that a long queue is worked on by several processes at a time. Each handing
 /// over costs as much as judging ten, and more where another processor has to wake for it.
 const BURST: usize = 32;
-
-/// Rounds of as many messages that wait for the disk together. A server that writes nothing but
-/// garbage, without end, holds up what it answers no longer than that.
-const TOGETHER: usize = 8;
 
 /// How long nothing has to move until the memory of large messages is given back.
 const REST: Duration = Duration::from_millis(500);
@@ -93,6 +90,7 @@ struct Flow {
     crowded: bool,
     /// Something came, and no message was whole: the rest is on its way.
     partial: bool,
+    held: HeldBack,
 }
 
 impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
@@ -165,11 +163,13 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
-        // Nothing is added to what waits for the log, or it might wait for ever.
-        let full = [TO_SERVER, TO_CLIENT]
-            .map(|direction| self.conversation.poll_recorded(direction, cx).is_pending());
-        let mut together = 0;
         loop {
+            // Where it leaves all at once, nothing is added to what waits for the log, or it might
+            // wait for ever.
+            let full = [
+                self.to_server.held.is_full(&self.server),
+                self.to_client.held.is_full(&self.client),
+            ];
             let mut progress = false;
             let had_room = (self.client.has_room(), self.server.has_room());
 
@@ -198,35 +198,23 @@ impl<C: Endpoint, S: Endpoint> Bridge<C, S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Happened::ServerFailed(error)),
                 Poll::Pending => {}
             }
-            if progress && together < TOGETHER && self.conversation.waits_for_disk() {
-                // One wait is good for all that there is.
-                together += 1;
-                self.vigil.moved();
-                continue;
+            let Self { client, server, conversation, to_server, to_client, .. } = self;
+            match to_server.held.poll_leave(TO_SERVER, conversation, server, cx) {
+                Ok(Poll::Ready(Err(error))) => return Poll::Ready(Happened::ServerFailed(error)),
+                Err(error) => return Poll::Ready(Happened::Unrecorded(error)),
+                Ok(_) => {}
             }
-            together = 0;
-            match self.conversation.poll_recorded(TO_SERVER, cx) {
-                Poll::Ready(Ok(())) => {
-                    if let Poll::Ready(Err(error)) = self.server.poll_flush(cx) {
-                        return Poll::Ready(Happened::ServerFailed(error));
-                    }
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Happened::Unrecorded(error)),
-                Poll::Pending => {}
-            }
-            match self.conversation.poll_recorded(TO_CLIENT, cx) {
-                Poll::Ready(Ok(())) => {
-                    if let Poll::Ready(Err(error)) = self.client.poll_flush(cx) {
-                        return Poll::Ready(Happened::ClientFailed(error));
-                    }
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Happened::Unrecorded(error)),
-                Poll::Pending => {}
+            match to_client.held.poll_leave(TO_CLIENT, conversation, client, cx) {
+                Ok(Poll::Ready(Err(error))) => return Poll::Ready(Happened::ClientFailed(error)),
+                Err(error) => return Poll::Ready(Happened::Unrecorded(error)),
+                Ok(_) => {}
             }
             // Room that writing or an acknowledgement has just made is of use to messages that
             // have been looked at before.
             progress |= !had_room.0 && self.client.has_room();
             progress |= !had_room.1 && self.server.has_room();
+            progress |= full[TO_SERVER as usize] && !self.to_server.held.is_full(&self.server);
+            progress |= full[TO_CLIENT as usize] && !self.to_client.held.is_full(&self.client);
             progress |= self.to_server.settle(&mut self.client, &self.server);
             progress |= self.to_client.settle(&mut self.server, &self.client);
             if !progress {

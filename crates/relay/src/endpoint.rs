@@ -62,6 +62,25 @@ pub trait Endpoint {
     /// When nothing can be sent any more.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndpointError>>;
 
+    /// Counts what [`Self::send`] was given, in a unit of its own; the argument for
+    /// [`Self::poll_flush_to`]. `None` if only all of it can be written.
+    fn given(&self) -> Option<u64> {
+        None
+    }
+
+    /// Writes what is queued up to there, as far as that is possible now. No more of it is
+    /// written, whatever the outcome.
+    ///
+    /// # Errors
+    /// When nothing can be sent any more.
+    fn poll_flush_to(
+        &mut self,
+        _given: u64,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EndpointError>> {
+        Poll::Pending
+    }
+
     /// How many messages [`Self::send`] has taken.
     fn accepted(&self) -> u64;
 

@@ -40,6 +40,7 @@ mod connect;
 mod conversation;
 mod endpoint;
 mod held;
+mod held_back;
 mod in_flight;
 mod line_writer;
 mod lines;

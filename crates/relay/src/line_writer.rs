@@ -22,6 +22,8 @@ pub(crate) struct LineWriter<W> {
     written: usize,
     /// Bytes in segments.
     queued: usize,
+    /// Bytes of all lines that were taken, with their ends.
+    given: u64,
     accepted: u64,
     handed_over: u64,
     finishing: bool,
@@ -41,6 +43,7 @@ impl<W: AsyncWrite + Unpin> LineWriter<W> {
             segments: VecDeque::new(),
             written: 0,
             queued: 0,
+            given: 0,
             accepted: 0,
             handed_over: 0,
             finishing: false,
@@ -51,12 +54,13 @@ impl<W: AsyncWrite + Unpin> LineWriter<W> {
     /// Takes a line, which lacks its end.
     pub(crate) fn send(&mut self, line: &[u8]) {
         self.accepted += 1;
+        let wanted = line.len() + 1;
+        self.given += wanted as u64;
         if self.output.is_none() {
             // Nobody reads any more; what is still sent goes nowhere.
             self.handed_over = self.accepted;
             return;
         }
-        let wanted = line.len() + 1;
         if self.segments.back().is_none_or(|last| last.bytes.len() + wanted > SEGMENT) {
             let bytes = self.spares.take();
             self.segments.push_back(Segment { bytes, last: 0 });
@@ -73,6 +77,11 @@ impl<W: AsyncWrite + Unpin> LineWriter<W> {
     /// Bytes in memory, of which some may be written.
     pub(crate) fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// Bytes of all lines that were taken, with their ends.
+    pub(crate) fn given(&self) -> u64 {
+        self.given
     }
 
     /// How many lines were taken.
@@ -109,26 +118,54 @@ impl<W: AsyncWrite + Unpin> LineWriter<W> {
     /// # Errors
     /// When that fails; the output is then closed, and all lines count as handed over.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = ready!(self.poll_write(cx));
+        let flushed = ready!(self.poll_write_all(cx));
         if flushed.is_err() {
             self.close();
         }
         Poll::Ready(flushed)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let (Some(output), Some(segment)) = (&mut self.output, self.segments.front()) {
+    /// Writes everything up to the byte with that number, as [`LineWriter::given`] counts.
+    ///
+    /// # Errors
+    /// As [`LineWriter::poll_flush`].
+    pub(crate) fn poll_flush_to(
+        &mut self,
+        given: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let unwritten = (self.queued - self.written) as u64;
+        let wanted = given.saturating_sub(self.given - unwritten);
+        let written = ready!(self.poll_write(wanted, cx));
+        if written.is_err() {
+            self.close();
+        }
+        Poll::Ready(written)
+    }
+
+    /// Writes so many bytes, or all if there are fewer.
+    fn poll_write(&mut self, mut wanted: u64, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while wanted > 0
+            && let (Some(output), Some(segment)) = (&mut self.output, self.segments.front())
+        {
             let rest = &segment.bytes[self.written..];
-            let count = ready!(Pin::new(output).poll_write(cx, rest))?;
+            let part = rest.len().min(usize::try_from(wanted).unwrap_or(usize::MAX));
+            let count = ready!(Pin::new(output).poll_write(cx, &rest[..part]))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            wanted -= count as u64;
             self.written += count;
             if count == rest.len() {
                 self.handed_over = segment.last;
                 self.drop_first();
             }
         }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write(u64::MAX, cx))?;
         let Some(output) = &mut self.output else { return Poll::Ready(Ok(())) };
         ready!(Pin::new(&mut *output).poll_flush(cx))?;
         if self.finishing {

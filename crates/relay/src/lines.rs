@@ -82,6 +82,19 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Endpoint for Lines<R, W> {
         Poll::Ready(flushed.map_err(|source| EndpointError::Io { what: "cannot write", source }))
     }
 
+    fn given(&self) -> Option<u64> {
+        Some(self.writer.given())
+    }
+
+    fn poll_flush_to(
+        &mut self,
+        given: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), EndpointError>> {
+        let flushed = ready!(self.writer.poll_flush_to(given, cx));
+        Poll::Ready(flushed.map_err(|source| EndpointError::Io { what: "cannot write", source }))
+    }
+
     fn accepted(&self) -> u64 {
         self.writer.accepted()
     }

@@ -113,10 +113,6 @@ impl<S: AuditSink> AuditSink for IncidentSink<S> {
     fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.inner.poll_durable(position, cx)
     }
-
-    fn waits_for_disk(&self) -> bool {
-        self.inner.waits_for_disk()
-    }
 }
 
 impl<S> fmt::Debug for IncidentSink<S> {

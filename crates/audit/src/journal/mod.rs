@@ -321,10 +321,6 @@ impl AuditSink for Journal {
     fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.shared.poll_durable(position, cx)
     }
-
-    fn waits_for_disk(&self) -> bool {
-        self.shared.durability == Durability::Fsync
-    }
 }
 
 impl Drop for Journal {

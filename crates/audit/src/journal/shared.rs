@@ -435,7 +435,8 @@ impl Shared {
             }
             let position = position.durable();
             match waiting.iter_mut().find(|waiting| waiting.waker.will_wake(cx.waker())) {
-                Some(waiting) => waiting.position = waiting.position.max(position),
+                // It asks again for whatever else it waits for.
+                Some(waiting) => waiting.position = waiting.position.min(position),
                 None => waiting.push(Waiting { position, waker: cx.waker().clone() }),
             }
         }

@@ -24,12 +24,21 @@ impl Conversation {
         direction: Direction,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.audit.poll_durable(self.recorded[direction as usize], cx)
+        self.poll_lasts(self.recorded_up_to(direction), cx)
     }
 
-    /// Whether that takes long.
-    pub(crate) fn waits_for_disk(&self) -> bool {
-        self.audit.waits_for_disk()
+    /// What of the log has to last before what goes in that direction leaves.
+    pub(crate) fn recorded_up_to(&self, direction: Direction) -> Position {
+        self.recorded[direction as usize]
+    }
+
+    /// Ready once so much of the log lasts.
+    pub(crate) fn poll_lasts(
+        &self,
+        position: Position,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.audit.poll_durable(position, cx)
     }
 
     pub(super) fn record_allowed(

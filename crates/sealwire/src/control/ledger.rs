@@ -120,10 +120,6 @@ impl AuditSink for Ledger {
         Ok(Position::after(number))
     }
 
-    fn waits_for_disk(&self) -> bool {
-        true
-    }
-
     fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.shared.lock();
         if state.recorded >= position.entries() {

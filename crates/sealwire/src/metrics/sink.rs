@@ -36,8 +36,4 @@ impl<S: AuditSink> AuditSink for MetricsSink<S> {
     fn poll_durable(&self, position: Position, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         self.inner.poll_durable(position, cx)
     }
-
-    fn waits_for_disk(&self) -> bool {
-        self.inner.waits_for_disk()
-    }
 }
