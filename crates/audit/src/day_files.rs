@@ -116,6 +116,12 @@ impl DayFiles {
         self.current.as_ref().is_some_and(is_so)
     }
 
+    /// Up to where the last file is synced.
+    #[cfg(test)]
+    pub(crate) fn synced_up_to(&self) -> u64 {
+        self.current.as_ref().map_or(0, |current| current.synced)
+    }
+
     /// Syncs what was appended.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         match self.unsynced()? {

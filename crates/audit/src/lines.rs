@@ -80,7 +80,8 @@ fn line_at(file: &File, start: u64) -> io::Result<Option<(u64, u64)>> {
 pub(crate) fn find(file: &File, length: u64, entry: u64) -> io::Result<u64> {
     // Of lines that begin before `low`, all are earlier; of those from `high` on, none is.
     let (mut low, mut high) = (0, length);
-    while high - low > WINDOW as u64 {
+    // A line may begin before `high` and end beyond.
+    while high.saturating_sub(low) > WINDOW as u64 {
         let middle = low + (high - low) / 2;
         let mut block = vec![0; MAX_LINE + 1];
         let read = file.read_at(&mut block, middle)?;
@@ -153,6 +154,19 @@ mod tests {
             assert_eq!(last_whole(&file).unwrap(), Whole { length, next: Some(9) });
             let file = file_with(torn.as_bytes());
             assert_eq!(last_whole(&file).unwrap(), Whole { length: 0, next: None });
+        }
+    }
+
+    #[test]
+    fn lines_as_long_as_they_may_be_are_found() {
+        let lines: Vec<_> = (0..9).map(|entry| line(entry, MAX_LINE - 60) + "\n").collect();
+        let file = file_with(lines.concat().as_bytes());
+        let mut start = 0;
+        for (entry, line) in (0..).zip(&lines) {
+            for length in [lines.concat().len() as u64, start + line.len() as u64] {
+                assert_eq!(find(&file, length, entry).unwrap(), start, "{entry} of {length}");
+            }
+            start += line.len() as u64;
         }
     }
 

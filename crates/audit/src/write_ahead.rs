@@ -263,11 +263,15 @@ fn restore(file: &File, record: &Record<'_>) -> io::Result<u64> {
     let common = usize::try_from(common).unwrap_or(usize::MAX).min(lines.len());
     let mut there = vec![0; common];
     file.read_exact_at(&mut there, offset)?;
-    // What never reached the disk in the midst of a file reads as zeros, of which no line has any.
-    if there.iter().zip(lines).any(|(is, was)| is != was && *is != 0) {
-        return Err(differs("the file of that day has others there"));
-    }
-    let whole = there.iter().zip(lines).take_while(|(is, was)| is == was).count();
+    let whole = match there == lines[..common] {
+        true => common,
+        // What never reached the disk in the midst of a file reads as zeros, of which no line has
+        // any.
+        false if there.iter().zip(lines).any(|(is, was)| is != was && *is != 0) => {
+            return Err(differs("the file of that day has others there"));
+        }
+        false => there.iter().zip(lines).take_while(|(is, was)| is == was).count(),
+    };
     file.write_all_at(&lines[whole..], offset + whole as u64)?;
     Ok((lines.len() - whole) as u64)
 }

@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) files: Mutex<Files>,
     pub(super) edge: Mutex<Edge>,
     /// The sooner way to the disk. Whoever makes something durable by it has it alone.
-    ahead: Mutex<Option<Ahead>>,
+    pub(super) ahead: Mutex<Option<Ahead>>,
     pub(super) syncs: AtomicU64,
     pub(super) is_to_settle: AtomicBool,
     pub(super) refusals: Mutex<Refusals>,
@@ -76,7 +76,7 @@ pub(super) struct Files {
     spare: Batch,
 }
 
-struct Ahead {
+pub(super) struct Ahead {
     file: WriteAhead,
     /// Memory.
     run: Run,
@@ -228,8 +228,8 @@ impl Shared {
     pub(super) fn write(&self) -> io::Result<()> {
         let mut files = lock(&self.files);
         let mut waits = 0;
-        // What was left by a failure, and then what there is now.
-        for _ in 0..2 {
+        loop {
+            let was_left = files.backlog.is_some();
             let Files { days, backlog, spare } = &mut *files;
             if backlog.is_none() {
                 *backlog = lock(&self.gathering).take(spare);
@@ -243,6 +243,10 @@ impl Shared {
                 unhashed.lines.extend_from_slice(&batch.bytes);
                 waits = unhashed.lines.len();
                 *spare = batch.emptied();
+            }
+            // After what was left by a failure, there may be more.
+            if !was_left {
+                break;
             }
         }
         drop(files);

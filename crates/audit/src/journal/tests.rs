@@ -19,7 +19,7 @@ use crate::{CallResult, Message, files};
 pub(super) const RULES: Rules =
     Rules { calls: true, messages: true, security: true, retention_days: 90, max_total_size: None };
 
-pub(super) fn signer() -> Signer {
+fn signer() -> Signer {
     Signer::new("sealwire-audit/test/1", &[7; 32]).unwrap()
 }
 
