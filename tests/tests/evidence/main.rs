@@ -82,30 +82,37 @@ fn got(home: &Home) -> Vec<String> {
 /// No call was answered whose outcome is not in the log, none reached a server whose decision
 /// is not, and each outcome is that of its decision.
 fn all_is_there(home: &Home, log: &Path, answered: &[String]) {
-    let place = |record: &Value, entry: &str, call: &str| {
-        (record[entry].as_u64(), record[call].as_u64().unwrap_or(0))
-    };
     let records = records(log);
-    let mut decided = BTreeMap::new();
-    for call in of_type(&records, "call.decision") {
-        if call["decision"] == "allow" && call["mcp.method.name"] == "tools/call" {
-            let id = call["jsonrpc.request.id"].as_str().unwrap();
-            decided.insert(id, place(call, "entry", "call"));
-        }
-    }
-    for id in got(home) {
-        assert!(decided.contains_key(&*id), "call {id} reached the server unlogged");
-    }
+    let decided = all_were_decided(home, &records);
     let mut outcomes = BTreeMap::new();
     for call in of_type(&records, "call.outcome") {
         let id = call["jsonrpc.request.id"].as_str().unwrap();
         outcomes.insert(id, place(call, "decision_entry", "decision_call"));
     }
     for id in answered {
-        assert_eq!(decided.get(&**id), outcomes.get(&**id), "call {id} was answered");
-        assert!(decided.contains_key(&**id), "call {id} was answered unlogged");
+        assert_eq!(decided.get(id), outcomes.get(&**id), "call {id} was answered");
+        assert!(decided.contains_key(id), "call {id} was answered unlogged");
     }
     home.run(&["audit", "verify"]).ok();
+}
+
+/// Where each call is decided that was allowed: none has reached a server that is not there.
+fn all_were_decided(home: &Home, records: &[Value]) -> BTreeMap<String, (Option<u64>, u64)> {
+    let mut decided = BTreeMap::new();
+    for call in of_type(records, "call.decision") {
+        if call["decision"] == "allow" && call["mcp.method.name"] == "tools/call" {
+            let id = call["jsonrpc.request.id"].as_str().unwrap();
+            decided.insert(id.to_owned(), place(call, "entry", "call"));
+        }
+    }
+    for id in got(home) {
+        assert!(decided.contains_key(&id), "call {id} reached the server unlogged");
+    }
+    decided
+}
+
+fn place(record: &Value, entry: &str, call: &str) -> (Option<u64>, u64) {
+    (record[entry].as_u64(), record[call].as_u64().unwrap_or(0))
 }
 
 /// Calls that a client has under way: more than a burst, and far fewer than fill the smallest disk,
@@ -210,4 +217,43 @@ fn killed_under_load_no_answer_is_missing_and_nothing_passed_unlogged() {
         let starts = of_type(&entries(&log), "log.start").len();
         assert_eq!(starts, usize::try_from(rounds(25, 100)).unwrap() + 1);
     }
+}
+
+/// A disk without power has of the day's file what was synced: no less than was signed.
+#[test]
+fn after_a_power_cut_nothing_has_passed_that_is_not_there() {
+    let home = Home::initialized();
+    home.configure(&recording_table(&home));
+    home.run(&["cert", "issue", "--all"]).ok();
+    let log = home.file("audit");
+    let ahead = log.join("write-ahead");
+    let mut serve = Serve::start(&home);
+    let caller = Caller::start(&home, &serve, "a");
+    wait_until("the log is written ahead", || ahead.exists());
+    let before = caller.answers();
+    wait_until("more calls are answered", || caller.answers() > before + 500);
+    serve.process().child().kill().unwrap();
+    serve.process().wait();
+    caller.stop();
+    let checkpoint = fs::read_to_string(log.join("checkpoint")).unwrap();
+    let signed: usize = checkpoint.lines().nth(1).unwrap().parse().unwrap();
+    let day = fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path());
+    let day = day.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl"));
+    let day = day.unwrap();
+    let text = fs::read_to_string(&day).unwrap();
+    let synced: String = text.split_inclusive('\n').take(signed).collect();
+    assert!(synced.len() < text.len());
+    fs::write(&day, synced).unwrap();
+
+    let lock = fs::File::open(home.file("run/serve.lock")).unwrap();
+    wait_until("it is gone", || lock.try_lock().is_ok());
+    drop(lock);
+    let serve = Serve::start(&home);
+    serve.log().wait_for(&["end of the audit log was lost"]);
+    serve.stop();
+    assert!(!ahead.exists());
+    let records = records(&log);
+    all_were_decided(&home, &records);
+    assert!(of_type(&records, "log.recovered")[0]["restored_bytes"].as_u64() > Some(0));
+    home.run(&["audit", "verify"]).ok();
 }

@@ -13,7 +13,7 @@ use super::upkeep::LEAST_FREE;
 /// How often what is new is synced and signed.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Syncs in a second from which on it is worth the room to make them quicker.
-const BUSY: u64 = 100;
+const BUSY: u64 = 20;
 /// How often writing is tried again after it failed.
 const RETRY: Duration = Duration::from_millis(250);
 
