@@ -230,13 +230,15 @@ fn after_a_power_cut_nothing_has_passed_that_is_not_there() {
     let mut serve = Serve::start(&home);
     let caller = Caller::start(&home, &serve, "a");
     wait_until("the log is written ahead", || ahead.exists());
+    let checkpoint = || fs::read_to_string(log.join("checkpoint")).unwrap();
+    let first = checkpoint();
+    wait_until("what came before is signed", || checkpoint() != first);
     let before = caller.answers();
     wait_until("more calls are answered", || caller.answers() > before + 500);
     serve.process().child().kill().unwrap();
     serve.process().wait();
     caller.stop();
-    let checkpoint = fs::read_to_string(log.join("checkpoint")).unwrap();
-    let signed: usize = checkpoint.lines().nth(1).unwrap().parse().unwrap();
+    let signed: usize = checkpoint().lines().nth(1).unwrap().parse().unwrap();
     let day = fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path());
     let day = day.into_iter().find(|path| path.extension().is_some_and(|end| end == "jsonl"));
     let day = day.unwrap();

@@ -297,8 +297,10 @@ impl Shared {
 
     /// Begins to use the sooner way.
     pub(super) fn hurry(&self) -> io::Result<()> {
-        let mut ahead = lock(&self.ahead);
+        // What there may be of such a file is not needed any more.
+        self.settle()?;
         let file = WriteAhead::create(&self.directory)?;
+        let mut ahead = lock(&self.ahead);
         lock(&self.files).days.keep_runs(true);
         // From here on, all that is not synced yet will be in it.
         self.settle()?;

@@ -53,7 +53,7 @@ fn commit_for_ever(shared: &Shared) {
 /// Hashes, signs, and does what is to be done from time to time.
 fn keep_for_ever(shared: &Shared) {
     let mut upkeep = super::upkeep::Upkeep::new();
-    let mut may_hurry = shared.durability == Durability::Fsync;
+    let mut may_hurry = cfg!(target_os = "linux") && shared.durability == Durability::Fsync;
     let mut next = Instant::now() + INTERVAL;
     while !shared.is_stopping.load(Acquire) {
         let is_interval = shared.durability == Durability::Interval;
@@ -77,10 +77,13 @@ fn keep_for_ever(shared: &Shared) {
         }
         next = Instant::now() + INTERVAL;
         upkeep.tick(shared);
-        if shared.syncs.swap(0, Relaxed) > BUSY && may_hurry {
-            // Without it each wait is longer, and nothing else.
-            may_hurry =
-                shared.free().is_none_or(|free| free > LEAST_FREE) && shared.hurry().is_ok();
+        let is_busy = shared.syncs.swap(0, Relaxed) > BUSY;
+        if may_hurry && is_busy && shared.free().is_none_or(|free| free > LEAST_FREE) {
+            // Once: without it each wait is longer, and nothing else.
+            may_hurry = false;
+            if let Err(error) = shared.hurry() {
+                tracing::warn!(%error, "the audit log is not written ahead");
+            }
         }
         if is_interval && !shared.is_in_trouble() {
             let _told = shared.commit();
