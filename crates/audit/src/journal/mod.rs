@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod power_tests;
 mod shared;
+mod syncing;
 #[cfg(test)]
 mod tests;
 mod threads;

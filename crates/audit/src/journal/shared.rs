@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use sealwire_names::Timestamp;
 
+use super::syncing::Ahead;
 use super::{Durability, Rules, Status, load, own_body};
 use crate::Position;
 use crate::argument_keys::ArgumentKeys;
@@ -23,7 +24,6 @@ use crate::entry::{Body, Class};
 use crate::gathering::{Batch, Gathering};
 use crate::recovery::Opened;
 use crate::refusals::Refusals;
-use crate::write_ahead::{self, LARGEST, Run, WRITE_AHEAD, WriteAhead};
 
 /// Bytes that wait to be hashed, from which on the thread that does it is woken.
 const HASH_SOON: usize = 256 * 1024;
@@ -49,8 +49,8 @@ pub(super) struct Shared {
     pub(super) refusals: Mutex<Refusals>,
     /// Entries that were recorded; that are in files; that are on the disk.
     pub(super) recorded: AtomicU64,
-    written: AtomicU64,
-    durable: AtomicU64,
+    pub(super) written: AtomicU64,
+    pub(super) durable: AtomicU64,
     /// The first entry that is kept.
     pub(super) first: AtomicU64,
     /// Of the lines in files.
@@ -74,12 +74,6 @@ pub(super) struct Files {
     /// Taken, and not all written.
     backlog: Option<Batch>,
     spare: Batch,
-}
-
-pub(super) struct Ahead {
-    file: WriteAhead,
-    /// Memory.
-    run: Run,
 }
 
 /// What is written and not hashed yet.
@@ -255,79 +249,6 @@ impl Shared {
             HASH_SOON.. => self.wake_keeper(),
             _ => {}
         }
-        Ok(())
-    }
-
-    /// Makes what is written last through a power cut, the sooner way if there is one.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.syncs.fetch_add(1, Relaxed);
-        let mut ahead = lock(&self.ahead);
-        let Some(Ahead { file, run }) = &mut *ahead else {
-            drop(ahead);
-            return self.settle();
-        };
-        let written = {
-            let mut files = lock(&self.files);
-            *run = files.days.take_run(std::mem::take(run));
-            load(&self.written)
-        };
-        if run.len() > LARGEST {
-            self.settle()?;
-        } else {
-            if !file.has_room(run) {
-                if !file.end_of_other().is_none_or(|end| lock(&self.files).days.is_synced(end)) {
-                    self.settle()?;
-                }
-                file.switch();
-                // So that it is, the next time.
-                self.is_to_settle.store(true, Release);
-                self.wake_keeper();
-            }
-            if let Err(error) = file.put(run) {
-                tracing::warn!(%error, "the audit log goes on without {WRITE_AHEAD}");
-                *ahead = None;
-                lock(&self.files).days.keep_runs(false);
-                return self.settle();
-            }
-        }
-        run.clear();
-        self.durable.fetch_max(written, AcqRel);
-        Ok(())
-    }
-
-    /// Begins to use the sooner way.
-    pub(super) fn hurry(&self) -> io::Result<()> {
-        // What there may be of such a file is not needed any more.
-        self.settle()?;
-        let file = WriteAhead::create(&self.directory)?;
-        let mut ahead = lock(&self.ahead);
-        lock(&self.files).days.keep_runs(true);
-        // From here on, all that is not synced yet will be in it.
-        self.settle()?;
-        *ahead = Some(Ahead { file, run: Run::default() });
-        Ok(())
-    }
-
-    /// Does without it again.
-    pub(super) fn calm_down(&self) -> io::Result<()> {
-        let mut ahead = lock(&self.ahead);
-        self.settle()?;
-        lock(&self.files).days.keep_runs(false);
-        *ahead = None;
-        write_ahead::remove(&self.directory)
-    }
-
-    /// Makes the files of days last through a power cut.
-    pub(super) fn settle(&self) -> io::Result<()> {
-        let mut files = lock(&self.files);
-        let written = load(&self.written);
-        if let Some(unsynced) = files.days.unsynced()? {
-            // Others write meanwhile.
-            drop(files);
-            let done = unsynced.sync();
-            lock(&self.files).days.synced(&unsynced, done)?;
-        }
-        self.durable.fetch_max(written, AcqRel);
         Ok(())
     }
 
