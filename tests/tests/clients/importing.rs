@@ -252,6 +252,15 @@ fn the_whole_is_checked_before_anything_is_written() {
     user.sealwire(&["config", "check"]).ok();
     assert!(!user.read(".sealwire/sealwire.toml").contains("\ndefault_level"), "{told}");
 
+    // Of what stands there already, no line becomes another one.
+    let user = User::new();
+    let before = user.read(".sealwire/sealwire.toml").replace('\n', "\r\n");
+    user.write(".sealwire/sealwire.toml", &before);
+    user.write("config.toml", "[mcp_servers.files]\ncommand = \"sh\"\n");
+    user.sealwire(&["import", "--from", "config.toml", "--yes"]).ok();
+    let after = user.read(".sealwire/sealwire.toml");
+    assert!(after.starts_with(&before) && after.ends_with("default_level = 1\r\n"), "{after:?}");
+
     // A home whose own configuration is not in order is told so, and left as it is.
     let user = User::new();
     user.configure("[mcp_servers.bad]\n");

@@ -197,6 +197,16 @@ impl Original {
     }
 }
 
+/// `text` with its lines ended as those of `original` are, where all of them are ended in one way.
+pub(crate) fn with_line_ends_of(original: &str, text: &str) -> String {
+    let text = text.replace("\r\n", "\n");
+    let lines = original.matches('\n').count();
+    match lines > 0 && original.matches("\r\n").count() == lines {
+        true => text.replace('\n', "\r\n"),
+        false => text,
+    }
+}
+
 /// Whoever runs this may be root, by `sudo`, and the client is not.
 #[cfg(unix)]
 fn keep_owner(new: &fs::File, of: &Metadata) -> io::Result<()> {
@@ -249,6 +259,18 @@ mod tests {
         assert!(matches!(read.remove(), Err(NotWritten::Changed)));
         assert_eq!(fs::read_to_string(&path).unwrap(), "theirs too");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn lines_end_as_those_of_the_original() {
+        for (original, text, expected) in [
+            ("a\r\n", "b\nc\r\n", "b\r\nc\r\n"),
+            ("a\n", "b\r\n", "b\n"),
+            ("a\r\nb\n", "c\n", "c\n"),
+            ("", "b\n", "b\n"),
+        ] {
+            assert_eq!(with_line_ends_of(original, text), expected);
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub use examine::Examined;
 pub use files::{CheckedFiles, CheckedServer};
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use mailbox::{GroupConfig, MailboxConfig};
-pub use retired::{Now, RETIRED, Retired};
+pub use retired::{RETIRED, Replacement, Retired};
 pub use secret::Secret;
 pub use server::is_endpoint;
 pub use value::duration as parse_duration;

@@ -9,14 +9,14 @@ pub struct Retired {
     /// The key in it.
     pub key: &'static str,
     /// What became of it.
-    pub now: Now,
+    pub now: Replacement,
     /// Why, in half a sentence.
     pub why: &'static str,
 }
 
 /// What takes the place of what was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Now {
+pub enum Replacement {
     /// Nothing: the key has no effect, and is refused.
     Gone,
     /// A number that is not above this one.
@@ -28,13 +28,13 @@ pub const RETIRED: [Retired; 2] = [
     Retired {
         table: "mailbox",
         key: "max_message_size",
-        now: Now::Gone,
+        now: Replacement::Gone,
         why: "a message between agents has at most 1 MiB, whatever the mailbox says",
     },
     Retired {
         table: "mailbox",
         key: "retention_days",
-        now: Now::AtMost(30),
+        now: Replacement::AtMost(30),
         why: "no message is valid for more than 30 days, so none was kept for longer",
     },
 ];
@@ -42,7 +42,7 @@ pub const RETIRED: [Retired; 2] = [
 /// What to do about a key that is not known any more.
 pub(super) fn remedy(title: &str, key: &str) -> Option<String> {
     let is_it = |one: &&Retired| format!("[{}]", one.table) == title && one.key == key;
-    let one = RETIRED.iter().filter(|one| one.now == Now::Gone).find(is_it)?;
+    let one = RETIRED.iter().filter(|one| one.now == Replacement::Gone).find(is_it)?;
     Some(format!(
         "it was one once, and has no effect now: {}; `sealwire config update` removes it",
         one.why
@@ -64,11 +64,11 @@ mod tests {
         };
         for one in RETIRED {
             match one.now {
-                Now::Gone => {
+                Replacement::Gone => {
                     let error = read(one, "1").unwrap_err().to_string();
                     assert!(error.contains(one.why) && error.contains("config update"), "{error}");
                 }
-                Now::AtMost(most) => {
+                Replacement::AtMost(most) => {
                     read(one, &most.to_string()).unwrap();
                     read(one, &(most + 1).to_string()).unwrap_err();
                 }

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealwire::config::{Now, RETIRED, Retired, SecureMcpConfig};
+use sealwire::config::{RETIRED, Replacement, Retired, SecureMcpConfig};
 use sealwire_identity::files;
 use serde_json::{Value, json};
 use toml_edit::{DocumentMut, Item};
 
 use crate::cli::{Context, Failure, print, print_json, printable};
-use crate::clients::file::Original;
+use crate::clients::file::{Original, with_line_ends_of};
 use crate::commands::install::{Asked, confirmed};
 use crate::commands::issuing::HomeLock;
 
@@ -112,8 +112,8 @@ fn updated(text: &str) -> Result<(String, Vec<Change>), String> {
         };
         match (now, table_like.get_mut(key)) {
             (_, None) => continue,
-            (Now::Gone, Some(_)) => drop(table_like.remove(key)),
-            (Now::AtMost(most), Some(item)) => {
+            (Replacement::Gone, Some(_)) => drop(table_like.remove(key)),
+            (Replacement::AtMost(most), Some(item)) => {
                 let Some(value) = item.as_value_mut() else { continue };
                 if value.as_integer().is_none_or(|value| value <= most) {
                     continue;
@@ -127,7 +127,10 @@ fn updated(text: &str) -> Result<(String, Vec<Change>), String> {
         changes.push(Change { key: format!("{table}.{key}"), why, removed, added });
     }
     // Of what did not change, not a byte is another one.
-    let text = if changes.is_empty() { text.to_owned() } else { document.to_string() };
+    let text = match changes.is_empty() {
+        true => text.to_owned(),
+        false => with_line_ends_of(text, &document.to_string()),
+    };
     Ok((text, changes))
 }
 
@@ -222,6 +225,14 @@ mod tests {
         );
         let (again, changes) = updated(&text).unwrap();
         assert!(changes.is_empty() && again == text);
+    }
+
+    #[test]
+    fn lines_end_as_they_did() {
+        let old = "[mailbox]\r\nmax_message_size = 1\r\nfile = \"m\"\r\n\r\n# mine\r\n";
+        let (text, changes) = updated(old).unwrap();
+        assert_eq!(text, "[mailbox]\r\nfile = \"m\"\r\n\r\n# mine\r\n");
+        assert_eq!(changes[0].removed, ["max_message_size = 1"]);
     }
 
     #[test]

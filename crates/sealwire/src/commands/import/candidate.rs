@@ -8,7 +8,7 @@ use sealwire_names::Kind;
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 use crate::cli::{Context, Failure};
-use crate::clients::file::Original;
+use crate::clients::file::{Original, with_line_ends_of};
 
 /// Keys in one file, or one entry, beyond which it is no configuration.
 pub(super) const MOST: usize = 500;
@@ -134,7 +134,7 @@ impl<'c> Candidate<'c> {
             return Err(unwritable(self.context, &why)
                 .fix("put that right, or write what is shown yourself"));
         }
-        let text = text(&self.document, &self.servers);
+        let text = with_line_ends_of(self.original.text(), &text(&self.document, &self.servers));
         self.original.replace(&text).map_err(|error| {
             unwritable(self.context, &error.to_string()).fix("see to the file, and run this again")
         })
