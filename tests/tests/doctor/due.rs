@@ -68,7 +68,7 @@ fn without_serve_status_tells_what_files_and_state_say() {
     assert_eq!(json["revoked"][0]["reason"], "stolen");
     assert_eq!(of_kind(&json, "agent_keys").len(), 1);
     let read = home.run(&["status"]);
-    assert!(read.stdout.starts_with("no `serve` runs with this home\n"), "{read}");
+    assert!(read.stdout.starts_with("no `serve` runs with this home: "), "{read}");
     for part in ["core/core", "keys of agent A", "lost", "stolen"] {
         assert!(read.stdout.contains(part), "{part}: {read}");
     }

@@ -80,6 +80,7 @@ fn at_rest(arguments: &Arguments, context: &Context, home: &Home) -> Result<(), 
     let mut status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "running": false,
+        "socket": home.control_socket(),
         "local_conversations": local_as_json(home),
         "quarantine": [],
         "revoked": [],

@@ -133,7 +133,8 @@ fn text(sample: &Sample, before: Option<&Sample>) -> String {
 
 /// A home in which no `serve` runs.
 pub(super) fn at_rest(status: &Value) -> String {
-    let mut text = "no `serve` runs with this home\n".to_owned();
+    let socket = printable(status["socket"].as_str().unwrap_or_default());
+    let mut text = format!("no `serve` runs with this home: none takes commands at {socket}\n");
     text.push_str(&local_text(&status["local_conversations"]));
     text.push_str(&due::text(&status["due"]));
     text.push('\n');
