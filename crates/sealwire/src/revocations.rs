@@ -251,15 +251,51 @@ impl Followed {
         let Some(home) = self.0.home.clone() else { return std::future::pending().await };
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = stamp(&home, &self.0.files);
-            let mut looked = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            if looked.stamp != now {
-                self.read(&mut looked);
-            }
+            self.look_for_news(&home);
+        }
+    }
+
+    /// Reads it if something was revoked, or it could not be read when something was: what is
+    /// missed then would be missed for good.
+    fn look_for_news(&self, home: &Home) {
+        let now = stamp(home, &self.0.files);
+        let mut looked = self.0.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.stamp != now || looked.failed.is_some() {
+            self.read(&mut looked);
         }
     }
 }
 
 fn stamp(home: &Home, files: &ListFiles) -> Snapshot {
     Snapshot::take(files.lists.iter().cloned().chain([home.quarantine_stamp()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::state::State;
+
+    #[test]
+    fn what_could_not_be_read_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path()).unwrap();
+        drop(State::open(&home).unwrap());
+        let config = SecureMcpConfig::parse(dir.path(), "").unwrap();
+        let followed = Followed::of(&config).unwrap();
+        let mut state = State::open(&home).unwrap();
+        let what = Revoked::Name("spiffe://x/core/a".parse().unwrap());
+        let at = Timestamp::from_unix_millis(0);
+        state.revoke(&Revocation { what, at, reason: "test".to_owned() }).unwrap();
+        drop(state);
+        let (file, kept) = (home.state_file(), dir.path().join("kept"));
+        fs::rename(&file, &kept).unwrap();
+        fs::write(&file, "no database").unwrap();
+        followed.look_for_news(&home);
+        assert_eq!(*followed.now(), Revocations::default(), "what was before holds");
+        fs::rename(&kept, &file).unwrap();
+        followed.look_for_news(&home);
+        assert_ne!(*followed.now(), Revocations::default());
+    }
 }
