@@ -135,8 +135,13 @@ impl Home {
         self.run(&args).ok();
     }
 
-    /// This home's certificate authority, for OpenSSL to issue with.
+    /// What issues certificates in this home, for OpenSSL to issue with.
     pub fn authority(&self) -> Authority {
+        let (cert, key) =
+            (self.file("certs/ca/issuing-cert.pem"), self.file("certs/ca/issuing-key.pem"));
+        if key.exists() {
+            return Authority::existing(&self.file("openssl"), &cert, &key).below_root();
+        }
         Authority::existing(
             &self.file("openssl"),
             &self.file("certs/ca/ca-cert.pem"),

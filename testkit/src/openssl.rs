@@ -1,6 +1,7 @@
 //! OpenSSL as the foreign peer: certificates with chosen faults, and the parts of a TLS
 //! client and server that an implementation other than ours should play.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -82,6 +83,7 @@ impl Leaf {
 pub struct Authority {
     dir: PathBuf,
     pair: Pair,
+    is_below_root: bool,
     issued: AtomicUsize,
 }
 
@@ -115,7 +117,13 @@ impl Authority {
     pub fn existing(dir: &Path, cert: &Path, key: &Path) -> Self {
         fs::create_dir_all(dir).expect("folder");
         let pair = Pair { cert: cert.to_owned(), key: key.to_owned() };
-        Self { dir: dir.to_owned(), pair, issued: AtomicUsize::new(0) }
+        Self { dir: dir.to_owned(), pair, is_below_root: false, issued: AtomicUsize::new(0) }
+    }
+
+    /// The same of one that others do not know: its certificate stands behind each that it issues.
+    #[must_use]
+    pub fn below_root(self) -> Self {
+        Self { is_below_root: true, ..self }
     }
 
     /// The authority's own certificate and key.
@@ -181,6 +189,10 @@ impl Authority {
             }
         });
         openssl(&args);
+        if self.is_below_root {
+            let chain = [&pair.cert, &self.pair.cert].map(|file| fs::read(file).expect("PEM"));
+            fs::write(&pair.cert, chain.concat()).expect("write");
+        }
         pair
     }
 }
@@ -195,6 +207,7 @@ pub fn s_client(address: SocketAddr, server: &str, pair: Option<&Pair>, extra: &
     command.args(["-servername", server, "-alpn", "sealwire/1"]).args(extra);
     if let Some(pair) = pair {
         command.arg("-cert").arg(&pair.cert).arg("-key").arg(&pair.key);
+        command.args(chain(pair));
     }
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     Process::spawn(command)
@@ -227,6 +240,7 @@ impl ForeignServer {
             .arg(&pair.key)
             .arg("-CAfile")
             .arg(ca)
+            .args(chain(pair))
             .args(extra)
             // Its standard input stays open: at its end it would stop.
             .stdin(Stdio::piped())
@@ -246,6 +260,20 @@ impl ForeignServer {
     /// What it has said on standard error.
     pub fn log(&self) -> &Log {
         self.process.log()
+    }
+}
+
+/// What is to be sent behind a leaf, of which OpenSSL's tools take the first certificate alone.
+fn chain(pair: &Pair) -> Vec<OsString> {
+    let text = fs::read_to_string(&pair.cert).unwrap_or_default();
+    let end = "-----END CERTIFICATE-----\n";
+    match text.split_once(end) {
+        Some((_, rest)) if rest.contains(end) => {
+            let file = pair.cert.with_extension("chain");
+            fs::write(&file, rest).expect("write");
+            vec!["-cert_chain".into(), file.into()]
+        }
+        _ => Vec::new(),
     }
 }
 

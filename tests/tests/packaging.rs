@@ -74,11 +74,10 @@ fn the_unit_starts_a_service_from_its_credentials() {
             fs::copy(file, credentials.join(id)).unwrap();
         }
     }
-    assert!(
-        !fs::read_dir(&credentials)
-            .unwrap()
-            .any(|entry| { entry.unwrap().file_name().to_str().unwrap().contains("ca-key") })
-    );
+    assert!(!fs::read_dir(&credentials).unwrap().any(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.contains("ca-key") || name.contains("issuing-key")
+    }));
     let line = setting("ExecStart").replace("%d", credentials.to_str().unwrap());
     let words: Vec<_> = line.split(' ').map(ToOwned::to_owned).collect();
     assert_eq!(words[0], "/usr/bin/sealwire");
@@ -260,6 +259,7 @@ fn the_volumes_make_a_home() {
     let check = mounted.run(&["config", "check"]).ok();
     assert!(check.stdout.contains("mcp-server/time"), "{check}");
     assert!(!mounted.file("certs/ca/ca-key.pem").exists());
+    assert!(!mounted.file("certs/ca/issuing-key.pem").exists());
 
     // The probes ask where the configuration says that there is somebody.
     let mut lines = Vec::new();

@@ -197,7 +197,7 @@ fn revoking_by_command_writes_the_authoritys_list() {
     let listed = || {
         let mut command = std::process::Command::new("openssl");
         command.arg("crl").arg("-in").arg(home.file("certs/ca/ca-crl.pem"));
-        command.arg("-CAfile").arg(home.file("certs/ca/ca-cert.pem"));
+        command.arg("-CAfile").arg(home.file("certs/ca/issuing-cert.pem"));
         command.args(["-noout", "-text"]);
         let output = run(command, b"").ok();
         assert!(output.stderr.contains("verify OK"), "{output}");

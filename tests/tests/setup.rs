@@ -56,6 +56,7 @@ fn init_makes_private_files() {
         ("certs", 0o700),
         ("certs/ca", 0o700),
         ("certs/ca/ca-key.pem", 0o400),
+        ("certs/ca/issuing-key.pem", 0o400),
         ("certs/core/core-key.pem", 0o600),
         ("certs/mcp-servers/echo-key.pem", 0o600),
         ("keys", 0o700),
@@ -86,7 +87,8 @@ fn certificates_are_what_they_should_be() {
     ] {
         let mut verify = Command::new("openssl");
         verify.args(["verify", "-x509_strict", "-purpose", purpose, "-CAfile"]);
-        verify.arg(home.file("certs/ca/ca-cert.pem")).arg(home.file(file));
+        verify.arg(home.file("certs/ca/ca-cert.pem"));
+        verify.arg("-untrusted").arg(home.file(file)).arg(home.file(file));
         run(verify, b"").ok();
         let mut show = Command::new("openssl");
         show.args(["x509", "-noout", "-text", "-in"]).arg(home.file(file));
@@ -101,7 +103,7 @@ fn certificates_are_what_they_should_be() {
     let mut show = Command::new("openssl");
     show.args(["x509", "-noout", "-text", "-in"]).arg(home.file("certs/ca/ca-cert.pem"));
     let text = run(show, b"").ok().stdout;
-    assert!(text.contains("CA:TRUE, pathlen:0"), "{text}");
+    assert!(text.contains("CA:TRUE, pathlen:1"), "{text}");
 
     let list: Value =
         serde_json::from_str(&home.run(&["cert", "list", "--json"]).ok().stdout).unwrap();
@@ -139,13 +141,17 @@ fn a_second_machine_needs_one_file() {
     first.run(&["cert", "bundle", "laptop", "--endpoint", &address, "--out", out]).ok();
     assert_eq!(fs::metadata(&bundle).unwrap().mode() & 0o777, 0o600);
     let text = fs::read_to_string(&bundle).unwrap();
-    let ca_key = fs::read_to_string(first.file("certs/ca/ca-key.pem")).unwrap();
-    assert!(!text.contains(ca_key.lines().nth(1).unwrap()), "the CA's key is in the bundle");
+    for key in ["certs/ca/ca-key.pem", "certs/ca/issuing-key.pem"] {
+        let key = fs::read_to_string(first.file(key)).unwrap();
+        assert!(!text.contains(key.lines().nth(1).unwrap()), "the CA's key is in the bundle");
+    }
 
     let second = Home::empty();
     second.run(&["init", "--from-bundle", out]).ok();
     second.run(&["config", "check"]).ok();
-    assert!(!second.file("certs/ca/ca-key.pem").exists());
+    for key in ["certs/ca/ca-key.pem", "certs/ca/issuing-key.pem"] {
+        assert!(!second.file(key).exists());
+    }
     let mut connect = second.sealwire();
     connect.args(["connect", "echo"]);
     let mut client = Connect::spawn(connect);

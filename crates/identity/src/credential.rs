@@ -26,7 +26,7 @@ pub struct Credential {
     signed: Fingerprint,
     not_before: Timestamp,
     not_after: Timestamp,
-    link: Link,
+    links: Vec<Link>,
 }
 
 impl Credential {
@@ -73,9 +73,9 @@ impl Credential {
         (self.signed, self.not_before)
     }
 
-    /// The leaf, as its issuer's revocation list names it.
-    pub(crate) fn link(&self) -> &Link {
-        &self.link
+    /// The leaf and what is sent with it, as their issuers' revocation lists name them.
+    pub(crate) fn links(&self) -> &[Link] {
+        &self.links
     }
 
     /// When the leaf expires.
@@ -107,7 +107,8 @@ impl Credential {
         leaf.check_key_strength("the leaf").map_err(refuse)?;
         let id = leaf.peer_id().map_err(refuse)?;
         let (signed, not_before, not_after) = (leaf.signed(), leaf.not_before(), leaf.not_after());
-        let link = Link::of(&leaf);
+        let above = chain.iter().skip(1).filter_map(|der| Certificate::parse(der, "it").ok());
+        let links = std::iter::once(Link::of(&leaf)).chain(above.map(|it| Link::of(&it))).collect();
         let key = key()?;
         let waits = key.is_in_token();
         let certified = CertifiedKey::new(chain, key.signer());
@@ -116,7 +117,7 @@ impl Credential {
             key: key_label.into(),
         })?;
         let certified = Arc::new(certified);
-        Ok(Self { certified, waits, id, signed, not_before, not_after, link })
+        Ok(Self { certified, waits, id, signed, not_before, not_after, links })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use rustls::pki_types::CertificateDer;
 use sealwire_names::{Fingerprint, Refusal, RefusalCode, Timestamp};
 use x509_parser::oid_registry as oid;
 use x509_parser::prelude::FromDer;
@@ -10,6 +11,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
+use crate::below::anchor_of;
 use crate::certificate::{Certificate, sha256};
 use crate::error::Error;
 use crate::files;
@@ -26,7 +28,10 @@ pub struct Link {
     /// SHA-256 of the issuer's name.
     issuer: Fingerprint,
     issuer_name: String,
+    subject: String,
     serial: Vec<u8>,
+    /// What its issuer has signed.
+    signed: Fingerprint,
 }
 
 impl Link {
@@ -34,8 +39,19 @@ impl Link {
         Self {
             issuer: sha256(certificate.x509.issuer().as_raw()),
             issuer_name: certificate.issuer(),
+            subject: certificate.subject(),
             serial: plain(certificate.x509.raw_serial()),
+            signed: certificate.signed(),
         }
+    }
+
+    /// The subject's name.
+    pub(crate) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    pub(crate) fn signed(&self) -> &Fingerprint {
+        &self.signed
     }
 
     pub(crate) fn serial(&self) -> &[u8] {
@@ -80,28 +96,6 @@ impl RevocationList {
         self.revoked.is_empty()
     }
 
-    /// Reads the file that an authority of our own has written: its list, whatever the time, if
-    /// it has written one; and the lists, DER, of those among `others` that had its place before,
-    /// as long as they hold.
-    pub(crate) fn read_own(
-        path: &Path,
-        issuer: &[u8],
-        others: &[Vec<u8>],
-        now: Timestamp,
-    ) -> Result<(Option<Self>, Vec<Vec<u8>>), Error> {
-        let label = path.display().to_string();
-        let (mut own, mut kept) = (None, Vec::new());
-        for der in blocks(&files::read_public(path)?, &label)? {
-            match (parse(&der, &[issuer.to_vec()]), parse(&der, others)) {
-                (Ok((_, list)), _) => own = Some(list),
-                (Err(_), Ok((_, list))) if now > list.next_update => {}
-                (Err(_), Ok(_)) => kept.push(der),
-                (Err(reason), Err(_)) => return Err(Error::RevocationList { label, reason }),
-            }
-        }
-        Ok((own, kept))
-    }
-
     fn check_time(&self, now: Timestamp) -> Result<(), String> {
         let Self { issuer, this_update, next_update, .. } = self;
         if now > *next_update {
@@ -117,7 +111,7 @@ impl RevocationList {
     }
 
     /// Whether its number is lower than another's.
-    fn is_older_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
         let key = |it: &Self| (it.number.len(), it.number.clone());
         key(self) < key(other)
     }
@@ -159,11 +153,13 @@ impl RevocationLists {
         &mut self,
         bytes: &[u8],
         label: &str,
-        known: &[Vec<u8>],
+        known: &[CertificateDer<'_>],
         now: Timestamp,
     ) -> Result<(), Error> {
-        for der in blocks(bytes, label)? {
-            let read = parse(&der, known).and_then(|(issuer, list)| {
+        let Blocks { lists, authorities } = blocks(bytes, label)?;
+        let known = with_those_below(known, authorities, now);
+        for der in lists {
+            let read = parse(&der, &known).and_then(|(issuer, list)| {
                 list.check_time(now)?;
                 Ok((issuer, list))
             });
@@ -255,49 +251,76 @@ impl RevocationLists {
 }
 
 /// All certificates in these files.
-fn certificates(files: &[&Path]) -> Result<Vec<Vec<u8>>, Error> {
+fn certificates(files: &[&Path]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let mut all = Vec::new();
     for path in files {
         let label = path.display().to_string();
         let chain = parse_pem_certificates(&files::read_public(path)?)
             .map_err(|problem| Error::Pem { label, problem })?;
-        all.extend(chain.into_iter().map(|it| it.to_vec()));
+        all.extend(chain);
     }
     Ok(all)
 }
 
-/// The lists in a file.
-fn blocks(bytes: &[u8], label: &str) -> Result<Vec<Vec<u8>>, Error> {
+/// What a file of lists holds.
+pub(crate) struct Blocks {
+    /// The lists, DER.
+    pub(crate) lists: Vec<Vec<u8>>,
+    /// Authorities that may have signed them, so that whoever takes the file up needs no other.
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
+}
+
+/// `known`, and those of `given` that stand below one of them.
+pub(crate) fn with_those_below<'a>(
+    known: &[CertificateDer<'a>],
+    given: Vec<CertificateDer<'a>>,
+    now: Timestamp,
+) -> Vec<CertificateDer<'a>> {
+    let place = "an authority in the file";
+    let is_below = |der: &CertificateDer<'_>| {
+        Certificate::parse(der, place).is_ok_and(|it| anchor_of(&it, known, now).is_some())
+    };
+    let below = given.into_iter().filter(is_below).collect::<Vec<_>>();
+    known.iter().cloned().chain(below).collect()
+}
+
+/// Takes a file of lists apart.
+pub(crate) fn blocks(bytes: &[u8], label: &str) -> Result<Blocks, Error> {
     let fail = |reason: String| Error::RevocationList { label: label.to_owned(), reason };
+    let mut held = Blocks { lists: Vec::new(), authorities: Vec::new() };
     if bytes.first() == Some(&0x30) {
-        return Ok(vec![bytes.to_vec()]);
+        held.lists.push(bytes.to_vec());
+        return Ok(held);
     }
-    let text =
+    let mut rest =
         std::str::from_utf8(bytes).map_err(|_| fail("it is neither PEM nor DER".to_owned()))?;
-    let mut lists = Vec::new();
-    let end = format!("-----END {LABEL}-----");
-    let mut rest = text;
     while let Some(start) = rest.find("-----BEGIN ") {
+        let is_list = !rest[start..].starts_with("-----BEGIN CERTIFICATE-----");
+        let end = format!("-----END {}-----", if is_list { LABEL } else { "CERTIFICATE" });
         let stop = rest[start..]
             .find(&end)
             .ok_or_else(|| fail(format!("it holds something other than blocks of {LABEL}")))?;
         let block = &rest[start..start + stop + end.len()];
         let (found, der) = pem_rfc7468::decode_vec(block.as_bytes())
             .map_err(|error| fail(format!("its PEM is damaged: {error}")))?;
-        if found != LABEL {
-            return Err(fail(format!("it holds a block of {found}")));
+        match found {
+            LABEL => held.lists.push(der),
+            "CERTIFICATE" => held.authorities.push(der.into()),
+            other => return Err(fail(format!("it holds a block of {other}"))),
         }
-        lists.push(der);
         rest = &rest[start + stop + end.len()..];
     }
-    if lists.is_empty() {
+    if held.lists.is_empty() {
         return Err(fail(format!("there is no {LABEL} in it")));
     }
-    Ok(lists)
+    Ok(held)
 }
 
 /// Reads and verifies one list; also the hash of its issuer's name.
-fn parse(der: &[u8], issuers: &[Vec<u8>]) -> Result<(Fingerprint, RevocationList), String> {
+pub(crate) fn parse(
+    der: &[u8],
+    issuers: &[CertificateDer<'_>],
+) -> Result<(Fingerprint, RevocationList), String> {
     let (rest, crl) = CertificateRevocationList::from_der(der)
         .map_err(|error| format!("the revocation list cannot be parsed: {error}"))?;
     if !rest.is_empty() {
@@ -346,7 +369,7 @@ fn parse(der: &[u8], issuers: &[Vec<u8>]) -> Result<(Fingerprint, RevocationList
 fn verify(
     crl: &CertificateRevocationList<'_>,
     issuer: &str,
-    issuers: &[Vec<u8>],
+    issuers: &[CertificateDer<'_>],
 ) -> Result<(), String> {
     let algorithm = &crl.signature_algorithm.algorithm;
     if [oid::OID_PKCS1_SHA1WITHRSA, oid::OID_SHA1_WITH_RSA].contains(algorithm) {

@@ -1,56 +1,144 @@
 //! The revocation list that an authority of our own signs.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{
-    CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
+    CertificateRevocationListParams, Issuer, KeyIdMethod, RevocationReason, RevokedCertParams,
+    SerialNumber,
 };
-use sealwire_names::Timestamp;
+use rustls::pki_types::CertificateDer;
+use sealwire_names::{Fingerprint, Timestamp};
 
-use crate::authority::CertificateAuthority;
 use crate::certificate::Certificate;
-use crate::crl::{LABEL, RevocationList, plain};
+use crate::crl::{LABEL, RevocationList, blocks, parse, plain, with_those_below};
 use crate::error::Error;
 use crate::files;
-use crate::pem::{encode_pem, parse_pem_certificates};
+use crate::keys::PrivateKey;
+use crate::pem::encode_pem;
 use crate::summary::CertificateSummary;
 
-impl CertificateAuthority {
-    /// Writes this authority's revocation list: what the one in `path` says, if there is one, and
-    /// those of `revoked` that it has issued. Its number is greater than that of any before, and
-    /// it holds for `validity`. What it says now. The list of an authority that had its place
-    /// before, and is still trusted, stays in the file until it is out of date.
+/// What is revoked: certificates, and since when each is.
+pub(crate) type Revoked<'a> = &'a [(CertificateSummary, Timestamp)];
+
+/// Writes a file of lists, of which one is its own.
+pub(crate) struct ListWriter<'a> {
+    pub(crate) issuer: &'a Issuer<'static, PrivateKey>,
+    pub(crate) certificate: &'a CertificateDer<'static>,
+    /// Authorities whose lists stay in the file as long as they hold.
+    pub(crate) trusted: &'a [CertificateDer<'static>],
+    /// Whether the file is the roots' own, which nobody else writes.
+    pub(crate) is_of_roots: bool,
+    /// The roots' own file, whose lists belong into this one, too.
+    pub(crate) above: Option<PathBuf>,
+    /// Authorities below the trusted ones, which go into the file with their lists: so whoever takes
+    /// it up knows who has signed them.
+    pub(crate) below: &'a [CertificateDer<'static>],
+}
+
+/// What is in the file.
+#[derive(Default)]
+struct Held {
+    own: Option<RevocationList>,
+    /// Of each other issuer the latest list, DER.
+    others: HashMap<Fingerprint, (RevocationList, Vec<u8>)>,
+    /// Authorities that stand below the trusted ones.
+    below: Vec<CertificateDer<'static>>,
+}
+
+impl ListWriter<'_> {
+    /// Writes its list to `path`: what the one there says, if there is one, and those of `revoked`
+    /// that it has issued. Its number is greater than that of any before. What it says now.
     ///
     /// The number is the time in seconds, or one more than before: so it grows even where the
     /// list before is lost.
-    ///
-    /// # Errors
-    /// [`Error::RevocationList`] if what is in `path` is not a list of one of them: nothing
-    /// is written then; [`Error::Crypto`]; file errors.
-    pub fn write_revocation_list(
+    pub(crate) fn write(
         &self,
         path: &Path,
-        revoked: &[(CertificateSummary, Timestamp)],
+        revoked: Revoked<'_>,
         now: Timestamp,
         validity: Duration,
     ) -> Result<RevocationList, Error> {
+        let held = self.read(path, now)?;
+        let mut pem = self.sign(held.own.as_ref(), path, revoked, now, validity)?;
+        let mut others: Vec<_> = held.others.into_values().collect();
+        others.sort_by(|(one, _), (other, _)| one.issuer.cmp(&other.issuer));
+        for (_, der) in others {
+            pem.push_str(&encode_pem(LABEL, &der)?);
+        }
+        for der in &held.below {
+            pem.push_str(&encode_pem("CERTIFICATE", der)?);
+        }
+        files::write_atomic(path, pem.as_bytes(), files::PUBLIC_FILE)?;
+        let reason = "it cannot be read again".to_owned();
+        let unreadable = Error::RevocationList { label: path.display().to_string(), reason };
+        self.read(path, now)?.own.ok_or(unreadable)
+    }
+
+    /// Its own list in `path`, whatever the time, if it has written one there.
+    pub(crate) fn own(&self, path: &Path, now: Timestamp) -> Result<Option<RevocationList>, Error> {
+        self.read(path, now).map(|held| held.own)
+    }
+
+    fn read(&self, path: &Path, now: Timestamp) -> Result<Held, Error> {
+        let mut lists = Vec::new();
+        let mut others = Vec::new();
+        for file in std::iter::once(path).chain(self.above.as_deref()) {
+            if let Ok(false) = file.try_exists() {
+                continue;
+            }
+            let label = file.display().to_string();
+            let held = blocks(&files::read_public(file)?, &label)?;
+            // A root that is known to nobody is one whose making was interrupted.
+            let is_ours = self.is_of_roots || file != path;
+            lists.extend(held.lists.into_iter().map(|der| (label.clone(), der, is_ours)));
+            others.extend(held.authorities.into_iter().filter(|der| !self.below.contains(der)));
+        }
+        // Also by authorities that have expired since: their lists go, and are no fault.
+        let known = [self.trusted, self.below, &others].concat();
+        let mut held = Held::default();
+        for (label, der, is_ours) in lists {
+            if let Ok((_, list)) = parse(&der, std::slice::from_ref(self.certificate)) {
+                held.own = Some(list);
+                continue;
+            }
+            let (issuer, list) = match parse(&der, &known) {
+                Ok(read) => read,
+                Err(_) if is_ours => continue,
+                Err(reason) => return Err(Error::RevocationList { label, reason }),
+            };
+            let is_later = |before: &(RevocationList, _)| !list.is_older_than(&before.0);
+            if now <= list.next_update && held.others.get(&issuer).is_none_or(is_later) {
+                held.others.insert(issuer, (list, der));
+            }
+        }
+        let others = with_those_below(self.trusted, others, now).split_off(self.trusted.len());
+        held.below = [self.below, &others].concat();
+        Ok(held)
+    }
+
+    fn sign(
+        &self,
+        before: Option<&RevocationList>,
+        path: &Path,
+        revoked: Revoked<'_>,
+        now: Timestamp,
+        validity: Duration,
+    ) -> Result<String, Error> {
         let label = path.display().to_string();
-        let issuer = self.issuing_certificate();
-        let (before, others) = self.lists_in(path, now)?;
         let mut all = BTreeMap::new();
         let mut number = u64::try_from(now.unix_seconds()).unwrap_or(0);
-        if let Some(before) = &before {
+        if let Some(before) = before {
             let last = u64::from_str_radix(&before.number, 16).map_err(|_| {
                 let reason = format!("its number {} is none of ours", before.number);
-                Error::RevocationList { label, reason }
+                Error::RevocationList { label: label.clone(), reason }
             })?;
             number = number.max(last.saturating_add(1));
             all.extend(before.revoked.iter().map(|(serial, (at, _))| (serial.clone(), *at)));
         }
-        let refuse = |refusal| Error::Certificate { label: path.display().to_string(), refusal };
-        let name = Certificate::parse(issuer, "the authority").map_err(refuse)?.subject();
+        let refuse = |refusal| Error::Certificate { label, refusal };
+        let name = Certificate::parse(self.certificate, "the authority").map_err(refuse)?.subject();
         for (summary, at) in revoked.iter().filter(|(summary, _)| summary.issuer == name) {
             all.entry(summary.serial_bytes()).or_insert(*at);
         }
@@ -73,41 +161,7 @@ impl CertificateAuthority {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let list =
-            params.signed_by(self.issuer()).map_err(Error::crypto("signing a revocation list"))?;
-        let mut pem = list.pem().map_err(Error::crypto("encoding a revocation list"))?;
-        for der in others {
-            pem.push_str(&encode_pem(LABEL, &der)?);
-        }
-        files::write_atomic(path, pem.as_bytes(), files::PUBLIC_FILE)?;
-        let reason = "it cannot be read again".to_owned();
-        let unreadable = Error::RevocationList { label: path.display().to_string(), reason };
-        self.lists_in(path, now)?.0.ok_or(unreadable)
-    }
-
-    /// This authority's list in `path`, if it has written one there.
-    ///
-    /// # Errors
-    /// As [`Self::write_revocation_list`].
-    pub fn revocation_list(
-        &self,
-        path: &Path,
-        now: Timestamp,
-    ) -> Result<Option<RevocationList>, Error> {
-        self.lists_in(path, now).map(|(own, _)| own)
-    }
-
-    fn lists_in(
-        &self,
-        path: &Path,
-        now: Timestamp,
-    ) -> Result<(Option<RevocationList>, Vec<Vec<u8>>), Error> {
-        if let Ok(false) = path.try_exists() {
-            return Ok((None, Vec::new()));
-        }
-        let label = "the authorities";
-        let trusted = parse_pem_certificates(self.certificate_pem().as_bytes())
-            .map_err(|problem| Error::Pem { label: label.to_owned(), problem })?;
-        let trusted: Vec<_> = trusted.into_iter().map(|it| it.to_vec()).collect();
-        RevocationList::read_own(path, self.issuing_certificate(), &trusted, now)
+            params.signed_by(self.issuer).map_err(Error::crypto("signing a revocation list"))?;
+        list.pem().map_err(Error::crypto("encoding a revocation list"))
     }
 }

@@ -110,6 +110,12 @@ pub enum Error {
         /// The rule it breaks.
         reason: String,
     },
+    /// A passphrase that is not to be used.
+    #[error("the passphrase cannot be used: {reason}")]
+    Passphrase {
+        /// The rule it breaks.
+        reason: String,
+    },
     /// A key in a token cannot be used.
     #[error("{uri}: {reason}")]
     Token {
@@ -177,6 +183,9 @@ impl Error {
             }
             Self::KeyMismatch { .. } => {
                 "name the certificate and the key that were issued together".into()
+            }
+            Self::Passphrase { .. } => {
+                "choose a longer one, of several words that nobody would put together".into()
             }
             Self::Token { remedy, .. } => remedy.clone(),
             Self::TokenUri { .. } => {

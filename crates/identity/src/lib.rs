@@ -3,7 +3,8 @@
 //!
 //! # The life of an identity
 //!
-//! A [`CertificateAuthority`] is made once per trust domain and issues leaves. A leaf
+//! A [`CertificateAuthority`] is made once per trust domain: a root, and below it the authority
+//! that issues leaves, so that the root's key ([`RootAuthority`]) can be elsewhere. A leaf
 //! names one peer in one URI SAN, `spiffe://<trust-domain>/<kind>/<name>`, and has a
 //! purpose: MCP servers accept connections (serverAuth), all others make them
 //! (clientAuth). A [`Credential`] is a leaf with its private key; [`TrustAnchors`]
@@ -32,6 +33,7 @@
 //! leaf.write(&cert, &key)?;
 //!
 //! let anchors = TrustAnchors::load(&home.path().join("ca/ca-cert.pem"), trust_domain)?;
+//! // The leaf is presented with the authority that issued it, which is no anchor.
 //! let tls = server_config(&Credential::load(&cert, &key)?, Arc::new(anchors), &[b"sealwire/1"])?;
 //! # assert!(tls.alpn_protocols == [b"sealwire/1"]);
 //! # Ok(()) }
@@ -76,7 +78,8 @@
 //! [`join`] is how a machine that has nothing but one printed line becomes a peer: what the line
 //! says, TLS to the authority's own service, and the proof that one holds the line. [`KeyRequest`]
 //! is a key made there, [`RequestedKey`] the half of it that the authority signs. What the service
-//! tells that others are to go by is signed by the authority itself: [`verify_statement`].
+//! tells that others are to go by is signed by the authority itself: [`verify_statement`], with
+//! [`authorities_below`] where it is the one below a root.
 //!
 //! # Keys in a token
 //!
@@ -94,11 +97,13 @@
 
 mod anchors;
 mod authority;
+mod below;
 mod certificate;
 mod chain_verifier;
 mod credential;
 mod crl;
 mod crl_issue;
+mod encrypted;
 mod error;
 pub mod files;
 pub mod join;
@@ -117,7 +122,11 @@ mod verify;
 mod x25519;
 
 pub use anchors::TrustAnchors;
-pub use authority::{CertificateAuthority, IssuedLeaf, LeafRequest};
+pub use authority::{
+    CertificateAuthority, ISSUING_VALIDITY, IssuedLeaf, LeafRequest, RenewedIssuing, RootAuthority,
+    check_passphrase,
+};
+pub use below::authorities_below;
 pub use credential::Credential;
 pub use crl::{Link, RevocationList, RevocationLists};
 pub use error::Error;

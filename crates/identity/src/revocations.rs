@@ -1,10 +1,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use rustls::pki_types::CertificateDer;
 use sealwire_names::{Fingerprint, PeerId, Refusal, RefusalCode, Timestamp};
 
+use crate::certificate::Certificate;
 use crate::credential::Credential;
-use crate::crl::RevocationLists;
+use crate::crl::{Link, RevocationLists};
 use crate::summary::CertificateSummary;
 use crate::verify::VerifiedPeer;
 
@@ -170,7 +172,58 @@ impl Revocations {
             );
             return Err(Refusal::new(RefusalCode::RevocationUnknown, reason));
         }
+        self.check_issuers(&peer.chain)?;
         self.lists.check(&peer.chain, now)
+    }
+
+    /// Are the authorities between the leaf of this peer and its anchor still to be believed, which
+    /// others have certificates of as well?
+    ///
+    /// # Errors
+    /// `certificate_revoked`, of one that was revoked by command.
+    pub fn check_authorities(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        self.check_issuers(&peer.chain)
+    }
+
+    /// Is that authority, which stands below an anchor, still to be believed?
+    ///
+    /// # Errors
+    /// `certificate_revoked`.
+    pub fn check_authority(&self, der: &CertificateDer<'_>) -> Result<(), Refusal> {
+        let link = Link::of(&Certificate::parse(der, "the authority")?);
+        self.check_issuer(&link)?;
+        self.lists.check_listed(&link)
+    }
+
+    /// Of the authorities that are revoked by command, is one between that leaf and its anchor?
+    fn check_issuers(&self, chain: &[Link]) -> Result<(), Refusal> {
+        chain.iter().skip(1).try_for_each(|link| self.check_issuer(link))
+    }
+
+    fn check_issuer(&self, link: &Link) -> Result<(), Refusal> {
+        let Some(revocation) = self.certificates.get(link.signed()) else { return Ok(()) };
+        let (authority, Revocation { at, reason, .. }) = (link.subject(), revocation);
+        Err(Refusal::new(
+            RefusalCode::CertificateRevoked,
+            format!(
+                "the authority {authority}, and so what it has issued, is revoked since {at}: \
+                 {reason}"
+            ),
+        ))
+    }
+
+    /// Is the chain by which a service of the authority has proven itself still to be believed?
+    ///
+    /// # Errors
+    /// `certificate_revoked`.
+    pub fn check_service(&self, chain: &[CertificateDer<'_>]) -> Result<(), Refusal> {
+        let place = "a certificate of the service";
+        let links = chain
+            .iter()
+            .map(|der| Ok(Link::of(&Certificate::parse(der, place)?)))
+            .collect::<Result<Vec<_>, Refusal>>()?;
+        self.check_issuers(&links)?;
+        links.iter().try_for_each(|link| self.lists.check_listed(link))
     }
 
     /// Is a certificate of our own still to be believed?
@@ -180,16 +233,20 @@ impl Revocations {
     pub fn check_own(&self, own: &Credential) -> Result<(), Refusal> {
         let (signed, not_before) = own.marks();
         self.check(own.id(), &own.fingerprint(), &signed, not_before)?;
-        self.lists.check_listed(own.link())
+        self.check_issuers(own.links())?;
+        own.links().iter().try_for_each(|link| self.lists.check_listed(link))
     }
 
-    /// Is a certificate that is only looked at still to be believed? One that names no peer never
+    /// Is a certificate that is only looked at still to be believed? A leaf that names no peer never
     /// was, and is not revoked.
     ///
     /// # Errors
     /// As [`Self::check_peer`].
     pub fn check_summary(&self, summary: &CertificateSummary) -> Result<(), Refusal> {
         let CertificateSummary { fingerprint, signed, not_before, .. } = summary;
+        if summary.is_ca {
+            return self.check_issuer(&summary.link);
+        }
         let [uri] = summary.uris.as_slice() else { return Ok(()) };
         let Ok(id) = uri.parse() else { return Ok(()) };
         self.check(&id, fingerprint, signed, *not_before)?;

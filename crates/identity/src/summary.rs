@@ -40,11 +40,17 @@ pub struct CertificateSummary {
     pub key_algorithm: String,
     /// keyUsage and extendedKeyUsage, by their names in RFC 5280.
     pub usages: Vec<&'static str>,
+    common_name: Option<String>,
     /// As its issuer's revocation list names it.
     pub(crate) link: Link,
 }
 
 impl CertificateSummary {
+    /// The subject's common name, if there is exactly one.
+    pub(crate) fn common_name(&self) -> Option<&str> {
+        self.common_name.as_deref()
+    }
+
     /// The serial number without leading zeros.
     pub(crate) fn serial_bytes(&self) -> Vec<u8> {
         self.link.serial().to_vec()
@@ -92,6 +98,7 @@ fn summarize(der: &CertificateDer<'_>, label: &str) -> Result<CertificateSummary
         is_ca: certificate.is_ca(),
         key_algorithm: certificate.key().name,
         usages: usages(&certificate),
+        common_name: certificate.common_name().map(str::to_owned),
         link: Link::of(&certificate),
     })
 }

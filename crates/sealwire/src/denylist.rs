@@ -264,6 +264,7 @@ mod tests {
         };
         let (ours, other) = (authority("ours"), authority("other"));
         let anchors = parse_pem_certificates(ours.certificate_pem().as_bytes()).unwrap();
+        let anchors = [&anchors[..], ours.chain()].concat();
         let now: Timestamp = std::time::SystemTime::now().into();
         let later = |seconds: i64| at(now.unix_millis() + seconds * 1000);
         let good = list(7, now.unix_millis(), &["spiffe://x/core/a", "spiffe://x/agent/B"]);

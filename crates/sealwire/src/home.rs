@@ -88,6 +88,27 @@ impl Home {
         self.ca_dir().join("ca-key.pem")
     }
 
+    /// The certificates of the authority below that one, which issues; while one takes another's
+    /// place, of both. Not there where the first one issues itself.
+    pub fn issuing_cert(&self) -> PathBuf {
+        self.ca_dir().join("issuing-cert.pem")
+    }
+
+    /// Its private key.
+    pub fn issuing_key(&self) -> PathBuf {
+        self.ca_dir().join("issuing-key.pem")
+    }
+
+    /// Whether certificates can be issued here.
+    pub fn has_authority(&self) -> bool {
+        self.issuing_key().exists() || self.ca_key().exists()
+    }
+
+    /// What an authority that issues here is made of.
+    pub fn authority_files(&self) -> [PathBuf; 4] {
+        [self.ca_cert(), self.ca_key(), self.issuing_cert(), self.issuing_key()]
+    }
+
     /// The certificate and key of a peer of that kind and name. `name` must be a valid
     /// peer name, so that it cannot lead out of the directory.
     pub fn pair(&self, kind: Kind, name: &str) -> CertificatePair {

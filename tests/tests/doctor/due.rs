@@ -26,7 +26,10 @@ fn each_certificate_and_key_has_its_day() {
     home.run(&["key", "new", "A"]).ok();
     let examination = doctor(&home, &["--offline"]);
     let json = &examination.content().json;
-    assert_eq!(of_kind(json, "authority").len(), 1, "{json:#}");
+    let authorities = of_kind(json, "authority");
+    let how: Vec<_> = authorities.iter().map(|(_, one)| text(&one["how"])).collect();
+    assert_eq!(how.len(), 2, "{json:#}");
+    assert!(how[0].ends_with("ca renew-issuing") && how[1].ends_with("ca rotate"), "{how:?}");
     let certificates = of_kind(json, "certificate");
     let mut names: Vec<&str> = certificates.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();

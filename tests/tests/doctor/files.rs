@@ -14,6 +14,7 @@ const CERT: &str = "certs/mcp-servers/echo-cert.pem";
 const KEY: &str = "certs/mcp-servers/echo-key.pem";
 const CA: &str = "certs/ca/ca-cert.pem";
 const CA_KEY: &str = "certs/ca/ca-key.pem";
+const ISSUING_KEY: &str = "certs/ca/issuing-key.pem";
 const CORE_KEY: &str = "certs/core/core-key.pem";
 
 /// Puts a pair in the place of `echo`'s.
@@ -70,6 +71,7 @@ fn what_is_private_can_be_read_by_others() {
         ("keys", 0o711, "chmod 700"),
         (CA_KEY, 0o600, "chmod 400"),
         (CA_KEY, 0o444, "chmod 400"),
+        (ISSUING_KEY, 0o600, "chmod 400"),
         (KEY, 0o640, "chmod 600"),
         (CORE_KEY, 0o604, "chmod 600"),
         ("certs/agents/A-key.pem", 0o644, "chmod 600"),
@@ -92,13 +94,15 @@ fn a_key_put_aside_is_still_a_key() {
 fn the_key_of_another_certificate() {
     let plant = |home: &Home| fs::copy(home.file(CORE_KEY), home.file(KEY)).map(|_| ()).unwrap();
     heals(plant, "error", "key_mismatch", &[KEY, "cert issue echo"]);
-    let plant = |home: &Home| {
-        let other = Authority::create(&home.file("foreign"));
-        home.chmod(CA_KEY, 0o600);
-        fs::copy(&other.pair().key, home.file(CA_KEY)).unwrap();
-        home.chmod(CA_KEY, 0o400);
-    };
-    finds(plant, "error", "key_mismatch", &[CA_KEY, "backup"]);
+    for key in [CA_KEY, ISSUING_KEY] {
+        let plant = |home: &Home| {
+            let other = Authority::create(&home.file("foreign"));
+            home.chmod(key, 0o600);
+            fs::copy(&other.pair().key, home.file(key)).unwrap();
+            home.chmod(key, 0o400);
+        };
+        finds(plant, "error", "key_mismatch", &[key, "backup"]);
+    }
     let plant = |home: &Home| {
         let other = Home::initialized();
         fs::copy(other.file("keys/ed25519-signing.pub"), home.file("keys/ed25519-signing.pub"))

@@ -195,7 +195,7 @@ fn a_home_in_order_is_left_as_it_is() {
         ["core/core", "core-cert.pem"],
         ["mcp-server/echo", "echo-cert.pem"],
         ["agent/A", "A-cert.pem"],
-        ["authority", "ca-key.pem"],
+        ["authority", "issuing-key.pem"],
         ["configuration is valid", "sealwire.toml"],
         ["3 tools", "[mcp_servers.echo]"],
     ] {

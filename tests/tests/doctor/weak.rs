@@ -190,6 +190,9 @@ fn tables_for_what_is_not_here() {
     let home = healthy();
     home.configure(&format!("{echo}\n[ca]\nleaf_lifetime = \"1h\"\n"));
     assert!(!doctor(&home, &["--offline"]).notes().contains(&"setting_unused"));
-    std::fs::remove_file(home.file("certs/ca/ca-key.pem")).expect("the key");
+    for key in ["certs/ca/ca-key.pem", "certs/ca/issuing-key.pem"] {
+        assert!(!doctor(&home, &["--offline"]).notes().contains(&"setting_unused"));
+        std::fs::remove_file(home.file(key)).expect("the key");
+    }
     assert!(doctor(&home, &["--offline"]).notes().contains(&"setting_unused"));
 }

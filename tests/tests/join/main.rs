@@ -6,6 +6,7 @@ mod crowded;
 mod lists;
 mod namespaces;
 mod renewal;
+mod root;
 mod rotation;
 
 use std::fs;
@@ -90,7 +91,9 @@ fn two_commands_make_a_peer_that_calls_tools() {
     let key = other.file("certs/laptop/laptop-key.pem");
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!home.file("certs/laptop").exists());
-    assert!(!other.file("certs/ca/ca-key.pem").exists());
+    for key in ["certs/ca/ca-key.pem", "certs/ca/issuing-key.pem"] {
+        assert!(!other.file(key).exists());
+    }
     other.run(&["config", "check"]).ok();
     // A certificate of a day that renews itself is nothing to be warned of.
     let examined = other.run(&["doctor"]);

@@ -126,6 +126,9 @@ fn who_is_revoked_is_not_renewed() {
     serve.stop();
     authority.run(&["cert", "revoke", "core/laptop"]).ok();
     let before = serial(&client, "laptop");
+    // It tries to reach the server for longer than the certificate lives.
+    let config = std::fs::read_to_string(client.file("sealwire.toml")).unwrap();
+    client.write("sealwire.toml", format!("{config}\n[listen]\nconnect_timeout = \"60s\"\n"));
     let mut command = client.sealwire();
     command.args(["connect", "echo"]);
     let connect = Connect::spawn(command);

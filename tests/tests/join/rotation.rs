@@ -14,9 +14,11 @@ pub(super) fn issuer(home: &Home, name: &str) -> String {
     shown[0]["issuer"].as_str().unwrap().to_owned()
 }
 
+/// The key of the root that is replaced has been moved away.
 #[test]
 fn calls_go_on_while_the_authority_is_rotated() {
     let authority = Home::with_config("[ca]\naddress = \"127.0.0.1:0\"\nleaf_lifetime = \"15s\"\n");
+    let root = super::root::moved_away(&authority);
     let ca = Ca::start(&authority);
     let line = invite(&authority, ca.address, &["echo", "--kind", "mcp-server"]);
     let (server, serve) = super::renewal::serving(&line);
@@ -33,13 +35,17 @@ fn calls_go_on_while_the_authority_is_rotated() {
     connect.initialize();
     let old = issuer(&client, "laptop");
 
-    authority.run(&["ca", "rotate"]).ok();
+    let refused = authority.run(&["ca", "rotate"]);
+    assert!(refused.stderr.contains("--root-key"), "{refused}");
+    assert!(!authority.file("certs/ca/next-key.pem").exists());
+    let rotate = || authority.run(&[&["ca", "rotate"], &root.args()[..]].concat()).ok();
+    rotate();
     // Too early: nobody else knows the other authority yet.
     let early = authority.run(&["ca", "rotate", "--finish"]);
     assert_eq!(early.code, Some(1), "{early}");
     // Again changes nothing.
     let trusted = fs::read(authority.file("certs/ca/ca-cert.pem")).unwrap();
-    authority.run(&["ca", "rotate"]).ok();
+    rotate();
     assert_eq!(fs::read(authority.file("certs/ca/ca-cert.pem")).unwrap(), trusted);
 
     let mut calls = 0_u32;
@@ -52,6 +58,7 @@ fn calls_go_on_while_the_authority_is_rotated() {
         authority.run(&["ca", "rotate", "--finish"]).code == Some(0)
     });
     assert!(!authority.file("certs/ca/next-key.pem").exists());
+    assert!(authority.file("certs/ca/ca-key.pem").exists(), "that of the other root");
     wait_until("both ends have certificates of the other authority", || {
         call();
         issuer(&client, "laptop") != old && issuer(&server, "echo") != old

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sealwire_identity::{
     CertificateAuthority, Credential, Error, IssuedLeaf, KeyAlgorithm, LeafRequest, PeerVerifier,
-    Revocation, Revocations, Revoked, Role, TrustAnchors, describe,
+    Revocation, Revocations, Revoked, Role, RootAuthority, TrustAnchors, describe,
 };
 use sealwire_names::{PeerId, RefusalCode, Timestamp};
 use tempfile::TempDir;
@@ -33,6 +33,19 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+/// A root with pathLen 0 in `dir`, as they were made before there was an authority below them.
+fn old_root(dir: &Path) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "an old one");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    params.subject_alt_names = vec![crate::support::uri("spiffe://test.example")];
+    fs::write(dir.join("ca-cert.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(dir.join("ca-key.pem"), key.serialize_pem()).unwrap();
+    fs::set_permissions(dir.join("ca-key.pem"), fs::Permissions::from_mode(0o400)).unwrap();
+}
+
 #[test]
 fn its_files_have_their_modes_and_are_never_overwritten() {
     let dir = TempDir::new().unwrap();
@@ -41,6 +54,8 @@ fn its_files_have_their_modes_and_are_never_overwritten() {
     assert_eq!(mode(&ca), 0o700);
     assert_eq!(mode(&ca.join("ca-key.pem")), 0o400);
     assert_eq!(mode(&ca.join("ca-cert.pem")), 0o644);
+    assert_eq!(mode(&ca.join("issuing-key.pem")), 0o400);
+    assert_eq!(mode(&ca.join("issuing-cert.pem")), 0o644);
     let before = fs::read(ca.join("ca-key.pem")).unwrap();
     let again = CertificateAuthority::create(&ca, &trust_domain(), 365 * DAY).unwrap_err();
     assert!(matches!(again, Error::Exists { .. }));
@@ -59,7 +74,7 @@ fn its_certificate_is_as_rfc_5280_wants_it() {
     let text = String::from_utf8(text).unwrap();
     for line in [
         "Version: 3 (0x2)",
-        "X509v3 Basic Constraints: critical\n                CA:TRUE, pathlen:0",
+        "X509v3 Basic Constraints: critical\n                CA:TRUE, pathlen:1",
         "X509v3 Key Usage: critical\n                Certificate Sign, CRL Sign",
         "Subject: O = sealwire, CN = sealwire CA ",
         "X509v3 Subject Key Identifier",
@@ -67,6 +82,28 @@ fn its_certificate_is_as_rfc_5280_wants_it() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+    let text = run_in(&ca, "openssl", &["x509", "-in", "issuing-cert.pem", "-noout", "-text"], b"");
+    let text = String::from_utf8(text).unwrap();
+    for line in [
+        "Version: 3 (0x2)",
+        "Issuer: O = sealwire, CN = sealwire CA ",
+        "Subject: O = sealwire, CN = sealwire issuing CA ",
+        "X509v3 Basic Constraints: critical\n                CA:TRUE, pathlen:0",
+        "X509v3 Key Usage: critical\n                Certificate Sign, CRL Sign",
+        "X509v3 Extended Key Usage: \n                TLS Web Server Authentication, TLS Web Client Authentication\n",
+        "X509v3 Name Constraints: critical\n                Permitted:\n                  email:invalid\n",
+        "X509v3 Subject Key Identifier",
+        "X509v3 Authority Key Identifier",
+        "URI:spiffe://test.example",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    run_in(
+        &ca,
+        "openssl",
+        &["verify", "-x509_strict", "-CAfile", "ca-cert.pem", "issuing-cert.pem"],
+        b"",
+    );
 }
 
 #[test]
@@ -95,6 +132,8 @@ fn openssl_accepts_what_it_issues_for_its_purpose_only() {
                     purpose,
                     "-CAfile",
                     "ca/ca-cert.pem",
+                    "-untrusted",
+                    &name,
                     &name,
                 ];
                 std::process::Command::new("openssl")
@@ -120,8 +159,9 @@ fn a_leaf_says_exactly_what_was_asked() {
     request.dns = vec!["github".into(), "localhost".into()];
     request.ip = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
     let leaf = ca.issue(&request).unwrap();
-    let [summary] =
-        <[_; 1]>::try_from(describe(leaf.cert_pem.as_bytes(), "leaf").unwrap()).unwrap();
+    let [summary, issuing] =
+        <[_; 2]>::try_from(describe(leaf.cert_pem.as_bytes(), "leaf").unwrap()).unwrap();
+    assert!(issuing.is_ca && summary.issuer == issuing.subject, "{summary:?}");
     assert_eq!(summary.subject, "CN=github");
     assert_eq!(summary.uris, ["spiffe://test.example/mcp-server/github"]);
     assert_eq!(summary.dns, request.dns);
@@ -221,14 +261,98 @@ fn a_foreign_or_careless_authority_directory_is_refused() {
         matches!(&refused, Error::Certificate { refusal, .. } if refusal.code == RefusalCode::TrustDomain),
         "{refused}"
     );
-    let key = a.join("ca-key.pem");
+    let load = || CertificateAuthority::load(&a, &trust_domain());
+    let key = a.join("issuing-key.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    let refused = CertificateAuthority::load(&a, &trust_domain()).unwrap_err();
-    assert_eq!(refused.remedy(), format!("run: chmod 400 {}", key.display()));
-    fs::copy(b.join("ca-cert.pem"), a.join("ca-cert.pem")).unwrap();
+    assert_eq!(load().unwrap_err().remedy(), format!("run: chmod 400 {}", key.display()));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
-    let refused = CertificateAuthority::load(&a, &trust_domain()).unwrap_err();
+    let own = fs::read(a.join("issuing-cert.pem")).unwrap();
+    fs::copy(b.join("issuing-cert.pem"), a.join("issuing-cert.pem")).unwrap();
+    let refused = load().unwrap_err();
     assert!(matches!(refused, Error::KeyMismatch { .. }), "{refused}");
+    fs::write(a.join("issuing-cert.pem"), own).unwrap();
+    let root = || RootAuthority::load(&a, &trust_domain());
+    root().unwrap();
+    fs::copy(b.join("ca-cert.pem"), a.join("ca-cert.pem")).unwrap();
+    let refused = load().unwrap_err();
+    assert!(
+        matches!(&refused, Error::Certificate { refusal, .. } if refusal.code == RefusalCode::UnknownIssuer),
+        "{refused}"
+    );
+    let refused = root().unwrap_err();
+    assert!(matches!(refused, Error::KeyMismatch { .. }), "{refused}");
+}
+
+/// By those who go by lists, and by those who are told.
+#[test]
+fn an_authority_whose_key_was_replaced_is_revoked_with_all_that_it_has_issued() {
+    let dir = TempDir::new().unwrap();
+    let ca = dir.path().join("ca");
+    let before = authority(&ca);
+    let leaf = |authority: &CertificateAuthority| {
+        let leaf = authority.issue(&request("spiffe://test.example/core/a")).unwrap();
+        Credential::from_pem(leaf.cert_pem.as_bytes(), leaf.key_pem.as_bytes(), "it").unwrap()
+    };
+    let crl = ca.join("ca-crl.pem");
+    before.write_revocation_list(&crl, &[], now(), DAY).unwrap();
+    let root = RootAuthority::load(&ca, &trust_domain()).unwrap();
+    // With the same key, everything stays as it is.
+    let renewed = root.renew_issuing(400 * DAY).unwrap();
+    assert!(renewed.revoked.is_empty());
+    let same = CertificateAuthority::load(&ca, &trust_domain()).unwrap();
+    assert_eq!(same.key_hash(), before.key_hash());
+    let (one, two) = (leaf(&before), leaf(&same));
+    assert_ne!(one.chain()[1], two.chain()[1]);
+    let replaced = root.replace_issuing(400 * DAY).unwrap();
+    assert_eq!(replaced.revoked.len(), 2, "each certificate of that key");
+    let after = CertificateAuthority::load(&ca, &trust_domain()).unwrap();
+    after.write_revocation_list(&crl, &[], now(), DAY).unwrap();
+    let three = leaf(&after);
+
+    let cert = ca.join("ca-cert.pem");
+    let anchors = Arc::new(TrustAnchors::load(&cert, trust_domain()).unwrap());
+    let told = Revocations::new(replaced.revoked.iter().map(|summary| Revocation {
+        what: Revoked::certificate(summary),
+        at: now(),
+        reason: "stolen".to_owned(),
+    }));
+    let lists = sealwire_identity::RevocationLists::load(&[&crl], &[&cert], now()).unwrap();
+    let listed = Revocations::default().with_lists(lists);
+    let verifier = PeerVerifier::new(anchors, Role::Client);
+    for (credential, is_revoked) in [(one, true), (two, true), (three, false)] {
+        let peer = verifier.verify(credential.chain(), None, now()).unwrap();
+        for revocations in [&told, &listed] {
+            let checks = [
+                revocations.check_peer(&peer, now()),
+                revocations.check_own(&credential),
+                revocations.check_service(credential.chain()),
+            ];
+            for checked in checks {
+                let code = checked.err().map(|refusal| refusal.code);
+                assert_eq!(code, is_revoked.then_some(RefusalCode::CertificateRevoked));
+            }
+        }
+    }
+}
+
+/// A root that was made when there was none below it.
+#[test]
+fn a_root_that_may_certify_leaves_alone_certifies_no_authority() {
+    let dir = TempDir::new().unwrap();
+    old_root(dir.path());
+    let root = RootAuthority::load(dir.path(), &trust_domain()).unwrap();
+    let refused = root.renew_issuing(DAY).unwrap_err();
+    assert!(refused.to_string().contains("pathLen 0"), "{refused}");
+    // It issues itself.
+    let authority = CertificateAuthority::load(dir.path(), &trust_domain()).unwrap();
+    assert!(!authority.is_below_root());
+    let leaf = authority.issue(&request("spiffe://test.example/core/a")).unwrap();
+    assert_eq!(describe(leaf.cert_pem.as_bytes(), "it").unwrap().len(), 1);
+    // The one that takes its place has one below it.
+    CertificateAuthority::prepare_next(dir.path(), &trust_domain(), 365 * DAY).unwrap();
+    assert!(!CertificateAuthority::load(dir.path(), &trust_domain()).unwrap().is_below_root());
+    CertificateAuthority::activate_next(dir.path()).unwrap();
+    assert!(CertificateAuthority::load(dir.path(), &trust_domain()).unwrap().is_below_root());
 }
 
 /// Nothing that is issued to a revoked name is revoked already, although it is dated back.
@@ -261,6 +385,12 @@ fn another_authority_is_trusted_before_it_issues_and_the_old_one_afterwards() {
     let prepare = || CertificateAuthority::prepare_next(&ca, &trust_domain(), 365 * DAY).unwrap();
     assert!(CertificateAuthority::next(&ca).unwrap().is_none());
     assert!(CertificateAuthority::activate_next(&ca).is_err());
+    // Interrupted before it was trusted: it is begun anew, and nothing comes of the first one.
+    let trusted = fs::read(ca.join("ca-cert.pem")).unwrap();
+    assert!(prepare());
+    fs::write(ca.join("ca-cert.pem"), trusted).unwrap();
+    assert!(CertificateAuthority::next(&ca).unwrap().is_none());
+    old.write_revocation_list(&ca.join("ca-crl.pem"), &[], now(), DAY).unwrap();
     assert!(prepare());
     assert!(!prepare(), "a second one");
     assert_eq!(mode(&ca.join("next-key.pem")), 0o400);
@@ -278,8 +408,12 @@ fn another_authority_is_trusted_before_it_issues_and_the_old_one_afterwards() {
     };
     let (by, before) = issue();
     assert_eq!(by, old.key_hash());
+    // Interrupted between the two keys.
+    fs::rename(ca.join("next-issuing-key.pem"), ca.join("issuing-key.pem")).unwrap();
+    assert_eq!(issue().0, next.key_hash);
     CertificateAuthority::activate_next(&ca).unwrap();
     assert_eq!(mode(&ca.join("ca-key.pem")), 0o400);
+    assert_eq!(mode(&ca.join("issuing-key.pem")), 0o400);
     assert!(CertificateAuthority::next(&ca).unwrap().is_none());
     let (by, _) = issue();
     assert_eq!(by, next.key_hash);

@@ -199,7 +199,7 @@ fn what_is_no_whole_list_is_refused() {
     // version, algorithm, issuer, thisUpdate, nextUpdate, entries, extensions.
     for (case, list, words) in [
         ("nothing", String::new(), "no X509 CRL"),
-        ("a certificate", ca.0.pem(), "something other"),
+        ("a certificate", ca.0.pem(), "no X509 CRL"),
         ("damaged", pem(&der).replace("MII", "???"), "damaged"),
         ("a byte behind it", pem(&[der.as_slice(), &[0]].concat()), "behind its end"),
         ("half of it", pem(&der[..der.len() / 2]), "cannot be parsed"),
@@ -300,7 +300,8 @@ fn our_authoritys_list() {
         let peer = verifier.verify(&chain, None, now()).unwrap();
         assert_eq!(check(&lists, &peer, now()).is_err(), is_revoked);
     }
-    let shown = ["crl", "-in", "ca/ca-crl.pem", "-CAfile", "ca/ca-cert.pem", "-noout", "-text"];
+    let shown =
+        ["crl", "-in", "ca/ca-crl.pem", "-CAfile", "ca/issuing-cert.pem", "-noout", "-text"];
     let shown = String::from_utf8(run_in(dir.path(), "openssl", &shown, b"")).unwrap();
     for pem in [&one, &two] {
         assert!(shown.contains(&summary(pem).serial.to_uppercase()), "{shown}");
@@ -312,14 +313,14 @@ fn our_authoritys_list() {
     assert!(next.revocation_list(&file, now()).unwrap().is_none());
     next.write_revocation_list(&file, &[], now(), 30 * DAY).unwrap();
     let lists = RevocationLists::load(&[&file], &[&cert], now()).unwrap();
-    assert_eq!(lists.iter().count(), 2);
+    assert_eq!(lists.iter().count(), 4, "two roots, and one below each");
     let chain = sealwire_identity::parse_pem_certificates(one.as_bytes()).unwrap();
     let peer = verifier.verify(&chain, None, now()).unwrap();
     assert!(check(&lists, &peer, now()).is_err(), "what the old one has revoked stays so");
     // Until that is out of date.
     next.write_revocation_list(&file, &[], days_from_now(8), 7 * DAY).unwrap();
     let lists = RevocationLists::load(&[&file], &[&cert], days_from_now(8)).unwrap();
-    assert_eq!(lists.iter().count(), 1);
+    assert_eq!(lists.iter().count(), 3);
 
     // What is not a list of this authority's is not written over.
     fs::write(&file, "something else").unwrap();

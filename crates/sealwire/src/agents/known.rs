@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use sealwire_envelope::Bundle;
 use sealwire_identity::{encode_pem, files};
-use sealwire_names::{AgentId, Timestamp, TrustDomain};
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use sealwire_names::{AgentId, Timestamp};
 
 use super::KeyError;
 use super::key_files::{self, KeyFiles};
 use super::key_store::{Generation, KeyStore, later};
-use super::vouched::read_vouched;
+use super::vouched::{Believed, read_vouched};
 
 /// The directory of imported bundles, in that of the keys. What is in it was confirmed.
 const KNOWN: &str = "known";
@@ -51,12 +50,12 @@ impl KeyStore {
     pub fn import_vouched(
         &self,
         file: &Path,
-        (anchors, domain): (&[CertificateDer<'_>], &TrustDomain),
+        believed: Believed<'_>,
         own: &[AgentId],
         now: Timestamp,
     ) -> Result<Bundle, KeyError> {
         let pem = files::read_public(file)?;
-        let (bundle, believed) = read_vouched(&pem, file, anchors, domain, now)?;
+        let (bundle, believed) = read_vouched(&pem, file, believed, now)?;
         let missing = || Err("no authority vouches for it".to_owned());
         believed.unwrap_or_else(missing).map_err(|reason| {
             let agent = bundle.agent.clone();

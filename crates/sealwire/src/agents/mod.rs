@@ -22,4 +22,4 @@ pub use error::KeyError;
 pub use key_store::{Generation, KeyStore, OwnKeys};
 pub use revoked::RevokedAgents;
 pub use setup::{directory, open_channel, open_mailbox, settings, trust_matrix};
-pub use vouched::{read_vouched, vouch};
+pub use vouched::{Believed, read_vouched, vouch};

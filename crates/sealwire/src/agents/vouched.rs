@@ -8,7 +8,10 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use sealwire_envelope::Bundle;
-use sealwire_identity::{CertificateAuthority, StatementKind, encode_pem, verify_statement};
+use sealwire_identity::{
+    CertificateAuthority, Revocations, StatementKind, authorities_below, encode_pem,
+    verify_statement,
+};
 use sealwire_names::{Fingerprint, Timestamp, TrustDomain};
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -22,6 +25,9 @@ pub(super) const STATEMENT: &str = "SEALWIRE AGENT STATEMENT";
 const VERSION: u32 = 1;
 /// How far ahead of ours the authority's clock may be, in milliseconds.
 const SKEW: i64 = 5 * 60 * 1000;
+
+/// Who is believed here: the anchors of a trust domain, and what is revoked.
+pub type Believed<'a> = (&'a [CertificateDer<'a>], &'a TrustDomain, &'a Revocations);
 
 /// What is signed, as JSON.
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -71,7 +77,18 @@ pub fn vouch(
     let signature = authority.state(StatementKind::AgentKeys, &text)?;
     let length = u16::try_from(text.len())
         .map_err(|_| KeyError::Crypto { reason: "a statement is too long".to_owned() })?;
-    let statement = [&length.to_be_bytes()[..], text.as_bytes(), &signature].concat();
+    // Whoever takes it knows the root alone.
+    let below = authority.chain().first().map_or(&[][..], AsRef::as_ref);
+    let length_below = u16::try_from(below.len())
+        .map_err(|_| KeyError::Crypto { reason: "a certificate is too long".to_owned() })?;
+    let statement = [
+        &length.to_be_bytes()[..],
+        text.as_bytes(),
+        &length_below.to_be_bytes(),
+        below,
+        &signature,
+    ];
+    let statement = statement.concat();
     let bundle = encode_pem(key_files::BUNDLE, &encoded)?;
     let statement = encode_pem(STATEMENT, &statement)?;
     Ok(format!("{}{}", bundle.as_str(), statement.as_str()))
@@ -79,7 +96,8 @@ pub fn vouch(
 
 /// The bundle in a text, and whether the authority's word for it holds: `None` if there is none.
 ///
-/// `anchors` are the authorities that are trusted here, for that trust domain.
+/// `anchors` are the authorities that are trusted here, for that trust domain. The word may be that of
+/// one below them which is not revoked.
 ///
 /// # Errors
 /// What is wrong with the bundle. What is wrong with the word is in the result: the bundle may be
@@ -87,14 +105,13 @@ pub fn vouch(
 pub fn read_vouched(
     pem: &[u8],
     file: &Path,
-    anchors: &[CertificateDer<'_>],
-    domain: &TrustDomain,
+    (anchors, domain, revocations): Believed<'_>,
     now: Timestamp,
 ) -> Result<(Bundle, Option<Result<(), String>>), KeyError> {
     let (bundle, encoded, statement) = key_files::parse_blocks(pem, file)?;
     let believed = statement.map(|statement| {
         let wanted = |issued| Stated::of(&bundle, &encoded, domain, issued);
-        check(&statement, anchors, wanted, now)
+        check(&statement, (anchors, domain, revocations), wanted, now)
     });
     Ok((bundle, believed))
 }
@@ -102,17 +119,21 @@ pub fn read_vouched(
 /// Whether a statement is by a trusted authority, and for what is `wanted`.
 fn check(
     statement: &[u8],
-    anchors: &[CertificateDer<'_>],
+    (anchors, domain, revocations): Believed<'_>,
     wanted: impl FnOnce(Timestamp) -> Stated,
     now: Timestamp,
 ) -> Result<(), String> {
-    let parts = statement.split_first_chunk().and_then(|(length, rest)| {
-        let (text, signature) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
-        Some((std::str::from_utf8(text).ok()?, signature))
-    });
-    let (text, signature) = parts.ok_or("the authority's statement is damaged")?;
+    let (text, below, signature) =
+        parts(statement).ok_or("the authority's statement is damaged")?;
+    let below = CertificateDer::from(below);
+    let below = authorities_below(anchors, std::slice::from_ref(&below), domain, now);
+    let issuers: Vec<_> = anchors.iter().chain(&below).cloned().collect();
     // Before anything in it is looked at: what others have written is nobody's word.
-    verify_statement(StatementKind::AgentKeys, text, signature, anchors, now)
+    verify_statement(StatementKind::AgentKeys, text, signature, &issuers, now)
+        .and_then(|()| {
+            let all = below.iter().map(|der| revocations.check_authority(der));
+            all.collect::<Result<(), _>>().map_err(|refusal| refusal.to_string())
+        })
         .map_err(|reason| format!("the authority's statement does not count: {reason}"))?;
     let stated: Stated = serde_json::from_str(text)
         .map_err(|error| format!("the authority's statement is not understood: {error}"))?;
@@ -140,6 +161,19 @@ fn check(
     Ok(())
 }
 
+/// What is signed, the certificate of who has signed it, empty if that is an anchor, and the signature.
+fn parts(statement: &[u8]) -> Option<(&str, &[u8], &[u8])> {
+    let (text, rest) = split(statement)?;
+    let (below, signature) = split(rest)?;
+    Some((std::str::from_utf8(text).ok()?, below, signature))
+}
+
+/// So many bytes as the first two say, and the rest.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u16::from_be_bytes(*length).into())
+}
+
 fn hash(bytes: &[u8]) -> Fingerprint {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
@@ -152,7 +186,7 @@ mod tests {
 
     use proptest::prelude::*;
     use sealwire_envelope::{BundleRequest, RecipientKey, SigningKey};
-    use sealwire_identity::parse_pem_certificates;
+    use sealwire_identity::{Revocation, Revoked, parse_pem_certificates};
 
     use super::*;
 
@@ -192,8 +226,19 @@ mod tests {
 
         /// What `anchors` of this make of it.
         fn read(&self, text: &str, domain: &str, now: Timestamp) -> Option<Result<(), String>> {
+            self.read_where(text, domain, now, &Revocations::default())
+        }
+
+        fn read_where(
+            &self,
+            text: &str,
+            domain: &str,
+            now: Timestamp,
+            revocations: &Revocations,
+        ) -> Option<Result<(), String>> {
             let domain = domain.parse().unwrap();
-            read_vouched(text.as_bytes(), Path::new(FILE), &self.anchors, &domain, now).unwrap().1
+            let believed = (&self.anchors[..], &domain, revocations);
+            read_vouched(text.as_bytes(), Path::new(FILE), believed, now).unwrap().1
         }
     }
 
@@ -217,10 +262,21 @@ mod tests {
             assert!(reason.contains(why), "{reason}");
         };
         refused(&theirs.vouched(&plain), "x.example", ours.now, "not signed by an authority");
-        refused(&good, "y.example", ours.now, "trust domain x.example");
+        // An authority below a root speaks for its own trust domain alone.
+        refused(&good, "y.example", ours.now, "not signed by an authority");
         let ahead = Timestamp::from_unix_millis(ours.now.unix_millis() + SKEW + 1_000);
         let early = vouch(plain.as_bytes(), Path::new(FILE), &ours.authority, ahead).unwrap();
         refused(&early, "x.example", ours.now, "from the future");
+        // By an authority that is revoked since.
+        let [below] = ours.authority.chain() else { panic!("it is below a root") };
+        let summary = sealwire_identity::describe(below, "it").unwrap().remove(0);
+        let revoked = Revocations::new([Revocation {
+            what: Revoked::certificate(&summary),
+            at: ours.now,
+            reason: "stolen".to_owned(),
+        }]);
+        let reason = ours.read_where(&good, "x.example", ours.now, &revoked).unwrap().unwrap_err();
+        assert!(reason.contains("stolen"), "{reason}");
 
         let (_, statement) = blocks(&good);
         let with = |other: &str| format!("{other}{statement}");
@@ -238,14 +294,16 @@ mod tests {
         let good = ours.vouched(&bundle("A", 7, &SigningKey::generate().unwrap()));
         let (_, _, statement) = key_files::parse_blocks(good.as_bytes(), Path::new(FILE)).unwrap();
         let statement = statement.unwrap();
-        let length = usize::from(u16::from_be_bytes([statement[0], statement[1]]));
-        let text = std::str::from_utf8(&statement[2..2 + length]).unwrap();
+        let (text, _, signature) = parts(&statement).unwrap();
+        let before = &statement[..statement.len() - signature.len()];
         let signature = ours.authority.state(StatementKind::Revocations, text).unwrap();
-        let other = [&statement[..2 + length], &signature].concat();
+        let other = [before, &signature].concat();
+        let (domain, none) = ("x.example".parse().unwrap(), Revocations::default());
+        let believed = (&ours.anchors[..], &domain, &none);
         let wanted = |_| serde_json::from_str(text).unwrap();
-        check(&statement, &ours.anchors, wanted, ours.now).unwrap();
+        check(&statement, believed, wanted, ours.now).unwrap();
         let wanted = |_| serde_json::from_str(text).unwrap();
-        check(&other, &ours.anchors, wanted, ours.now).unwrap_err();
+        check(&other, believed, wanted, ours.now).unwrap_err();
     }
 
     proptest! {
@@ -254,7 +312,8 @@ mod tests {
         fn no_other_bytes_are_a_statement(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let wanted = |_| unreachable!("nobody has signed it");
             let now = Timestamp::from_unix_millis(0);
-            prop_assert!(check(&bytes, &[], wanted, now).is_err());
+            let (domain, none) = ("x.example".parse().unwrap(), Revocations::default());
+            prop_assert!(check(&bytes, (&[], &domain, &none), wanted, now).is_err());
         }
     }
 }

@@ -10,6 +10,7 @@ mod logging;
 mod memory;
 mod output;
 mod page;
+mod secret;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub(crate) use json::write_compact;
 pub(crate) use logging::{LogSettings, lost as lost_log_lines};
 pub(crate) use output::{print, print_json, printable, shell_word};
 pub(crate) use page::Page;
+pub(crate) use secret::ask_secret;
 
 use crate::commands::{
     agent, alerts, audit, ca, cert, completions, config, connect, demo, demo_server, doctor,

@@ -106,8 +106,13 @@ pub(crate) fn inventory(context: &Context) -> Result<serde_json::Value, Failure>
 fn all(context: &Context) -> Result<Vec<Shown>, Failure> {
     let revocations = revocations(context);
     let mut certificates = Vec::new();
-    for file in certificate_files(&context.home)? {
-        certificates.extend(read(&file, &revocations)?);
+    let home = &context.home;
+    for file in certificate_files(home)? {
+        let held = read(&file, &revocations)?;
+        // Behind a leaf stands the authority that issued it, which has a file of its own.
+        let is_authority = [home.ca_cert(), home.issuing_cert()].contains(&file);
+        let most = if is_authority { held.len() } else { 1 };
+        certificates.extend(held.into_iter().take(most));
     }
     Ok(certificates)
 }
@@ -207,7 +212,7 @@ fn read(file: &Path, revocations: &Revocations) -> Result<Vec<Shown>, Failure> {
     Ok(chain.into_iter().map(|summary| Shown::new(file, summary, revocations, now)).collect())
 }
 
-/// Every certificate file: `certs/<directory>/<name>-cert.pem`, the authority's first.
+/// Every certificate file: `certs/<directory>/<name>-cert.pem`, the authorities' first.
 pub(crate) fn certificate_files(home: &Home) -> Result<Vec<PathBuf>, Failure> {
     let failed = |path: &Path| {
         let place = path.display().to_string();
@@ -232,7 +237,12 @@ pub(crate) fn certificate_files(home: &Home) -> Result<Vec<PathBuf>, Failure> {
             }
         }
     }
-    found.sort_by_key(|file| (*file != home.ca_cert(), file.clone()));
+    let rank = |file: &PathBuf| match file {
+        file if *file == home.ca_cert() => 0,
+        file if *file == home.issuing_cert() => 1,
+        _ => 2,
+    };
+    found.sort_by_key(|file| (rank(file), file.clone()));
     Ok(found)
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn all(
 ) -> Vec<Due> {
     let mut look = Look { home, config, invocation, now, found: Vec::new() };
     look.authorities();
+    look.issuing();
     look.certificates();
     if let Some(config) = config {
         look.agents(config);
@@ -164,7 +165,7 @@ impl Look<'_> {
     }
 
     fn authorities(&mut self) {
-        let is_ours = self.home.ca_key().exists();
+        let is_ours = self.home.has_authority();
         for file in self.anchors() {
             for authority in summaries(&file) {
                 let life = authority.not_before.until(authority.not_after).unwrap_or_default();
@@ -181,6 +182,17 @@ impl Look<'_> {
         }
     }
 
+    /// The authority below the root of this home.
+    fn issuing(&mut self) {
+        let file = self.home.issuing_cert();
+        let Some(issuing) = summaries(&file).into_iter().next() else { return };
+        let life = issuing.not_before.until(issuing.not_after).unwrap_or_default();
+        let due = before(issuing.not_after, life / LAST_PART);
+        let how = format!("run: {} ca renew-issuing", self.invocation);
+        let what = (issuing.subject.as_str(), file.display().to_string());
+        self.add(Kind::Authority, what, Some(due), issuing.not_after, how);
+    }
+
     fn certificates(&mut self) {
         let mut files: BTreeSet<PathBuf> =
             certificate_files(self.home).unwrap_or_default().into_iter().collect();
@@ -190,7 +202,8 @@ impl Look<'_> {
             files.extend(pairs.map(|(cert, _)| cert.clone()));
         }
         let anchors = self.anchors();
-        for file in files.difference(&anchors) {
+        let issuing = self.home.issuing_cert();
+        for file in files.difference(&anchors).filter(|file| **file != issuing) {
             // What follows the leaf is its chain, which goes with it.
             let Some(leaf) = summaries(file).into_iter().next() else { continue };
             let (not_before, not_after) = (leaf.not_before, leaf.not_after);
@@ -213,7 +226,7 @@ impl Look<'_> {
     /// How a certificate is made anew that nobody renews.
     fn issue(&self, leaf: &CertificateSummary) -> String {
         let named = leaf.uris.first().and_then(|uri| uri.parse::<PeerId>().ok());
-        match named.filter(|_| self.home.ca_key().exists()) {
+        match named.filter(|_| self.home.has_authority()) {
             Some(id) => format!(
                 "run: {} cert issue {} --kind {} --force",
                 self.invocation,
@@ -245,7 +258,8 @@ impl Look<'_> {
         if let Ok(lists) = ListFiles::of(config).load(self.now) {
             for list in lists.iter() {
                 let life = list.this_update.until(list.next_update).unwrap_or_default();
-                let due = before(list.next_update, life / 4);
+                // A root's holds for years.
+                let due = before(list.next_update, (life / 4).min(BEFORE));
                 let how = "bring the authority's list of now: sealwire cert crl writes it";
                 let what = (list.issuer.as_str(), "crl".to_owned());
                 self.add(Kind::RevocationList, what, Some(due), list.next_update, how.to_owned());

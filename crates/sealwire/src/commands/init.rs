@@ -209,9 +209,10 @@ fn make_certificates(
     let terms = Terms { token: token(keys.key.clone(), config)?, ..Terms::default() };
     let own = own_target(config);
     if config.ca_cert == home.ca_cert() {
-        report.make(&[&home.ca_cert(), &home.ca_key()], || {
+        let made = home.authority_files();
+        report.make(&made.each_ref().map(PathBuf::as_path), || {
             let own_key = own.as_ref().map(|own| own.pair.key.clone());
-            let orphans = [Some(home.ca_key()), own_key];
+            let orphans = [Some(home.ca_key()), Some(home.issuing_key()), own_key];
             if let Some(orphan) = orphans.into_iter().flatten().find(|file| file.exists()) {
                 return Err(Failure::new("the authority's certificate is gone")
                     .at(home.ca_cert().display())

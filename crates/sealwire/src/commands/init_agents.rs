@@ -96,7 +96,7 @@ fn tables() -> String {
 
 fn certificates(config: &SecureMcpConfig, report: &mut Report) -> Result<(), Failure> {
     let home = config.layout();
-    if !home.ca_key().exists() {
+    if !home.has_authority() {
         report.note("this home has no authority, so the agents have no certificates");
         return Ok(());
     }

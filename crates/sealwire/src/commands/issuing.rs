@@ -265,7 +265,7 @@ pub(crate) fn days(days: u32) -> Duration {
 /// The authority of this home.
 pub(crate) fn open_authority(config: &SecureMcpConfig) -> Result<Issuer, Failure> {
     let home = config.layout();
-    if !home.ca_key().exists() {
+    if !home.has_authority() {
         return Err(Failure::new("this home has no certificate authority of its own")
             .at(home.ca_key().display())
             .fix(

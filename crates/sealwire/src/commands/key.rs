@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand};
 use sealwire::SecureMcpConfig;
 use sealwire::agents::{Generation, KeyError, KeyStore, RevokedAgents, read_vouched, vouch};
+use sealwire::revocations::revoked;
 use sealwire_audit::ChangeKind;
 use sealwire_envelope::Bundle;
-use sealwire_identity::{SigningKey, TokenUri, files, parse_pem_certificates};
+use sealwire_identity::{Revocations, SigningKey, TokenUri, files, parse_pem_certificates};
 use sealwire_names::{AgentId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -377,7 +378,7 @@ impl Keys {
         let bundle = KeyStore::parse_bundle(text.as_bytes(), Path::new("the bundle"))?;
         // Beside the bundle, not in it: what travels with it could be changed with it.
         let mut told = format!("the fingerprint of {agent} is {}\n", bundle.fingerprint());
-        if self.config.layout().ca_key().exists() {
+        if self.config.layout().has_authority() {
             text = self.vouched(text.as_bytes(), Path::new("the bundle"), &bundle)?;
             told.push_str(&format!(
                 "the authority of {} vouches for it: who trusts that needs no fingerprint\n",
@@ -454,14 +455,13 @@ impl Keys {
             .ok()
             .and_then(|pem| parse_pem_certificates(&pem).ok())
             .unwrap_or_default();
-        let (anchors, domain) = (&anchors[..], &self.config.trust_domain);
+        let revocations = Revocations::new(revoked(&self.config.layout())?);
+        let believed = (&anchors[..], &self.config.trust_domain, &revocations);
         let content = files::read_public(file)?;
-        Ok(match read_vouched(&content, file, anchors, domain, self.now)?.1 {
+        Ok(match read_vouched(&content, file, believed, self.now)?.1 {
             None => Err(None),
             Some(Err(reason)) => Err(Some(reason)),
-            Some(Ok(())) => {
-                Ok(self.store.import_vouched(file, (anchors, domain), own, self.now)?)
-            }
+            Some(Ok(())) => Ok(self.store.import_vouched(file, believed, own, self.now)?),
         })
     }
 

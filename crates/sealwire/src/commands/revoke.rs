@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         }
     };
     // What the authority signs of it, where it is here: for other machines.
-    let list = match home.ca_key().exists() {
+    let list = match home.has_authority() {
         // What is revoked is revoked, with or without a list of it.
         true => crl::write(&config, crl::DEFAULT_DAYS)
             .inspect_err(|failure| {
@@ -315,10 +315,16 @@ fn one(known: &Known) -> Result<Wanted, Failure> {
     if !summary.is_ca {
         return Ok(Wanted::This(Revoked::certificate(summary)));
     }
-    Err(Failure::usage("an authority's certificate cannot be revoked").at(file.display()).fix(
-        "take it out of the files of trust anchors (`ca_cert`, `trusted_ca`): nothing that it \
-         issued is accepted then",
-    ))
+    let failure = Failure::usage("an authority's certificate cannot be revoked").at(file.display());
+    Err(if summary.issuer == summary.subject {
+        failure.fix(
+            "take it out of the files of trust anchors (`ca_cert`, `trusted_ca`): nothing that it \
+             issued is accepted then",
+        )
+    } else {
+        failure
+            .fix("put another in its place, which revokes it: sealwire ca renew-issuing --new-key")
+    })
 }
 
 /// A name that need not be known here, if anything of that name could be accepted at all.

@@ -13,8 +13,10 @@ use sealwire::home::{CertificatePair, Home};
 use sealwire::state::State;
 use sealwire_identity::join::{LISTS_ALPN, renewal_client_config};
 use sealwire_identity::{
-    Credential, RevocationLists, TrustAnchors, files, io_refusal, parse_pem_certificates,
+    Credential, RevocationLists, TrustAnchors, authorities_below, files, io_refusal,
+    parse_pem_certificates,
 };
+use sealwire_names::{Timestamp, TrustDomain};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
@@ -23,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 use super::DEADLINE;
+use super::renewal::check_service;
 use super::wire::{self, Lists, ListsAnswer, ListsRequest, VERSION, Why};
 use crate::cli::Failure;
 
@@ -47,6 +50,7 @@ impl Following {
         let (Some(service), Some(pair)) = (&config.renew_from, pair) else { return Self(None) };
         let own_list = config.layout().ca_dir().join(CRL_FILE);
         let follower = Follower {
+            home: config.layout(),
             service: service.clone(),
             anchors: config.ca_cert.clone(),
             crl: config.crl.contains(&own_list).then_some(own_list),
@@ -83,6 +87,7 @@ type LearnedInHome = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 pub(crate) const CRL_FILE: &str = "ca-crl.pem";
 
 struct Follower<L> {
+    home: Home,
     service: String,
     anchors: PathBuf,
     /// Where lists of RFC 5280 go, if they are gone by.
@@ -136,6 +141,12 @@ where
         let connecting = timeout(DEADLINE, self.connect(&own)).await;
         let late = || Failure::new("the authority's service does not answer").at(&self.service);
         let mut stream = connecting.map_err(|_| late())??;
+        let service = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+        check_service(&self.home, &service).map_err(|refusal| {
+            Failure::new("the authority's service is not believed")
+                .at(&self.service)
+                .because(refusal)
+        })?;
         let mut patience = DEADLINE;
         loop {
             let answer = timeout(patience, wire::read(&mut stream, wire::MAX_LISTS)).await;
@@ -149,7 +160,7 @@ where
             match answer {
                 ListsAnswer::Lists(lists) => {
                     // It is told anew several times within the age that is allowed.
-                    patience = self.take(lists, &own).await?.max(DEADLINE);
+                    patience = self.take(lists, &own, &service).await?.max(DEADLINE);
                     *is_told = true;
                 }
                 ListsAnswer::Refused { why } => return Ok(Some(why)),
@@ -172,7 +183,12 @@ where
     }
 
     /// Goes by a list, and tells how long it may take to the next one.
-    async fn take(&self, lists: Lists, own: &Credential) -> Result<Duration, Failure> {
+    async fn take(
+        &self,
+        lists: Lists,
+        own: &Credential,
+        service: &[CertificateDer<'_>],
+    ) -> Result<Duration, Failure> {
         let wrong = |why: String| {
             Failure::new("what the authority's service says is revoked is not believed")
                 .at(&self.service)
@@ -180,8 +196,8 @@ where
         };
         let now = SystemTime::now().into();
         let signature = wire::decode(&lists.signature).unwrap_or_default();
-        let issuers = self.issuers(own)?;
         let domain = own.id().trust_domain();
+        let issuers = self.issuers(service, domain, now)?;
         let list = Denylist::read(&lists.text, &signature, &issuers, domain, now).map_err(wrong)?;
         let patience = list.edition.max_age / 2;
         (self.learn)(list).await.map_err(wrong)?;
@@ -191,11 +207,18 @@ where
         Ok(patience)
     }
 
-    /// Whoever may have signed it: the anchors, and the authorities between one and us.
-    fn issuers(&self, own: &Credential) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    /// Whoever may have signed it: the anchors, and the authority below one by which the service
+    /// has proven itself. It need not be the one that has issued our own certificate any more.
+    fn issuers(
+        &self,
+        service: &[CertificateDer<'_>],
+        domain: &TrustDomain,
+        now: Timestamp,
+    ) -> Result<Vec<CertificateDer<'static>>, Failure> {
         let anchors = parse_pem_certificates(&files::read_public(&self.anchors)?)
             .map_err(|problem| Failure::new(problem.to_string()).at(self.anchors.display()))?;
-        Ok(anchors.into_iter().chain(own.chain().iter().skip(1).cloned()).collect())
+        let below = authorities_below(&anchors, service, domain, now);
+        Ok([anchors, below].concat())
     }
 
     /// Replaces the list of RFC 5280, which is taken up because its file changes.

@@ -132,8 +132,8 @@ impl Publisher {
     /// The list of RFC 5280, PEM, if there is one. Without it, what is revoked is told all the same.
     fn crl(&self, held: &mut Held, now: Timestamp) -> Option<String> {
         let home = self.config.layout();
-        let files = [home.ca_dir().join(CRL_FILE), home.ca_cert(), home.ca_key()];
-        let files = || Snapshot::take(files.iter().cloned());
+        let list = home.ca_dir().join(CRL_FILE);
+        let files = || Snapshot::take(home.authority_files().into_iter().chain([list.clone()]));
         let is_due = held.crl.as_ref().is_some_and(|list| now >= list.due);
         if is_due || held.files != files() {
             let failed = match renew_revocation_list(&self.config, now) {
@@ -193,16 +193,21 @@ impl Publisher {
                 let published = latest.borrow_and_update().clone();
                 if let Some(published) = published {
                     let now = SystemTime::now().into();
-                    let answer = match published.revocations.check_peer(peer, now) {
-                        Ok(()) => ListsAnswer::Lists(published.lists.clone()),
-                        Err(refusal) => {
-                            tracing::warn!(peer = %peer.id, %refusal, "no longer told what is revoked");
-                            ListsAnswer::Refused { why: Why::Revoked }
-                        }
-                    };
-                    let written = timeout(DEADLINE, wire::write(&mut told, &answer)).await;
-                    written.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-                    if let ListsAnswer::Refused { .. } = answer {
+                    let refusal = published.revocations.check_peer(peer, now).err();
+                    // Of its authority it is told: else it would let in who has stolen that one's key.
+                    let by_authority = published.revocations.check_authorities(peer).is_err();
+                    let lists = ListsAnswer::Lists(published.lists.clone());
+                    let lists = (refusal.is_none() || by_authority).then_some(lists);
+                    let refused = refusal.map(|refusal| {
+                        tracing::warn!(peer = %peer.id, %refusal, "no longer told what is revoked");
+                        ListsAnswer::Refused { why: Why::Revoked }
+                    });
+                    for answer in lists.iter().chain(&refused) {
+                        let written = timeout(DEADLINE, wire::write(&mut told, answer)).await;
+                        written
+                            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+                    }
+                    if refused.is_some() {
                         return Ok(());
                     }
                 }

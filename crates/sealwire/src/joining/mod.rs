@@ -1,6 +1,7 @@
 //! How a machine joins, over the network: docs/spec/join.md. What the line, the proofs and TLS are
 //! is in `sealwire_identity::join`; here are the messages, and who sends them.
 
+mod anchors;
 mod client;
 mod doors;
 mod following;
@@ -14,6 +15,7 @@ mod wire;
 
 use std::time::Duration;
 
+pub(crate) use anchors::SignedAnchors;
 pub(crate) use client::{Joined, join};
 pub(crate) use following::{CRL_FILE, Following, learn_in};
 pub(crate) use renewal::{Renewing, renewed_by};

@@ -10,19 +10,21 @@ use std::time::{Duration, SystemTime};
 
 use sealwire::config::SecureMcpConfig;
 use sealwire::home::{CertificatePair, Home};
-use sealwire_identity::join::{RENEWAL_ALPN, renewal_client_config, tls_exporter, verify_peer};
+use sealwire::revocations::revoked;
+use sealwire_identity::join::{RENEWAL_ALPN, renewal_client_config, verify_peer};
 use sealwire_identity::{
-    CertificateSummary, Credential, StatementKind, TrustAnchors, describe, encode_pem, files,
-    io_refusal, parse_pem_certificates, verify_statement,
+    CertificateSummary, Credential, Revocations, TrustAnchors, describe, encode_pem, files,
+    io_refusal, parse_pem_certificates,
 };
 use sealwire_names::{Timestamp, TrustDomain};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 use super::DEADLINE;
+use super::anchors::SignedAnchors;
 use super::wire::{self, RenewalAnswer, RenewalRequest, VERSION, Why};
 use crate::cli::Failure;
 use crate::commands::{HomeLock, leaf};
@@ -80,10 +82,7 @@ struct Renewer {
 /// What the service has answered.
 struct Renewed {
     certificate: String,
-    ca_cert: String,
-    /// Of `ca_cert`, and what that is bound to.
-    signature: Vec<u8>,
-    exporter: [u8; 32],
+    anchors: Option<SignedAnchors>,
 }
 
 impl Renewer {
@@ -147,7 +146,7 @@ impl Renewer {
             return Ok(None);
         }
         // First: what is issued now may be by one of these.
-        let anchors = self.trust(&renewed, own.id().trust_domain())?;
+        let anchors = self.trust(renewed.anchors.as_ref(), own.id().trust_domain())?;
         let place = &self.authority;
         let wrong = |why: String| {
             Failure::new("what the authority's service issued cannot be used")
@@ -182,10 +181,16 @@ impl Renewer {
     /// Adds to the trust anchors what the service has added to its own, while one authority takes
     /// another's place. Nothing is taken away: others may be in the file. All that are trusted then.
     ///
-    /// What is new must be signed by an authority that is trusted here: the service's own key,
-    /// which is that of a process that the network reaches, is not enough for that.
-    fn trust(&self, told: &Renewed, domain: &TrustDomain) -> Result<Arc<TrustAnchors>, Failure> {
-        let (place, pem) = (&self.authority, &told.ca_cert);
+    /// What is new must be signed by a root that is trusted here: the keys of the service and of the
+    /// authority that issues, which are on a machine that the network reaches, are not enough.
+    fn trust(
+        &self,
+        told: Option<&SignedAnchors>,
+        domain: &TrustDomain,
+    ) -> Result<Arc<TrustAnchors>, Failure> {
+        let anchors = || Ok(Arc::new(TrustAnchors::load(&self.anchors, domain.clone())?));
+        let Some(signed) = told else { return anchors() };
+        let place = &self.authority;
         let label = self.anchors.display().to_string();
         let mut text = files::read_public(&self.anchors)?;
         let known = describe(&text, &label)?;
@@ -196,13 +201,15 @@ impl Renewer {
                 .because(why)
                 .fix("look into who runs there; what was trusted before is trusted")
         };
+        let told = signed.told(domain).map_err(wrong)?;
+        let pem = told.anchors.as_bytes();
         // All of it is as it must be, or none of it is taken.
-        TrustAnchors::from_pem(pem.as_bytes(), domain.clone(), place)?;
-        let certificates = parse_pem_certificates(pem.as_bytes())
+        TrustAnchors::from_pem(pem, domain.clone(), place)?;
+        let certificates = parse_pem_certificates(pem)
             .map_err(|problem| Failure::new(problem.to_string()).at(place))?;
         let before = text.len();
         let mut new = Vec::new();
-        for (der, summary) in certificates.iter().zip(describe(pem.as_bytes(), place)?) {
+        for (der, summary) in certificates.iter().zip(describe(pem, place)?) {
             if !known(summary.fingerprint) {
                 new.push(summary.subject);
                 text.extend(b"\n");
@@ -210,11 +217,14 @@ impl Renewer {
             }
         }
         if !new.is_empty() {
-            let issuers = parse_pem_certificates(&text[..before])
-                .map_err(|problem| Failure::new(problem.to_string()).at(&label))?;
-            let kind = StatementKind::Anchors(&told.exporter);
             let now = SystemTime::now().into();
-            verify_statement(kind, pem, &told.signature, &issuers, now).map_err(wrong)?;
+            signed.verify(&text[..before], now).map_err(wrong)?;
+            if now > told.until {
+                // It may have been kept by somebody to be said again, or have been forgotten there.
+                let (authorities, until) = (new.join("; "), told.until);
+                tracing::warn!(authorities, %until, "what is told of other authorities is out of date");
+                return anchors();
+            }
             // What is longer could not be read again.
             if text.len() as u64 > files::MAX_FILE {
                 return Err(wrong(format!(
@@ -225,7 +235,7 @@ impl Renewer {
             tracing::info!(authorities = new.join("; "), "other authorities are trusted");
             files::write_atomic(&self.anchors, &text, files::PUBLIC_FILE)?;
         }
-        Ok(Arc::new(TrustAnchors::load(&self.anchors, domain.clone())?))
+        anchors()
     }
 
     async fn exchange(
@@ -250,17 +260,25 @@ impl Renewer {
         let connector =
             TlsConnector::from(renewal_client_config(own, Arc::clone(anchors), RENEWAL_ALPN)?);
         let mut stream = connector.connect(name, tcp).await.map_err(|error| failed(&error))?;
-        let exporter = tls_exporter(stream.get_ref().1)?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        check_service(&self.home, chain).map_err(|refusal| {
+            Failure::new("the authority's service is not believed")
+                .at(&self.authority)
+                .because(refusal)
+        })?;
         let request = RenewalRequest { version: VERSION };
         wire::write(&mut stream, &request).await.map_err(|error| failed(&error))?;
         match wire::read(&mut stream, wire::MAX_ANSWER).await.map_err(|error| failed(&error))? {
-            RenewalAnswer::Renewed { certificate, ca_cert, signature } => {
-                let signature = wire::decode(&signature).unwrap_or_default();
-                Ok(Renewed { certificate, ca_cert, signature, exporter })
-            }
+            RenewalAnswer::Renewed { certificate, anchors } => Ok(Renewed { certificate, anchors }),
             RenewalAnswer::Refused { why } => Err(refused(why)),
         }
     }
+}
+
+/// Refuses a service that an authority vouches for which is revoked in `home`.
+pub(super) fn check_service(home: &Home, chain: &[CertificateDer<'_>]) -> Result<(), String> {
+    let revoked = revoked(home).map_err(|error| error.to_string())?;
+    Revocations::new(revoked).check_service(chain).map_err(|refusal| refusal.to_string())
 }
 
 fn refused(why: Why) -> Failure {
@@ -301,7 +319,7 @@ fn random_part() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use sealwire_identity::{CertificateAuthority, KeyAlgorithm, LeafRequest};
+    use sealwire_identity::{CertificateAuthority, KeyAlgorithm, LeafRequest, RootAuthority};
 
     use super::*;
 
@@ -327,16 +345,28 @@ mod tests {
         }
     }
 
-    /// Whoever has the service's key has not the authority's.
+    /// Whoever has the keys of the service and of the authority below has not the root's.
     #[test]
-    fn anchors_that_no_trusted_authority_tells_of_are_not_taken() {
+    fn anchors_that_no_trusted_root_tells_of_are_not_taken() {
         let dir = tempfile::tempdir().unwrap();
-        let domain = "example.org".parse().unwrap();
+        let domain: TrustDomain = "example.org".parse().unwrap();
         let day = Duration::from_secs(86_400);
-        let authority = |name: &str| {
-            CertificateAuthority::create(&dir.path().join(name), &domain, day).unwrap()
+        let root = |name: &str, trusted: &[&str]| {
+            let dir = dir.path().join(name);
+            if !dir.exists() {
+                CertificateAuthority::create(&dir, &domain, day).unwrap();
+            }
+            let root = RootAuthority::load(&dir, &domain).unwrap();
+            if let [other] = trusted {
+                let both = format!("{}{other}", root.certificate_pem());
+                std::fs::write(dir.join("ca-cert.pem"), both).unwrap();
+                return RootAuthority::load(&dir, &domain).unwrap();
+            }
+            root
         };
-        let (old, next) = (authority("old"), authority("next"));
+        let (old, next) = (root("old", &[]), root("next", &[]));
+        let (old_pem, next_pem) = (old.certificate_pem(), next.certificate_pem());
+        let (by_old, by_next) = (root("old", &[next_pem]), root("next", &[old_pem]));
         let home = Home::at(&dir.path().join("home")).unwrap();
         let anchors = dir.path().join("anchors.pem");
         let renewer = Renewer {
@@ -345,37 +375,39 @@ mod tests {
             anchors: anchors.clone(),
             authority: "here:1".to_owned(),
         };
-        let exporter = [1; 32];
-        let told = |ca_cert: String, by: &CertificateAuthority, exporter| Renewed {
-            signature: by.state(StatementKind::Anchors(exporter), &ca_cert).unwrap(),
-            ca_cert,
-            certificate: String::new(),
-            exporter: [1; 32],
+        let now = Timestamp::from(SystemTime::now());
+        let sign = |root: &RootAuthority, domain: &TrustDomain| {
+            SignedAnchors::sign(root, domain, now, day).unwrap()
         };
-        let both = format!("{}{}", old.certificate_pem(), next.certificate_pem());
-        let before = old.certificate_pem();
-        std::fs::write(&anchors, before).unwrap();
-        for wrong in [
-            // By the one that it is about; said to somebody else.
-            told(both.clone(), &next, &exporter),
-            told(both.clone(), &old, &[2; 32]),
-            Renewed { signature: Vec::new(), ..told(both.clone(), &old, &exporter) },
+        let trust = |told: &SignedAnchors| renewer.trust(Some(told), &domain).map(drop);
+        std::fs::write(&anchors, old_pem).unwrap();
+        let good = sign(&by_old, &domain);
+        for (wrong, what) in [
+            // By the one that it is about; what another text was signed for.
+            (sign(&by_next, &domain), "not signed by"),
+            (good.clone().with_signature_of(&sign(&old, &domain)), "not signed by"),
+            (sign(&by_old, &"other.example".parse().unwrap()), "trust domain other.example"),
         ] {
-            let refused = renewer.trust(&wrong, &domain).unwrap_err().one_line();
-            assert!(refused.contains("not signed by"), "{refused}");
-            assert_eq!(std::fs::read_to_string(&anchors).unwrap(), before);
+            let refused = trust(&wrong).unwrap_err().one_line();
+            assert!(refused.contains(what), "{refused}");
+            assert_eq!(std::fs::read_to_string(&anchors).unwrap(), old_pem);
         }
+        // Said again when it does not hold any more: nothing comes of it, and nothing ends by it.
+        let long_ago = Timestamp::from_unix_millis(now.unix_millis() - 2 * 86_400_000);
+        trust(&SignedAnchors::sign(&by_old, &domain, long_ago, day).unwrap()).unwrap();
+        assert_eq!(std::fs::read_to_string(&anchors).unwrap(), old_pem);
         // What is known already needs nobody's word.
-        renewer.trust(&told(before.to_owned(), &next, &exporter), &domain).unwrap();
-        assert_eq!(std::fs::read_to_string(&anchors).unwrap(), before);
-        renewer.trust(&told(both.clone(), &old, &exporter), &domain).unwrap();
+        trust(&sign(&old, &domain).with_signature_of(&good)).unwrap();
+        renewer.trust(None, &domain).unwrap();
+        assert_eq!(std::fs::read_to_string(&anchors).unwrap(), old_pem);
+        trust(&good).unwrap();
         assert_eq!(describe(&std::fs::read(&anchors).unwrap(), "it").unwrap().len(), 2);
 
         // What could not be read again is not written.
-        let room = usize::try_from(files::MAX_FILE).unwrap() - before.len() - 10;
-        let long = format!("{before}{}", "#".repeat(room));
+        let room = usize::try_from(files::MAX_FILE).unwrap() - old_pem.len() - 10;
+        let long = format!("{old_pem}{}", "#".repeat(room));
         std::fs::write(&anchors, &long).unwrap();
-        let refused = renewer.trust(&told(both, &old, &exporter), &domain).unwrap_err().one_line();
+        let refused = trust(&good).unwrap_err().one_line();
         assert!(refused.contains("would be longer"), "{refused}");
         assert_eq!(std::fs::read_to_string(&anchors).unwrap(), long);
     }

@@ -9,14 +9,15 @@ use sealwire::config::SecureMcpConfig;
 use sealwire::invitations::Invitations;
 use sealwire::revocations::ListFiles;
 use sealwire_audit::ChangeKind;
+use sealwire_identity::RequestedKey;
 use sealwire_identity::join::verify_peer;
-use sealwire_identity::{RequestedKey, StatementKind};
 use sealwire_names::PeerId;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use super::anchors::SignedAnchors;
 use super::grants::Refused;
 use super::service::anchors;
-use super::wire::{self, RenewalAnswer, RenewalRequest, VERSION, Why};
+use super::wire::{RenewalAnswer, RenewalRequest, VERSION, Why};
 use crate::cli::Failure;
 use crate::commands::{Terms, leaf_request, open_authority};
 use crate::control::note;
@@ -33,11 +34,10 @@ pub(super) struct Renewals {
     recorded: Mutex<HashMap<PeerId, Instant>>,
 }
 
-/// Who asks: what he presents, from where, and what is bound to his connection.
+/// Who asks: what he presents, and from where.
 pub(super) struct Asking<'a> {
     pub(super) chain: &'a [CertificateDer<'static>],
     pub(super) address: SocketAddr,
-    pub(super) exporter: [u8; 32],
 }
 
 impl Renewals {
@@ -77,7 +77,7 @@ impl Renewals {
 fn renew(
     config: &SecureMcpConfig,
     request: &RenewalRequest,
-    Asking { chain, address, exporter }: &Asking<'_>,
+    Asking { chain, address }: &Asking<'_>,
 ) -> Result<RenewalAnswer, Refused> {
     if request.version != VERSION {
         return Err(Refused::stranger(Why::Malformed, "it is of another version"));
@@ -106,18 +106,13 @@ fn renew(
     let key = RequestedKey::of_certificate(&chain[0]).map_err(Refused::failed)?;
     let request = leaf_request(peer, &Terms { validity, ..Terms::default() });
     let issued = authority.issue_for(&request, &key).map_err(failed)?;
-    let ca_cert = authority.certificate_pem().to_owned();
-    // By the authority itself: whoever has got hold of this service's own key has not that one.
-    let signature = authority
-        .authority()
-        .state(StatementKind::Anchors(exporter), &ca_cert)
-        .map_err(Refused::failed)?;
+    // By a root: whoever has got hold of a key of this machine has not that one.
+    let anchors = SignedAnchors::kept(&config.layout().ca_dir()).map_err(failed)?;
     let until = issued.not_after;
     let detail = format!("renewed from {}, until {until}", address.ip());
     note(config, ChangeKind::CertificateIssued, peer, &detail);
     tracing::info!(%peer, %address, %until, "renewed");
-    let (certificate, signature) = (issued.cert_pem, wire::encode(&signature));
-    Ok(RenewalAnswer::Renewed { certificate, ca_cert, signature })
+    Ok(RenewalAnswer::Renewed { certificate: issued.cert_pem, anchors })
 }
 
 #[cfg(test)]
@@ -161,8 +156,7 @@ mod tests {
         let leaf = LeafRequest { id: id.clone(), dns, ip, validity: lifetime, key_algorithm };
         let chain = parse_pem_certificates(ca.issue(&leaf).unwrap().cert_pem.as_bytes()).unwrap();
         let renew = || {
-            let (address, exporter) = ((Ipv4Addr::LOCALHOST, 1).into(), [0; 32]);
-            let asking = Asking { chain: &chain, address, exporter };
+            let asking = Asking { chain: &chain, address: (Ipv4Addr::LOCALHOST, 1).into() };
             super::renew(&config, &RenewalRequest { version: VERSION }, &asking)
         };
         assert!(matches!(renew(), Ok(RenewalAnswer::Renewed { .. })));

@@ -141,7 +141,7 @@ impl Service {
                 let answering = move || {
                     // He is a peer, and goes before strangers.
                     place.keep().then(|| {
-                        let asking = Asking { chain: &chain, address, exporter };
+                        let asking = Asking { chain: &chain, address };
                         self.renewals.answer(&self.config, &request, &asking)
                     })
                 };
@@ -232,7 +232,8 @@ impl Service {
     /// TLS with a certificate of the authority that there is now.
     fn tls(&self) -> Result<Tls, Failure> {
         let home = self.config.layout();
-        let files = Snapshot::take([home.ca_cert(), home.ca_key(), self.config.ca_cert.clone()]);
+        let own = home.authority_files();
+        let files = Snapshot::take(own.into_iter().chain([self.config.ca_cert.clone()]));
         let mut held = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Held { since, authority, tls }) = &*held
             && since.elapsed() < USED

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::anchors::SignedAnchors;
 use crate::commands::BundledServer;
 
 /// The version that is spoken; that of the ALPN.
@@ -78,9 +79,13 @@ pub(super) struct RenewalRequest {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum RenewalAnswer {
-    /// The new certificate, PEM, leaf first; the trust anchors, PEM, of which some may be new; and
-    /// the authority's signature of these, base64url.
-    Renewed { certificate: String, ca_cert: String, signature: String },
+    /// The new certificate, PEM, leaf first; and the trust anchors, of which some may be new, if
+    /// there has ever been another one to tell of.
+    Renewed {
+        certificate: String,
+        #[serde(default)]
+        anchors: Option<SignedAnchors>,
+    },
     /// One word: why not.
     Refused { why: Why },
 }

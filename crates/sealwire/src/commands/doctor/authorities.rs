@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use sealwire::config::DEFAULT_TRUST_DOMAIN;
 use sealwire_identity::{
-    CertificateAuthority, CertificateSummary, Error, SigningKey, TrustAnchors, describe, files,
+    CertificateAuthority, CertificateSummary, Error, RootAuthority, SigningKey, TrustAnchors,
+    describe, files,
 };
 use sealwire_names::{RefusalCode, TrustDomain};
 
@@ -60,10 +61,21 @@ impl Authorities {
     /// The authority of this home, if it has one: can it issue?
     pub(super) fn own(&self, case: &Case<'_>, report: &mut Report) {
         let home = &case.context.home;
-        let (cert, key) = (home.ca_cert(), home.ca_key());
+        let is_below_root = home.issuing_key().exists();
+        let (cert, key) = match is_below_root {
+            true => (home.issuing_cert(), home.issuing_key()),
+            false => (home.ca_cert(), home.ca_key()),
+        };
         let Some(domain) = self.trust_domain.as_ref().filter(|_| key.exists()) else { return };
         match CertificateAuthority::load(&home.ca_dir(), domain) {
-            Ok(_) => report.passed("the authority can issue certificates", key.display()),
+            Ok(authority) => {
+                if !issuing_ends(case, &authority, report) {
+                    report.passed("the authority can issue certificates", key.display());
+                }
+                if is_below_root {
+                    root(case, domain, report);
+                }
+            }
             Err(Error::Mode { path, mode, allowed }) => {
                 report.found(home::too_wide(&path, mode, allowed));
             }
@@ -74,8 +86,16 @@ impl Authorities {
                     Error::Io { path, .. } | Error::FileType { path, .. } => *path == key,
                     _ => false,
                 };
-                // What is wrong with its certificate has been said, if it is trusted here.
-                if !of_key && self.has(&cert) {
+                // What is wrong with the root's certificate has been said, if it is trusted here.
+                let root = home.ca_cert();
+                let of_root = match &error {
+                    Error::Pem { label, .. } | Error::Certificate { label, .. } => {
+                        *label == root.display().to_string()
+                    }
+                    Error::Io { path, .. } | Error::FileType { path, .. } => *path == root,
+                    _ => false,
+                };
+                if of_root && self.has(&root) {
                     return;
                 }
                 let remedy = "put the authority's certificate and key back from a backup: \
@@ -83,6 +103,37 @@ impl Authorities {
                 let found = Finding::error(id_of(&error), error.to_string()).fix(remedy);
                 report.found(found.at(if of_key { key } else { cert }.display()));
             }
+        }
+    }
+}
+
+/// Whether the authority below the root is found to end soon. What there is to say of a root has
+/// been said with the trust anchors.
+fn issuing_ends(case: &Case<'_>, authority: &CertificateAuthority, report: &mut Report) -> bool {
+    let below = authority.chain().first().and_then(|der| describe(der, "").ok());
+    let found = below.and_then(|all| validity::of(all.first()?, case.now));
+    let Some(found) = found else { return false };
+    let found = found.at(case.context.home.issuing_cert().display());
+    report.found(validity::or_the_clock(found.run(case.sealwire("ca renew-issuing"))));
+    true
+}
+
+/// The root's key, which nothing that is done day by day needs.
+fn root(case: &Case<'_>, domain: &TrustDomain, report: &mut Report) {
+    let home = &case.context.home;
+    let (key, dir) = (home.ca_key(), home.ca_dir());
+    if !key.exists() {
+        return report.passed("the root's key is not on this machine", dir.display());
+    }
+    match RootAuthority::load(&dir, domain) {
+        Ok(_) => {}
+        Err(Error::Mode { path, mode, allowed }) => {
+            report.found(home::too_wide(&path, mode, allowed));
+        }
+        Err(error) => {
+            let remedy = "put the root's key back from a backup, or move it away";
+            let found = Finding::error(id_of(&error), error.to_string()).fix(remedy);
+            report.found(found.at(key.display()));
         }
     }
 }

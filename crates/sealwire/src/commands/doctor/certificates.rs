@@ -153,10 +153,12 @@ impl Check<'_, '_> {
         }
         // A directory that cannot be read has been found already.
         let files = certificate_files(&self.case.context.home).unwrap_or_default();
-        let ca_cert = self.case.context.home.ca_cert();
+        let home = &self.case.context.home;
+        let (ca_cert, issuing_cert) = (home.ca_cert(), home.issuing_cert());
         for cert in files {
             let is_wanted = wanted.iter().any(|presented| presented.cert == cert);
-            if is_wanted || cert == ca_cert || self.authorities.has(&cert) {
+            let is_authority = [&ca_cert, &issuing_cert].contains(&&cert);
+            if is_wanted || is_authority || self.authorities.has(&cert) {
                 continue;
             }
             let Some(name) = cert.to_str().and_then(|name| name.strip_suffix("-cert.pem")) else {
@@ -275,7 +277,7 @@ impl Check<'_, '_> {
                 let what = format!("none of the authorities in {anchors} has issued it");
                 // The two ends may trust different authorities. Where the only one known here
                 // is this home's own, that is hardly meant.
-                let own = presented.anchors == home.ca_cert() && home.ca_key().exists();
+                let own = presented.anchors == home.ca_cert() && home.has_authority();
                 let gravest = if own { Severity::Error } else { Severity::Warning };
                 Finding { what, ..finding.at_most(gravest) }
             }

@@ -242,6 +242,7 @@ ids! {
     ClockSkew => "clock_skew",
     ListenExposed => "listen_exposed",
     AuthorityKeyExposed => "authority_key_exposed",
+    RootKeyHere => "root_key_here",
     ManyAuthorities => "many_authorities",
     AgentsShareUser => "agents_share_user",
     ResumeWindowShort => "resume_window_short",

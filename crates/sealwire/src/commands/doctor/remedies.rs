@@ -38,7 +38,7 @@ impl Issued<'_> {
                 "get a certificate and key from your authority, and put them at {cert} and {key}"
             ));
         };
-        if !case.context.home.ca_key().exists() {
+        if !case.context.home.has_authority() {
             let (bundle, take) = (
                 format!("sealwire cert bundle {} --kind {}", id.name(), id.kind()),
                 case.sealwire("init --from-bundle FILE"),

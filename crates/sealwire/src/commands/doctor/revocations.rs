@@ -1,5 +1,7 @@
 //! Until when it is known what is revoked, and an authority whose place another one is to take.
 
+use std::time::Duration;
+
 use sealwire::config::SecureMcpConfig;
 use sealwire::revocations::ListFiles;
 use sealwire::state::State;
@@ -11,6 +13,9 @@ use super::finding::{Finding, Id};
 use super::report::Report;
 use crate::commands::ca;
 use crate::commands::due::{self, Due, Urgency};
+
+/// From how long before its end a list is found at the latest.
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     let Some(config) = &case.config else { return };
@@ -25,7 +30,9 @@ fn lists(case: &Case<'_>, config: &SecureMcpConfig, report: &mut Report) {
     for list in lists.iter() {
         let (issuer, until) = (&list.issuer, list.next_update);
         let life = list.this_update.until(until).unwrap_or_default();
-        if case.now.until(until).unwrap_or_default() > life / 4 {
+        // A root's holds for years.
+        let soon = (life / 4).min(MONTH);
+        if case.now.until(until).unwrap_or_default() > soon {
             report.passed(format!("the revocation list of {issuer} holds until {until}"), "crl");
             continue;
         }
@@ -78,7 +85,7 @@ fn rotation(case: &Case<'_>, config: &SecureMcpConfig, report: &mut Report) {
 fn ageing(case: &Case<'_>, config: &SecureMcpConfig, report: &mut Report) {
     let home = config.layout();
     let file = home.ca_cert();
-    if !home.ca_key().exists() || report.has(Id::ExpiresSoon, &file) {
+    if !home.has_authority() || report.has(Id::ExpiresSoon, &file) {
         return;
     }
     let all = due::all(&home, Some(config), &case.context.invocation, case.now);

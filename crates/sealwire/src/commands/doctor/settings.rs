@@ -169,18 +169,37 @@ fn listening(
         let remedy = format!("write a smaller max_connections_per_peer under [listen] of {file}");
         report.found(Finding::warning(Id::PeerTakesAll, what).at(exposed).fix(remedy));
     }
-    let ca_key = case.context.home.ca_key();
-    if ca_key.exists() {
-        let what = "the authority's key is on a machine that others reach: who takes it over can \
-                    issue any name";
-        let remedy = format!(
-            "move it to a machine that serves nothing, or to a medium kept apart, and bring it \
-             back to issue: mv {} ELSEWHERE",
-            remedies::word(&ca_key)
-        );
-        let found = Finding::note(Id::AuthorityKeyExposed, what).at(ca_key.display());
-        report.found(found.fix(remedy));
-    }
+    authority_key(case, report);
+}
+
+/// The keys that can issue any name, on a machine that others reach.
+fn authority_key(case: &Case<'_>, report: &mut Report) {
+    let home = &case.context.home;
+    let (root, issuing) = (home.ca_key(), home.issuing_key());
+    let (id, key, remedy) = match (root.exists(), issuing.exists()) {
+        (false, false) => return,
+        (true, false) => {
+            let remedy = format!(
+                "move it to a machine that serves nothing, or to a medium kept apart, and bring it \
+                 back to issue: mv {} ELSEWHERE",
+                remedies::word(&root)
+            );
+            (Id::AuthorityKeyExposed, root, remedy)
+        }
+        (true, true) => {
+            let remedy = "nothing that is done day by day needs it: move it away, under a \
+                          passphrase: sealwire ca export-root FILE";
+            (Id::RootKeyHere, root, remedy.to_owned())
+        }
+        (false, true) => {
+            let remedy = "have the authority in a home of its own, on a machine that serves \
+                          nothing; if the key was taken: sealwire ca renew-issuing --new-key";
+            (Id::AuthorityKeyExposed, issuing, remedy.to_owned())
+        }
+    };
+    let what = "the authority's key is on a machine that others reach: who takes it over can issue \
+                any name";
+    report.found(Finding::note(id, what).at(key.display()).fix(remedy));
 }
 
 fn ip(address: &SocketAddr) -> String {

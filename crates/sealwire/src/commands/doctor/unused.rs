@@ -173,7 +173,7 @@ impl Unused<'_, '_> {
             let found = Finding::note(Id::SettingUnused, what).at(self.key(key));
             report.found(found.fix(remedy));
         };
-        if config.ca != CaConfig::default() && !self.case.context.home.ca_key().exists() {
+        if config.ca != CaConfig::default() && !self.case.context.home.has_authority() {
             unused(
                 "[ca]",
                 "the authority's key is not in this home, so that nobody joins or renews here",

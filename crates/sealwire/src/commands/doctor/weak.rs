@@ -227,7 +227,7 @@ impl Weak<'_, '_> {
 
     fn revocation(&self, report: &mut Report) {
         let config = self.config;
-        let has_key = self.case.context.home.ca_key().exists();
+        let has_key = self.case.context.home.has_authority();
         if has_key && config.ca.list_max_age > LONG_LIST {
             let what = format!(
                 "machines that cannot reach the authority go on for {} hours by what was revoked \
