@@ -149,6 +149,11 @@ fn forged(pair: &Pair) -> Pair {
     bytes[last] ^= 1;
     fs::write(&der, bytes).unwrap();
     convert("DER", &der, "PEM", &cert);
+    // The authority that is said to have signed it stands behind it, as it did.
+    let (end, mut chain) = ("-----END CERTIFICATE-----\n", fs::read_to_string(&cert).unwrap());
+    let whole = fs::read_to_string(&pair.cert).unwrap();
+    chain.push_str(whole.split_once(end).unwrap().1);
+    fs::write(&cert, chain).unwrap();
     Pair { cert, key: pair.key.clone() }
 }
 
