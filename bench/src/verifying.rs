@@ -83,6 +83,7 @@ fn write(directory: &Path, key: &Path) -> Result<()> {
             certificate: Some(&certificate),
             arguments: Some(arguments.as_bytes()),
             policy: Some(&certificate),
+            at: None,
         };
         let decision = journal.record(&Event::Decision { message: &message, denied: None })?;
         let (result, duration) = (CallResult::Result, Duration::from_micros(id % 1_000));

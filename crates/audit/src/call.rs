@@ -219,6 +219,7 @@ mod tests {
             certificate: Some(&hashes[0]),
             arguments: None,
             policy: Some(&hashes[0]),
+            at: None,
         };
         let refusal = Refusal::new(RefusalCode::NotAuthorized, "no");
         let others = [

@@ -250,6 +250,9 @@ pub struct Message<'a> {
     pub arguments: Option<&'a [u8]>,
     /// The policy by which it was decided.
     pub policy: Option<&'a Fingerprint>,
+    /// When it was, or its end; `None` if that is now. To read the clock costs more than most of
+    /// what is done with a message.
+    pub at: Option<Timestamp>,
 }
 
 /// A message between agents.

@@ -104,6 +104,8 @@ pub(crate) struct Conversation {
     /// Up to where the log has to be durable before what goes to the server, or to the client,
     /// leaves.
     recorded: [Position; 2],
+    /// When what is judged came, if that is known.
+    at: Option<Timestamp>,
     /// By which certificate the peer is here.
     presented: Option<watch::Receiver<Arc<VerifiedPeer>>>,
     /// What the latest request called.
@@ -153,6 +155,7 @@ impl Conversation {
             to_server: InFlight::default(),
             to_client: InFlight::default(),
             recorded: [Position::default(); 2],
+            at: None,
             presented: None,
             latest: Arc::default(),
             draining: false,
@@ -197,6 +200,7 @@ impl Conversation {
 
     /// Judges a message travelling in `direction`.
     pub(crate) fn judge(&mut self, direction: Direction, message: &[u8], now: Now) -> Verdict {
+        self.at = Some(now.wall);
         match self.parser.parse(message) {
             Ok(Head::Request { id, method, params }) => {
                 let subject = params.subject.as_deref();
@@ -264,6 +268,7 @@ impl Conversation {
         limit: usize,
         now: Now,
     ) -> Verdict {
+        self.at = Some(now.wall);
         let reason = format!("a message of more than {limit} bytes");
         let refusal = Refusal::new(RefusalCode::MessageTooLarge, reason);
         self.reject(direction, &self.parser.recover(prefix, suffix, refusal), now.monotonic)
@@ -285,6 +290,7 @@ impl Conversation {
         fate: Fate<'_>,
     ) -> Vec<Vec<u8>> {
         let (direction, now) = (Direction::ToServer, Instant::now());
+        self.at = None;
         let given_up = self.to_server.give_up(which);
         let answers = given_up.into_iter().map(|(id, call)| {
             self.record_outcome(direction, &id, &call, CallResult::Unanswered, now);
@@ -306,6 +312,7 @@ impl Conversation {
         if let Some(Replay { id, .. }) = &replay {
             let direction = Direction::ToServer;
             let used = Use::of(INITIALIZE);
+            self.at = None;
             self.decide(direction, used, SystemTime::now().into())
                 .and_then(|policy| self.record_allowed(direction, Some(id), used, policy))
                 .map_err(|Denied { refusal, policy, .. }| {

@@ -275,7 +275,7 @@ impl Journal {
             Event::Outcome { message, decision, result, duration } => {
                 OUTCOME.with_borrow_mut(|draft| {
                     draft.ended(message, decision, result, duration);
-                    let now = SystemTime::now().into();
+                    let now = message.at.unwrap_or_else(|| SystemTime::now().into());
                     // That it happened is on the disk.
                     shared.push_call(lock(&shared.gathering), now, draft.body()).written()
                 })
@@ -294,7 +294,7 @@ impl Journal {
         let shared = &*self.shared;
         let mut day = None;
         loop {
-            let now: Timestamp = SystemTime::now().into();
+            let now = message.at.unwrap_or_else(|| SystemTime::now().into());
             let supposed = day.unwrap_or_else(|| Day::of(now));
             let hash = match message.arguments {
                 Some(arguments) => Some(shared.keys.hash(supposed, arguments)?),

@@ -107,6 +107,7 @@ fn message<'a>(peer: &'a PeerId, tool: &'a str, id: &'a dyn fmt::Display) -> Mes
         certificate: None,
         arguments: Some(br#"{"path":"/etc/passwd"}"#),
         policy: None,
+        at: None,
     }
 }
 

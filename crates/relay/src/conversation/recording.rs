@@ -170,6 +170,7 @@ impl Conversation {
             certificate: None,
             arguments: None,
             policy: None,
+            at: self.at,
         }
     }
 

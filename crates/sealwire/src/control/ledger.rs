@@ -300,6 +300,7 @@ mod tests {
             certificate: None,
             arguments: None,
             policy: None,
+            at: None,
         };
         let position = ledger.record(&Event::Decision { message: &message, denied: None })?;
         poll_fn(|cx| ledger.poll_durable(position, cx)).await

@@ -224,6 +224,7 @@ impl Spoken {
             certificate: None,
             arguments: None,
             policy: None,
+            at: None,
         }
     }
 }
@@ -261,6 +262,7 @@ mod tests {
             certificate: None,
             arguments: None,
             policy: Some(&policy),
+            at: None,
         };
         let refusal = Refusal::new(RefusalCode::NotAuthorized, "level 3");
         let duration = Duration::from_micros(9);
@@ -300,6 +302,7 @@ mod tests {
             certificate: None,
             arguments: None,
             policy: None,
+            at: None,
         };
         let quotes = format!("\"{}\"", "\\\"".repeat((MAX_ARGUMENTS - 2) / 2));
         let with_arguments = Message { arguments: Some(quotes.as_bytes()), ..message };

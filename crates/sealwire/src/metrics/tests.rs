@@ -49,6 +49,7 @@ fn message<'a>(peer: &'a PeerId, direction: &'a str, tool: &'a str) -> Message<'
         certificate: None,
         arguments: None,
         policy: None,
+        at: None,
     }
 }
 

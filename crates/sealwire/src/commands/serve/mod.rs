@@ -435,6 +435,7 @@ mod tests {
             certificate: None,
             arguments: None,
             policy: None,
+            at: None,
         };
         let refusal = Refusal::new(RefusalCode::NotAuthorized, "");
         counting.record(&Event::Decision { message: &message, denied: Some(&refusal) }).unwrap();
