@@ -30,6 +30,8 @@ struct Current {
     length: u64,
     /// Up to here it has been synced.
     synced: u64,
+    /// Somebody waits for the disk.
+    is_syncing: bool,
     /// A sync has failed: what is in memory may no longer be on its way to the disk.
     is_suspect: bool,
 }
@@ -50,7 +52,10 @@ impl DayFiles {
         }
         let mut this = Self { directory: directory.to_owned(), current: None, bytes, run: None };
         if let Some(day) = day {
-            this.current = Some(this.open(day)?);
+            let current = this.open(day)?;
+            // Whoever wrote it may have been killed before it was.
+            current.file.sync_data()?;
+            this.current = Some(current);
         }
         Ok(this)
     }
@@ -77,7 +82,7 @@ impl DayFiles {
     pub(crate) fn append(&mut self, day: Day, lines: &[u8]) -> io::Result<()> {
         if self.current.as_ref().is_none_or(|current| current.day != day) {
             // What is in it is as durable as whatever follows.
-            self.sync()?;
+            self.sync_last()?;
             self.current = Some(self.open(day)?);
             if let Some(run) = &mut self.run {
                 run.clear();
@@ -123,7 +128,11 @@ impl DayFiles {
     }
 
     /// Syncs what was appended.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
+    fn sync_last(&mut self) -> io::Result<()> {
+        if let Some(current) = self.current.as_mut().filter(|current| current.is_syncing) {
+            // Whoever does may be the one who is told that it failed.
+            current.is_suspect = true;
+        }
         match self.unsynced()? {
             Some(unsynced) => {
                 let done = unsynced.sync();
@@ -144,6 +153,7 @@ impl DayFiles {
             current.write_again()?;
             current.is_suspect = false;
         }
+        current.is_syncing = true;
         let Current { ref file, day, length, .. } = *current;
         Ok(Some(Unsynced { file: Arc::clone(file), day, length }))
     }
@@ -151,6 +161,7 @@ impl DayFiles {
     /// Notes how [`Unsynced::sync`] went.
     pub(crate) fn synced(&mut self, what: &Unsynced, done: io::Result<()>) -> io::Result<()> {
         if let Some(current) = self.current.as_mut().filter(|current| current.day == what.day) {
+            current.is_syncing = false;
             match done {
                 Ok(()) => current.synced = current.synced.max(what.length),
                 Err(_) => current.is_suspect = true,
@@ -167,7 +178,14 @@ impl DayFiles {
             files::sync_directory(&self.directory)?;
         }
         let length = file.metadata()?.len();
-        Ok(Current { day, file: Arc::new(file), length, synced: length, is_suspect: false })
+        Ok(Current {
+            day,
+            file: Arc::new(file),
+            length,
+            synced: length,
+            is_syncing: false,
+            is_suspect: false,
+        })
     }
 }
 

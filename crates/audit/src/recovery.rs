@@ -111,8 +111,9 @@ pub(crate) fn open(directory: &Path, signer: Signer) -> Result<Opened, OpenError
     prune::finish(directory, first).map_err(unusable(directory))?;
     let restored = write_ahead::recover(directory).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => damaged(format!(
-            "{error}: no power cut does that. Keep this directory, and name another log_dir for a \
-             new log"
+            "{error}: no power cut does that. If this is a copy that was made while the log was \
+             written, remove that file from it; else keep this directory, and name another \
+             log_dir for a new log"
         )),
         _ => unusable(directory)(error),
     })?;

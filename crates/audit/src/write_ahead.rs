@@ -110,6 +110,12 @@ impl WriteAhead {
         Ok(Self { file, buffer, aligned, generation: 1, at: 0, ends: [None; 2] })
     }
 
+    /// From now on, nothing can be written.
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self) {
+        self.file = File::open("/dev/null").unwrap();
+    }
+
     /// Whether there is room for lines of that length before the other half is needed.
     pub(crate) fn has_room(&self, run: &Run) -> bool {
         self.at + padded(run.len()) <= HALF

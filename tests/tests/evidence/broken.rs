@@ -152,7 +152,7 @@ fn of_two_writers_one_is_refused() {
     let mut command = other.sealwire();
     command.arg("serve");
     let mut second = Process::spawn(command);
-    second.log().wait_for(&["another process writes this log"]);
+    second.log().wait_for(&["writes this log"]);
     assert_eq!(second.wait().code(), Some(1));
     honest_session(&home, serve.address());
 }

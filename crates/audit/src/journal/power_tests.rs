@@ -153,6 +153,23 @@ fn a_file_written_ahead_goes_round_and_is_never_ahead_of_what_it_forgets() {
 }
 
 #[test]
+fn what_cannot_be_written_ahead_waits_for_the_days_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), Durability::Fsync);
+    journal.start("1").unwrap();
+    journal.shared.hurry().unwrap();
+    call(&journal, "t", 1).unwrap();
+    assert!(write_ahead(directory.path()).exists());
+    lock(&journal.shared.ahead).as_mut().unwrap().file.fail();
+    call(&journal, "t", 2).unwrap();
+    assert!(!write_ahead(directory.path()).exists());
+    call(&journal, "t", 3).unwrap();
+    journal.close().unwrap();
+    let entries = read_signed(directory.path());
+    assert_eq!(decisions(&entries), ["1", "2", "3"].map(str::to_owned));
+}
+
+#[test]
 fn a_file_written_ahead_that_says_something_else_stops_a_start() {
     let directory = tempfile::tempdir().unwrap();
     let journal = open(directory.path(), Durability::Fsync);

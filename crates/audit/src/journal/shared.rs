@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) edge: Mutex<Edge>,
     /// The sooner way to the disk. Whoever makes something durable by it has it alone.
     pub(super) ahead: Mutex<Option<Ahead>>,
+    /// Whoever syncs the files of days.
+    pub(super) settling: Mutex<()>,
     pub(super) syncs: AtomicU64,
     pub(super) is_to_settle: AtomicBool,
     pub(super) refusals: Mutex<Refusals>,
@@ -117,6 +119,7 @@ impl Shared {
             files: Mutex::new(Files { days, backlog: None, spare: Batch::default() }),
             edge: Mutex::new(edge),
             ahead: Mutex::default(),
+            settling: Mutex::default(),
             syncs: AtomicU64::new(0),
             is_to_settle: AtomicBool::new(false),
             refusals: Mutex::default(),
@@ -260,7 +263,13 @@ impl Shared {
             done = done.and_then(|()| self.sign());
         }
         match &done {
-            Err(error) => self.failed(error),
+            Err(error) => {
+                self.failed(error);
+                if error.kind() == io::ErrorKind::StorageFull {
+                    // What makes it quicker needs room, too.
+                    let _room = self.calm_down();
+                }
+            }
             Ok(()) if self.is_in_trouble() => self.recovered(),
             Ok(()) => {}
         }
@@ -392,7 +401,7 @@ impl Shared {
         self.durability == Durability::Interval || load(&self.durable) >= position.durable()
     }
 
-    fn wake_waiting(&self) {
+    pub(super) fn wake_waiting(&self) {
         let reached = load(&self.durable);
         let is_failing = self.is_in_trouble();
         let mut ready = Vec::new();

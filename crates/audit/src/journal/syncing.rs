@@ -9,7 +9,7 @@ use crate::write_ahead::{self, LARGEST, Run, WRITE_AHEAD, WriteAhead};
 
 /// The sooner way.
 pub(super) struct Ahead {
-    file: WriteAhead,
+    pub(super) file: WriteAhead,
     /// Memory.
     run: Run,
 }
@@ -31,9 +31,7 @@ impl Shared {
         if let Err(error) = self.put(using) {
             // What was taken is nowhere but in the day's file.
             tracing::warn!(%error, "the audit log goes on without {WRITE_AHEAD}");
-            *ahead = None;
-            lock(&self.files).days.keep_runs(false);
-            return self.settle();
+            return self.do_without(&mut ahead);
         }
         self.durable.fetch_max(written, AcqRel);
         Ok(())
@@ -66,22 +64,31 @@ impl Shared {
         let mut ahead = lock(&self.ahead);
         lock(&self.files).days.keep_runs(true);
         // From here on, all that is not synced yet will be in it.
-        self.settle()?;
+        if let Err(error) = self.settle() {
+            self.do_without(&mut ahead)?;
+            return Err(error);
+        }
         *ahead = Some(Ahead { file, run: Run::default() });
         Ok(())
     }
 
     /// Does without it again.
     pub(super) fn calm_down(&self) -> io::Result<()> {
-        let mut ahead = lock(&self.ahead);
-        self.settle()?;
-        lock(&self.files).days.keep_runs(false);
+        self.do_without(&mut lock(&self.ahead))
+    }
+
+    /// The file stays as long as it may be needed.
+    fn do_without(&self, ahead: &mut Option<Ahead>) -> io::Result<()> {
         *ahead = None;
+        lock(&self.files).days.keep_runs(false);
+        self.settle()?;
         write_ahead::remove(&self.directory)
     }
 
     /// Makes the files of days last through a power cut.
     pub(super) fn settle(&self) -> io::Result<()> {
+        // A file tells of a failure once: to two who sync it at a time, only one of them.
+        let settling = lock(&self.settling);
         let mut files = lock(&self.files);
         let written = load(&self.written);
         if let Some(unsynced) = files.days.unsynced()? {
@@ -90,7 +97,9 @@ impl Shared {
             let done = unsynced.sync();
             lock(&self.files).days.synced(&unsynced, done)?;
         }
+        drop(settling);
         self.durable.fetch_max(written, AcqRel);
+        self.wake_waiting();
         Ok(())
     }
 }
