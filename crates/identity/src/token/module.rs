@@ -80,14 +80,15 @@ impl TokenUri {
         if let Some(module) = &*loaded {
             return Ok(module.clone());
         }
-        check_module(path)?;
+        // The place that was looked at, and not what the name may mean to a loader or later.
+        let place = check_module(path)?;
         let cannot = |reason: String| {
             self.refuse(
                 format!("the module {} cannot be loaded: {reason}", path.display()),
                 "install the token's PKCS #11 module, and name it in [pkcs11] or module-path",
             )
         };
-        let module = Pkcs11::new(path).map_err(|problem| cannot(problem.to_string()))?;
+        let module = Pkcs11::new(&place).map_err(|problem| cannot(problem.to_string()))?;
         // Handshakes sign in several threads.
         module
             .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
@@ -179,8 +180,8 @@ impl TokenUri {
 }
 
 /// Refuses code that others could have put there: the file, and each directory on the way to it,
-/// through links, must be root's or ours, and writable by nobody else.
-fn check_module(path: &Path) -> Result<(), Error> {
+/// through links, must be root's or ours, and writable by nobody else. Where it is, without links.
+fn check_module(path: &Path) -> Result<PathBuf, Error> {
     let place = fs::canonicalize(path).map_err(Error::io("read", path))?;
     let metadata = fs::metadata(&place).map_err(Error::io("read", path))?;
     if !metadata.is_file() {
@@ -197,7 +198,7 @@ fn check_module(path: &Path) -> Result<(), Error> {
             check_place(directory, &metadata)?;
         }
     }
-    Ok(())
+    Ok(place)
 }
 
 #[cfg(unix)]
@@ -240,7 +241,8 @@ mod tests {
         check_module(&module).unwrap();
         let link = dir.path().join("link.so");
         symlink(&module, &link).unwrap();
-        check_module(&link).unwrap();
+        let place = fs::canonicalize(&module).unwrap();
+        assert_eq!(check_module(&link).unwrap(), place, "what is loaded is what was looked at");
 
         for (place, wide, narrow) in [(&module, 0o666, 0o644), (&inner, 0o777, 0o755)] {
             chmod(place, wide);
