@@ -125,6 +125,8 @@ fn what_needs_the_root_asks_for_its_key() {
         let output = home.run(&[command, &args].concat());
         assert!(output.stderr.contains("passphrase is not that of the key"), "{output}");
     }
+    // What it is carried about on keeps no modes; the key is encrypted.
+    fs::set_permissions(home.file("root.pem"), fs::Permissions::from_mode(0o755)).unwrap();
     let (key, before) = (fs::read(home.file(ISSUING_KEY)).unwrap(), shown(&home, ISSUING_CERT));
     let renew = [&["ca", "renew-issuing", "--days", "3"], &root.args()[..]].concat();
     let told = home.run(&renew).ok().stdout;

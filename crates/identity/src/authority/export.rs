@@ -14,7 +14,7 @@ use crate::pem::{encode_pem, parse_pem_private_key};
 
 impl RootAuthority {
     /// Writes the root's key in `dir` to a new file of mode 0600, encrypted; reads that again, and
-    /// then removes the key from `dir`. If anything fails, it is still there.
+    /// then removes the key from `dir`. If anything fails, it is still there, and no half export is.
     ///
     /// # Errors
     /// [`Error::Exists`] if there is such a file; [`Error::Passphrase`] for one that is too short;
@@ -38,11 +38,16 @@ impl RootAuthority {
         let encrypted = encrypt(pkcs8.secret_pkcs8_der(), passphrase)?;
         fs::refuse_existing(&[file])?;
         fs::write_new(file, encrypted.as_bytes(), fs::PRIVATE_FILE)?;
-        Self::load_exported(dir, trust_domain, file, passphrase)?;
+        if let Err(unreadable) = Self::load_exported(dir, trust_domain, file, passphrase) {
+            // Why it cannot be read again tells more than why it cannot be removed.
+            let _still_there = fs::remove(file);
+            return Err(unreadable);
+        }
         fs::remove(&path)
     }
 
-    /// Opens the root in `dir` with its key where [`Self::export`] has written it.
+    /// Opens the root in `dir` with its key where [`Self::export`] has written it. Who else may read
+    /// the file is not asked: it is encrypted, and what is carried about keeps no modes (FAT).
     ///
     /// # Errors
     /// [`Error::Key`] if the passphrase is not that of the key; as [`Self::load`].
@@ -53,7 +58,7 @@ impl RootAuthority {
         passphrase: &str,
     ) -> Result<Self, Error> {
         let label = file.display().to_string();
-        let pkcs8 = decrypt(&fs::read_private(file)?, passphrase, &label)?;
+        let pkcs8 = decrypt(&fs::read_checked(file, None)?, passphrase, &label)?;
         let pem = encode_pem("PRIVATE KEY", &pkcs8)?;
         let wrong = |_| Error::Key {
             label: label.clone(),
