@@ -244,6 +244,45 @@ fn a_bundle_that_the_authority_vouches_for_needs_no_fingerprint() {
     here.run(&["agent", "list"]).ok();
 }
 
+/// Whoever had its key could have said of any keys whose they are.
+#[test]
+fn an_authority_that_is_revoked_vouches_for_nobody_any_more() {
+    let first = home();
+    let trust = "[agent_security.trust.Bea]\ncan_communicate_with = [\"Ann\"]\n";
+    let (here, there) = (below(&first, "here", "\"Bea\""), below(&first, "there", "\"Cyd\""));
+    let config = fs::read_to_string(here.file("sealwire.toml")).unwrap();
+    let send = || {
+        let mut command = here.sealwire();
+        command.args(["agent", "send", "--from", "Bea", "--to", "Ann"]);
+        run(command, b"text")
+    };
+    let bundle = first.run(&["key", "export", "Ann"]).ok().stdout + "\n";
+    let take = |home: &Home, more: &[&str]| {
+        let file = home.write("ann", &bundle);
+        home.run(&[&["key", "import", file.to_str().unwrap()], more].concat())
+    };
+    here.write("sealwire.toml", format!("{config}{trust}"));
+    take(&here, &[]).ok();
+    send().ok();
+    first.run(&["ca", "renew-issuing", "--new-key"]).ok();
+    first.run(&["cert", "crl"]).ok();
+    for home in [&here, &there] {
+        fs::copy(first.file("certs/ca/ca-crl.pem"), home.file("crl.pem")).unwrap();
+        let config = fs::read_to_string(home.file("sealwire.toml")).unwrap();
+        let head = "[security.certificates]\n";
+        assert!(config.contains(head), "{config}");
+        home.write("sealwire.toml", config.replace(head, &format!("{head}crl = \"crl.pem\"\n")));
+    }
+    // What is new is not taken, and what was taken counts no more.
+    refused(&take(&there, &[]), 2, &["statement does not count", "revoked"]);
+    let sent = send();
+    assert!(sent.code == Some(1) && sent.stderr.contains("no key of Ann is known"), "{sent}");
+    // Its owner says himself that it is his, or the authority of now does.
+    let told = of(&first, "Ann")[0]["fingerprint"].as_str().unwrap().to_owned();
+    take(&here, &["--agent", "Ann", "--fingerprint", &told]).ok();
+    send().ok();
+}
+
 /// With the name go the keys that it had, and the mail that is under way with them.
 #[test]
 fn an_agent_whose_name_is_revoked_is_believed_no_more() {

@@ -129,7 +129,26 @@ impl RevocationLists {
         let known = certificates(issuers)?;
         let mut lists = Self::default();
         for path in paths {
-            lists.add(&files::read_public(path)?, &path.display().to_string(), &known, now)?;
+            let bytes = files::read_public(path)?;
+            lists.add(&bytes, &path.display().to_string(), &known, now, Late::Refused)?;
+        }
+        Ok(lists)
+    }
+
+    /// The same, whatever the age of the lists: for those who are about to fetch others, where what
+    /// has been revoked counts, and what is missing or was made by nobody known says nothing.
+    ///
+    /// # Errors
+    /// [`Error::RevocationList`] for a file that is damaged; file errors.
+    pub fn load_late(paths: &[&Path], issuers: &[&Path], now: Timestamp) -> Result<Self, Error> {
+        let known = certificates(issuers)?;
+        let mut lists = Self::default();
+        for path in paths {
+            if let Ok(false) = path.try_exists() {
+                continue;
+            }
+            let bytes = files::read_public(path)?;
+            lists.add(&bytes, &path.display().to_string(), &known, now, Late::Taken)?;
         }
         Ok(lists)
     }
@@ -145,7 +164,7 @@ impl RevocationLists {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let mut lists = Self::default();
-        lists.add(pem, label, &certificates(issuers)?, now)?;
+        lists.add(pem, label, &certificates(issuers)?, now, Late::Refused)?;
         Ok(lists)
     }
 
@@ -155,16 +174,24 @@ impl RevocationLists {
         label: &str,
         known: &[CertificateDer<'_>],
         now: Timestamp,
+        late: Late,
     ) -> Result<(), Error> {
         let Blocks { lists, authorities } = blocks(bytes, label)?;
         let known = with_those_below(known, authorities, now);
         for der in lists {
             let read = parse(&der, &known).and_then(|(issuer, list)| {
-                list.check_time(now)?;
+                if late == Late::Refused {
+                    list.check_time(now)?;
+                }
                 Ok((issuer, list))
             });
-            let (issuer, list) =
-                read.map_err(|reason| Error::RevocationList { label: label.to_owned(), reason })?;
+            let (issuer, list) = match read {
+                Ok(read) => read,
+                Err(_) if late == Late::Taken => continue,
+                Err(reason) => {
+                    return Err(Error::RevocationList { label: label.to_owned(), reason });
+                }
+            };
             match self.lists.get(&issuer) {
                 Some(other) if list.is_older_than(other) => {}
                 _ => drop(self.lists.insert(issuer, list)),
@@ -248,6 +275,13 @@ impl RevocationLists {
         }
         Ok(())
     }
+}
+
+/// What becomes of a list that does not hold any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Late {
+    Refused,
+    Taken,
 }
 
 /// All certificates in these files.

@@ -188,8 +188,19 @@ impl Revocations {
     /// Is that authority, which stands below an anchor, still to be believed?
     ///
     /// # Errors
+    /// `certificate_revoked`; `revocation_unknown` where lists are gone by and that of the anchor is
+    /// missing or out of date.
+    pub fn check_authority(&self, der: &CertificateDer<'_>, now: Timestamp) -> Result<(), Refusal> {
+        let link = Link::of(&Certificate::parse(der, "the authority")?);
+        self.check_issuer(&link)?;
+        self.lists.check(&[link], now)
+    }
+
+    /// Has that authority been revoked, whose word was believed when it was given?
+    ///
+    /// # Errors
     /// `certificate_revoked`.
-    pub fn check_authority(&self, der: &CertificateDer<'_>) -> Result<(), Refusal> {
+    pub fn check_believed_authority(&self, der: &CertificateDer<'_>) -> Result<(), Refusal> {
         let link = Link::of(&Certificate::parse(der, "the authority")?);
         self.check_issuer(&link)?;
         self.lists.check_listed(&link)

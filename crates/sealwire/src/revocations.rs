@@ -54,11 +54,20 @@ impl ListFiles {
     /// # Errors
     /// As [`RevocationLists::load`].
     pub fn load(&self, now: Timestamp) -> Result<RevocationLists, sealwire_identity::Error> {
-        fn paths(files: &[PathBuf]) -> Vec<&Path> {
-            files.iter().map(PathBuf::as_path).collect()
-        }
         RevocationLists::load(&paths(&self.lists), &paths(&self.issuers), now)
     }
+
+    /// What they say, whatever their age: enough to know a revoked service from which new ones come.
+    ///
+    /// # Errors
+    /// As [`RevocationLists::load_late`].
+    pub fn load_late(&self, now: Timestamp) -> Result<RevocationLists, sealwire_identity::Error> {
+        RevocationLists::load_late(&paths(&self.lists), &paths(&self.issuers), now)
+    }
+}
+
+fn paths(files: &[PathBuf]) -> Vec<&Path> {
+    files.iter().map(PathBuf::as_path).collect()
 }
 
 pub(crate) const TABLES: Tables = Tables {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sealwire_identity::{
     CertificateAuthority, Credential, Error, IssuedLeaf, KeyAlgorithm, LeafRequest, PeerVerifier,
-    Revocation, Revocations, Revoked, Role, RootAuthority, TrustAnchors, describe,
+    Revocation, RevocationLists, Revocations, Revoked, Role, RootAuthority, TrustAnchors, describe,
 };
 use sealwire_names::{PeerId, RefusalCode, Timestamp};
 use tempfile::TempDir;
@@ -316,8 +316,24 @@ fn an_authority_whose_key_was_replaced_is_revoked_with_all_that_it_has_issued() 
         at: now(),
         reason: "stolen".to_owned(),
     }));
-    let lists = sealwire_identity::RevocationLists::load(&[&crl], &[&cert], now()).unwrap();
+    let lists = RevocationLists::load(&[&crl], &[&cert], now()).unwrap();
     let listed = Revocations::default().with_lists(lists);
+    let late = Timestamp::from_unix_millis(now().unix_millis() + 401 * 86_400_000);
+    // Whoever gives his word is believed while it is known that he may be.
+    for revocations in [&told, &listed] {
+        let refused = revocations.check_authority(&before.chain()[0], now()).unwrap_err();
+        assert_eq!(refused.code, RefusalCode::CertificateRevoked);
+    }
+    listed.check_authority(&after.chain()[0], now()).unwrap();
+    let refused = listed.check_authority(&after.chain()[0], late).unwrap_err();
+    assert_eq!(refused.code, RefusalCode::RevocationUnknown);
+    // Whoever keeps new lists from us does not bring a revoked service back by that.
+    let load_late = |file: &Path| RevocationLists::load_late(&[file], &[&cert], late).unwrap();
+    let known = Revocations::default().with_lists(load_late(&crl));
+    assert!(RevocationLists::load(&[&crl], &[&cert], late).is_err());
+    known.check_service(one.chain()).unwrap_err();
+    known.check_service(three.chain()).unwrap();
+    assert_eq!(load_late(&dir.path().join("none")).iter().count(), 0);
     let verifier = PeerVerifier::new(anchors, Role::Client);
     for (credential, is_revoked) in [(one, true), (two, true), (three, false)] {
         let peer = verifier.verify(credential.chain(), None, now()).unwrap();

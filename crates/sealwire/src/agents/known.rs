@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sealwire_envelope::Bundle;
-use sealwire_identity::{encode_pem, files};
+use sealwire_identity::{Revocations, encode_pem, files};
 use sealwire_names::{AgentId, Timestamp};
 
 use super::KeyError;
 use super::key_files::{self, KeyFiles};
 use super::key_store::{Generation, KeyStore, later};
-use super::vouched::{Believed, read_vouched};
+use super::vouched::{Believed, is_of_revoked, read_vouched};
 
 /// The directory of imported bundles, in that of the keys. What is in it was confirmed.
 const KNOWN: &str = "known";
@@ -88,6 +88,8 @@ impl KeyStore {
             && known >= bundle.number
         {
             if known == bundle.number && key_files::read_bundle(&place)? == bundle {
+                // What it is believed for may be something else by now.
+                files::write_atomic(&place, pem, files::PRIVATE_FILE)?;
                 return Ok(bundle);
             }
             let number = bundle.number;
@@ -123,6 +125,23 @@ impl KeyStore {
             }
         }
         Ok(known)
+    }
+
+    /// Those bundles among the known that are believed by the word of an authority which is revoked
+    /// since: whoever has its key may have made them.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn vouched_by_revoked(&self, revocations: &Revocations) -> Result<Vec<Bundle>, KeyError> {
+        let mut all = Vec::new();
+        for (agent, number) in key_files::numbered_bundles(&self.known_dir())? {
+            let file = KeyFiles::new(&self.known_dir(), &agent).numbered_bundle(number);
+            let (bundle, _, word) = key_files::parse_blocks(&files::read_public(&file)?, &file)?;
+            if word.is_some_and(|word| is_of_revoked(&word, revocations)) {
+                all.push(bundle);
+            }
+        }
+        Ok(all)
     }
 
     /// Where imported bundles are.

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use sealwire_envelope::{Bundle, Directory, Group};
 use sealwire_guard::{Entry, Partners, Target, TrustMatrix};
+use sealwire_identity::Revocations;
 use sealwire_mailbox::{
     AgentKeys, ChannelSettings, Rate, SecureAgentChannel, SqliteOptions, SqliteTransport,
     TransportError,
@@ -12,6 +13,7 @@ use sealwire_names::{AgentId, Timestamp};
 
 use super::{KeyError, KeyStore, RevokedAgents};
 use crate::config::{AgentSecurityConfig, Recipients, SecureMcpConfig};
+use crate::revocations::{ListFiles, revoked};
 use crate::state::quarantine_agents;
 
 /// Opens the mailbox of a home, and makes its file if there is none.
@@ -96,6 +98,13 @@ pub fn directory(
         vouch(generation.bundle)?;
     }
     RevokedAgents::of(config)?.revoke_in(&mut directory);
+    let lists = ListFiles::of(config).load_late(now)?;
+    let all = revoked(&config.layout());
+    let all = all.map_err(|error| KeyError::State { reason: error.to_string() })?;
+    for bundle in store.vouched_by_revoked(&Revocations::new(all).with_lists(lists))? {
+        directory.revoke(bundle.signing.kid());
+        directory.revoke(bundle.recipient.kid());
+    }
     Ok(directory)
 }
 

@@ -116,6 +116,18 @@ pub fn read_vouched(
     Ok((bundle, believed))
 }
 
+/// Whether an authority that is revoked since has made a statement that was believed when it came.
+pub(super) fn is_of_revoked(statement: &[u8], revocations: &Revocations) -> bool {
+    match parts(statement) {
+        Some((_, [], _)) => false,
+        Some((_, below, _)) => {
+            let below = CertificateDer::from(below);
+            revocations.check_believed_authority(&below).is_err()
+        }
+        None => true,
+    }
+}
+
 /// Whether a statement is by a trusted authority, and for what is `wanted`.
 fn check(
     statement: &[u8],
@@ -131,7 +143,7 @@ fn check(
     // Before anything in it is looked at: what others have written is nobody's word.
     verify_statement(StatementKind::AgentKeys, text, signature, &issuers, now)
         .and_then(|()| {
-            let all = below.iter().map(|der| revocations.check_authority(der));
+            let all = below.iter().map(|der| revocations.check_authority(der, now));
             all.collect::<Result<(), _>>().map_err(|refusal| refusal.to_string())
         })
         .map_err(|reason| format!("the authority's statement does not count: {reason}"))?;
@@ -151,6 +163,12 @@ fn check(
         if said != held {
             return Err(format!("the authority vouches for {what} {said}, and this is {held}"));
         }
+    }
+    // Of two bundles the one with the greater number counts: after the greatest there is, none would.
+    let latest = now.unix_millis().saturating_add(SKEW) / 1000;
+    if i64::try_from(stated.number).map_or(true, |number| number > latest) {
+        let number = stated.number;
+        return Err(format!("the bundle's number {number} is from the future: compare the clocks"));
     }
     if stated.issued > now.unix_millis().saturating_add(SKEW) {
         let issued = Timestamp::from_unix_millis(stated.issued);
@@ -267,6 +285,8 @@ mod tests {
         let ahead = Timestamp::from_unix_millis(ours.now.unix_millis() + SKEW + 1_000);
         let early = vouch(plain.as_bytes(), Path::new(FILE), &ours.authority, ahead).unwrap();
         refused(&early, "x.example", ours.now, "from the future");
+        let endless = ours.vouched(&bundle("A", u64::MAX, &signing));
+        refused(&endless, "x.example", ours.now, "number 18446744073709551615 is from the future");
         // By an authority that is revoked since.
         let [below] = ours.authority.chain() else { panic!("it is below a root") };
         let summary = sealwire_identity::describe(below, "it").unwrap().remove(0);

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand};
 use sealwire::SecureMcpConfig;
 use sealwire::agents::{Generation, KeyError, KeyStore, RevokedAgents, read_vouched, vouch};
-use sealwire::revocations::revoked;
+use sealwire::revocations::{ListFiles, revoked};
 use sealwire_audit::ChangeKind;
 use sealwire_envelope::Bundle;
 use sealwire_identity::{Revocations, SigningKey, TokenUri, files, parse_pem_certificates};
@@ -455,7 +455,8 @@ impl Keys {
             .ok()
             .and_then(|pem| parse_pem_certificates(&pem).ok())
             .unwrap_or_default();
-        let revocations = Revocations::new(revoked(&self.config.layout())?);
+        let lists = ListFiles::of(&self.config).load(self.now)?;
+        let revocations = Revocations::new(revoked(&self.config.layout())?).with_lists(lists);
         let believed = (&anchors[..], &self.config.trust_domain, &revocations);
         let content = files::read_public(file)?;
         Ok(match read_vouched(&content, file, believed, self.now)?.1 {

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use sealwire::config::SecureMcpConfig;
 use sealwire::denylist::Denylist;
 use sealwire::home::{CertificatePair, Home};
+use sealwire::revocations::ListFiles;
 use sealwire::state::State;
 use sealwire_identity::join::{LISTS_ALPN, renewal_client_config};
 use sealwire_identity::{
@@ -51,6 +52,7 @@ impl Following {
         let own_list = config.layout().ca_dir().join(CRL_FILE);
         let follower = Follower {
             home: config.layout(),
+            lists: ListFiles::of(config),
             service: service.clone(),
             anchors: config.ca_cert.clone(),
             crl: config.crl.contains(&own_list).then_some(own_list),
@@ -88,6 +90,7 @@ pub(crate) const CRL_FILE: &str = "ca-crl.pem";
 
 struct Follower<L> {
     home: Home,
+    lists: ListFiles,
     service: String,
     anchors: PathBuf,
     /// Where lists of RFC 5280 go, if they are gone by.
@@ -142,7 +145,7 @@ where
         let late = || Failure::new("the authority's service does not answer").at(&self.service);
         let mut stream = connecting.map_err(|_| late())??;
         let service = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
-        check_service(&self.home, &service).map_err(|refusal| {
+        check_service(&self.home, &self.lists, &service).map_err(|refusal| {
             Failure::new("the authority's service is not believed")
                 .at(&self.service)
                 .because(refusal)

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use sealwire::config::SecureMcpConfig;
 use sealwire::home::{CertificatePair, Home};
-use sealwire::revocations::revoked;
+use sealwire::revocations::{ListFiles, revoked};
 use sealwire_identity::join::{RENEWAL_ALPN, renewal_client_config, verify_peer};
 use sealwire_identity::{
     CertificateSummary, Credential, Revocations, TrustAnchors, describe, encode_pem, files,
@@ -55,6 +55,7 @@ impl Renewing {
         let begin = |pair| {
             let renewer = Renewer {
                 home: config.layout(),
+                lists: ListFiles::of(config),
                 anchors: config.ca_cert.clone(),
                 authority: authority.clone(),
                 pair,
@@ -74,6 +75,7 @@ impl Drop for Renewing {
 /// Keeps one certificate from expiring.
 struct Renewer {
     home: Home,
+    lists: ListFiles,
     anchors: PathBuf,
     authority: String,
     pair: CertificatePair,
@@ -261,7 +263,7 @@ impl Renewer {
             TlsConnector::from(renewal_client_config(own, Arc::clone(anchors), RENEWAL_ALPN)?);
         let mut stream = connector.connect(name, tcp).await.map_err(|error| failed(&error))?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        check_service(&self.home, chain).map_err(|refusal| {
+        check_service(&self.home, &self.lists, chain).map_err(|refusal| {
             Failure::new("the authority's service is not believed")
                 .at(&self.authority)
                 .because(refusal)
@@ -275,10 +277,17 @@ impl Renewer {
     }
 }
 
-/// Refuses a service that an authority vouches for which is revoked in `home`.
-pub(super) fn check_service(home: &Home, chain: &[CertificateDer<'_>]) -> Result<(), String> {
+/// Refuses a service that an authority vouches for which is revoked, in `home` or by one of those
+/// lists. Of what age they are is not asked: the service is whence new ones come.
+pub(super) fn check_service(
+    home: &Home,
+    lists: &ListFiles,
+    chain: &[CertificateDer<'_>],
+) -> Result<(), String> {
     let revoked = revoked(home).map_err(|error| error.to_string())?;
-    Revocations::new(revoked).check_service(chain).map_err(|refusal| refusal.to_string())
+    let lists = lists.load_late(SystemTime::now().into()).map_err(|error| error.to_string())?;
+    let revocations = Revocations::new(revoked).with_lists(lists);
+    revocations.check_service(chain).map_err(|refusal| refusal.to_string())
 }
 
 fn refused(why: Why) -> Failure {
@@ -370,6 +379,7 @@ mod tests {
         let home = Home::at(&dir.path().join("home")).unwrap();
         let anchors = dir.path().join("anchors.pem");
         let renewer = Renewer {
+            lists: ListFiles::default(),
             pair: home.pair(sealwire_names::Kind::Core, "a"),
             home,
             anchors: anchors.clone(),
