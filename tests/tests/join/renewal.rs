@@ -19,7 +19,7 @@ use super::rotation::issuer;
 use super::{Ca, entries, invite, inviting};
 
 /// The serial number of the certificate in a file of a home.
-fn serial(home: &Home, name: &str) -> String {
+pub(super) fn serial(home: &Home, name: &str) -> String {
     let shown = home.run(&["cert", "show", name, "--json"]).ok();
     let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
     shown[0]["serial"].as_str().unwrap().to_owned()

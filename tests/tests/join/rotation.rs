@@ -6,7 +6,10 @@ use sealwire_testkit::{Connect, Home, wait_until};
 use sealwire_tests::call_echo;
 use serde_json::Value;
 
+use super::renewal::serial;
 use super::{Ca, invite};
+
+const ROOTS: &str = "certs/ca/ca-cert.pem";
 
 pub(super) fn issuer(home: &Home, name: &str) -> String {
     let shown = home.run(&["cert", "show", name, "--json"]).ok();
@@ -69,6 +72,23 @@ fn calls_go_on_while_the_authority_is_rotated() {
     let late = Home::empty();
     late.run(&["join", &line]).ok();
     assert_ne!(issuer(&late, "late"), old);
+
+    // The end of it, as docs/join.md has it: the old root is taken out, at the authority first.
+    for home in [&authority, &server, &client] {
+        let trusted = fs::read_to_string(home.file(ROOTS)).unwrap();
+        let (_, new) = trusted.rsplit_once("-----BEGIN").unwrap();
+        fs::write(home.file(ROOTS), format!("-----BEGIN{new}")).unwrap();
+    }
+    let line = invite(&authority, ca.address, &["last", "--lifetime", "15s"]);
+    let last = Home::empty();
+    last.run(&["join", &line]).ok();
+    assert_eq!(fs::read(last.file(ROOTS)).unwrap(), fs::read(authority.file(ROOTS)).unwrap());
+    let before = [serial(&client, "laptop"), serial(&server, "echo")];
+    wait_until("both ends renew without the old root", || {
+        call();
+        let now = [serial(&client, "laptop"), serial(&server, "echo")];
+        now.iter().zip(&before).all(|(now, before)| now != before)
+    });
     assert!(connect.finish().0.success());
     println!("{calls} calls");
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use sealwire_identity::{
-    RootAuthority, StatementKind, files, parse_pem_certificates, verify_statement,
+    CertificateAuthority, RootAuthority, StatementKind, files, parse_pem_certificates,
+    verify_statement,
 };
 use sealwire_names::{Timestamp, TrustDomain};
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,33 @@ impl SignedAnchors {
         };
         let read = serde_json::from_slice(&files::read_public(&file)?);
         read.map(Some).map_err(|error| damaged(&error))
+    }
+
+    /// The same, if it is for those who trust what is trusted there now: it is by one of these roots,
+    /// tells of no other, and holds. What is kept may be of a rotation that is over, and of a root
+    /// that nobody is to trust any more.
+    pub(crate) fn to_tell(
+        dir: &Path,
+        authority: &CertificateAuthority,
+        now: Timestamp,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(kept) = Self::kept(dir)? else { return Ok(None) };
+        let trusted = authority.certificate_pem().as_bytes();
+        let roots = |pem: &[u8]| parse_pem_certificates(pem).map_err(|problem| problem.to_string());
+        let is_of_now = || {
+            let told = kept.told(authority.trust_domain())?;
+            let known = roots(trusted)?;
+            let is_known = roots(told.anchors.as_bytes())?.iter().all(|root| known.contains(root));
+            let holds = is_known && now <= told.until && kept.verify(trusted, now).is_ok();
+            Ok::<_, String>(holds)
+        };
+        let is_of_now = is_of_now().map_err(|why| {
+            Failure::new("what is told of the trust anchors cannot be used")
+                .at(dir.join(FILE).display())
+                .because(why)
+                .fix("say it again: sealwire ca rotate")
+        })?;
+        Ok(Some(kept).filter(|_| is_of_now))
     }
 
     /// What it says, of that trust domain; by whom it is has not been looked at.

@@ -147,8 +147,15 @@ impl Renewer {
             // Somebody has put another one there meanwhile, whose word counts.
             return Ok(None);
         }
-        // First: what is issued now may be by one of these.
-        let anchors = self.trust(renewed.anchors.as_ref(), own.id().trust_domain())?;
+        // First: what is issued now may be by one of these. What is told of them amiss is not taken;
+        // what is issued is held to what is trusted here in any case.
+        let domain = own.id().trust_domain();
+        if let Some(told) = &renewed.anchors
+            && let Err(failure) = self.trust(told, domain)
+        {
+            tracing::warn!(reason = failure.one_line(), "what was trusted before is trusted");
+        }
+        let anchors = Arc::new(TrustAnchors::load(&self.anchors, domain.clone())?);
         let place = &self.authority;
         let wrong = |why: String| {
             Failure::new("what the authority's service issued cannot be used")
@@ -181,17 +188,11 @@ impl Renewer {
     }
 
     /// Adds to the trust anchors what the service has added to its own, while one authority takes
-    /// another's place. Nothing is taken away: others may be in the file. All that are trusted then.
+    /// another's place. Nothing is taken away: others may be in the file.
     ///
     /// What is new must be signed by a root that is trusted here: the keys of the service and of the
     /// authority that issues, which are on a machine that the network reaches, are not enough.
-    fn trust(
-        &self,
-        told: Option<&SignedAnchors>,
-        domain: &TrustDomain,
-    ) -> Result<Arc<TrustAnchors>, Failure> {
-        let anchors = || Ok(Arc::new(TrustAnchors::load(&self.anchors, domain.clone())?));
-        let Some(signed) = told else { return anchors() };
+    fn trust(&self, signed: &SignedAnchors, domain: &TrustDomain) -> Result<(), Failure> {
         let place = &self.authority;
         let label = self.anchors.display().to_string();
         let mut text = files::read_public(&self.anchors)?;
@@ -201,7 +202,7 @@ impl Renewer {
             Failure::new("the trust anchors that the service tells of are not taken")
                 .at(place)
                 .because(why)
-                .fix("look into who runs there; what was trusted before is trusted")
+                .fix("look into who runs there")
         };
         let told = signed.told(domain).map_err(wrong)?;
         let pem = told.anchors.as_bytes();
@@ -225,7 +226,7 @@ impl Renewer {
                 // It may have been kept by somebody to be said again, or have been forgotten there.
                 let (authorities, until) = (new.join("; "), told.until);
                 tracing::warn!(authorities, %until, "what is told of other authorities is out of date");
-                return anchors();
+                return Ok(());
             }
             // What is longer could not be read again.
             if text.len() as u64 > files::MAX_FILE {
@@ -237,7 +238,7 @@ impl Renewer {
             tracing::info!(authorities = new.join("; "), "other authorities are trusted");
             files::write_atomic(&self.anchors, &text, files::PUBLIC_FILE)?;
         }
-        anchors()
+        Ok(())
     }
 
     async fn exchange(
@@ -389,7 +390,7 @@ mod tests {
         let sign = |root: &RootAuthority, domain: &TrustDomain| {
             SignedAnchors::sign(root, domain, now, day).unwrap()
         };
-        let trust = |told: &SignedAnchors| renewer.trust(Some(told), &domain).map(drop);
+        let trust = |told: &SignedAnchors| renewer.trust(told, &domain);
         std::fs::write(&anchors, old_pem).unwrap();
         let good = sign(&by_old, &domain);
         for (wrong, what) in [
@@ -408,7 +409,6 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&anchors).unwrap(), old_pem);
         // What is known already needs nobody's word.
         trust(&sign(&old, &domain).with_signature_of(&good)).unwrap();
-        renewer.trust(None, &domain).unwrap();
         assert_eq!(std::fs::read_to_string(&anchors).unwrap(), old_pem);
         trust(&good).unwrap();
         assert_eq!(describe(&std::fs::read(&anchors).unwrap(), "it").unwrap().len(), 2);

@@ -107,7 +107,11 @@ fn renew(
     let request = leaf_request(peer, &Terms { validity, ..Terms::default() });
     let issued = authority.issue_for(&request, &key).map_err(failed)?;
     // By a root: whoever has got hold of a key of this machine has not that one.
-    let anchors = SignedAnchors::kept(&config.layout().ca_dir()).map_err(failed)?;
+    let anchors = SignedAnchors::to_tell(&config.layout().ca_dir(), authority.authority(), now);
+    let anchors = anchors.unwrap_or_else(|failure| {
+        tracing::warn!(reason = failure.one_line(), "nobody is told of other authorities");
+        None
+    });
     let until = issued.not_after;
     let detail = format!("renewed from {}, until {until}", address.ip());
     note(config, ChangeKind::CertificateIssued, peer, &detail);
