@@ -325,6 +325,48 @@ fn what_was_changed_since_is_left_alone_and_the_rest_comes_back() {
 }
 
 #[test]
+fn what_was_added_to_an_entry_since_is_not_lost() {
+    let url = "[mcp_servers.far]\nurl = \"https://h/mcp\"\n";
+    for (client, planted, added, keys) in [
+        (
+            "codex",
+            "",
+            "env = { A = \"s3cret\" }\nstartup_timeout_sec = 9\n",
+            "env, startup_timeout_sec",
+        ),
+        ("codex", url, "[mcp_servers.far.tools.x]\napproval_mode = \"approve\"\n", "tools.x"),
+        ("cursor", "{}", "\"cwd\": \"/s3cret\", \"timeout\": 5, ", "cwd, timeout"),
+        (
+            "cursor",
+            "{\"mcpServers\":{\"far\":{\"url\":\"https://h\"}}}",
+            "\"disabled\": true, ",
+            "disabled",
+        ),
+    ] {
+        let user = User::new();
+        user.configure("[mcp_servers.far]\nendpoint = \"h.example:7443\"\ndefault_level = 1\n");
+        user.write(place(client), planted);
+        user.sealwire(&["install", "--client", client, "--server", "far", "--yes"]).ok();
+        let installed = user.read(place(client));
+        let changed = match client {
+            "codex" => format!("{installed}{added}"),
+            _ => installed.replace("\"command\"", &format!("{added}\"command\"")),
+        };
+        assert_ne!(changed, installed);
+        user.write(place(client), &changed);
+        let told = user.sealwire(&["uninstall", "--client", client, "--yes"]).ok();
+        let why = format!("far: left alone: it was changed since, and would lose {keys}:");
+        assert!(told.stdout.contains(&why) && !told.stdout.contains("s3cret"), "{told}");
+        assert_eq!(user.read(place(client)), changed);
+        // It is still known what was there.
+        user.write(place(client), installed);
+        user.sealwire(&["uninstall", "--client", client, "--yes"]).ok();
+        let left = user.file(place(client)).exists().then(|| user.read(place(client)));
+        assert!(left.is_none_or(|left| !left.contains("connect")), "{client}: {planted}");
+    }
+}
+
+#[test]
 fn another_home_and_another_file_are_named_in_the_entry() {
     let user = User::new();
     let home = user.file("other home");

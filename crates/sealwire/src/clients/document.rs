@@ -76,6 +76,21 @@ pub(crate) struct Program {
     pub(crate) args_place: (usize, String, String),
 }
 
+impl Program {
+    /// The keys of the entry that say anything beyond its command and arguments, as
+    /// [`Program::others`].
+    pub(crate) fn additions(&self) -> Vec<String> {
+        let own = [
+            ("env", !self.env.is_empty()),
+            ("env_vars", !self.env_vars.is_empty()),
+            ("cwd", self.cwd.is_some()),
+            ("envFile", self.env_file),
+        ];
+        let own = own.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key.to_owned());
+        own.chain(self.others.iter().cloned()).collect()
+    }
+}
+
 /// A piece of text in another one's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Splice {

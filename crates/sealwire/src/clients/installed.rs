@@ -118,6 +118,15 @@ impl Replaced {
         if (&program.command, &program.args) != (&self.command, &self.args) {
             return Err("it was changed since, and starts another program now".to_owned());
         }
+        // What we wrote goes as a whole then; what somebody has added would go with it.
+        let goes = matches!(self.was, Was::Nothing { .. } | Was::Whole(_));
+        let added = if goes { program.additions() } else { Vec::new() };
+        if !added.is_empty() {
+            return Err(format!(
+                "it was changed since, and would lose {}: take that out of it, and run this again",
+                added.join(", ")
+            ));
+        }
         match &self.was {
             Was::Nothing { .. } => document::remove(client, text, &found),
             Was::Whole(was) => {
