@@ -123,8 +123,8 @@ mod x25519;
 
 pub use anchors::TrustAnchors;
 pub use authority::{
-    CertificateAuthority, ISSUING_VALIDITY, IssuedLeaf, LeafRequest, RenewedIssuing, RootAuthority,
-    check_passphrase,
+    CertificateAuthority, ISSUING_VALIDITY, IssuedLeaf, LeafRequest, RenewedIssuing, Replacement,
+    RootAuthority, check_passphrase,
 };
 pub use below::authorities_below;
 pub use credential::Credential;

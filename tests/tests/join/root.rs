@@ -266,6 +266,32 @@ fn an_authority_that_is_replaced_is_believed_nowhere() {
     drop((ca, far));
 }
 
+/// Whatever fails on the way, the one that may be stolen is believed no longer.
+#[test]
+fn an_authority_is_revoked_before_another_takes_its_place() {
+    for (damaged, goes_on) in [("certs/ca/ca-crl.pem", true), ("certs/ca/root-crl.pem", false)] {
+        let home = Home::with_config(&echo_table());
+        home.run(&["cert", "crl"]).ok();
+        let (key, old) = (fs::read(home.file(ISSUING_KEY)).unwrap(), issuer(&home, "core"));
+        home.write(damaged, "no list");
+        let output = home.run(&["ca", "renew-issuing", "--new-key"]);
+        assert_eq!(output.code == Some(0), goes_on, "{output}");
+        assert!(output.stderr.contains(damaged), "{output}");
+        let is_replaced = fs::read(home.file(ISSUING_KEY)).unwrap() != key;
+        assert_eq!(is_replaced, goes_on);
+        let revoked = || home.run(&["cert", "list", "--revoked"]).ok().stdout;
+        assert_eq!(revoked().matches("was replaced").count(), 1);
+        refused(&home.run(&["config", "check"]), &[&old, "revoked"]);
+        // Again, when that is mended: what was not put in its place is revoked, too.
+        fs::remove_file(home.file(damaged)).unwrap();
+        home.run(&["ca", "renew-issuing", "--new-key"]).ok();
+        assert_eq!(revoked().matches("was replaced").count(), 2);
+        home.run(&["cert", "issue", "core", "--force"]).ok();
+        home.run(&["cert", "issue", "--all", "--force"]).ok();
+        home.run(&["config", "check"]).ok();
+    }
+}
+
 /// As homes were made before there was an authority below the root.
 fn old_home() -> Home {
     let home = Home::with_config(&format!("[ca]\nleaf_lifetime = \"1ms\"\n\n{}", echo_table()));

@@ -20,7 +20,7 @@ use sealwire_names::{Fingerprint, Timestamp, TrustDomain};
 pub use export::check_passphrase;
 pub use leaf::{IssuedLeaf, LeafRequest};
 pub(crate) use leaf::{SERVICE_PATH, service_name};
-pub use root::{RenewedIssuing, RootAuthority};
+pub use root::{RenewedIssuing, Replacement, RootAuthority};
 
 use files::Layout;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{CertificateParams, DnType, Issuer};
 use rustls::pki_types::CertificateDer;
 use sealwire_names::{Refusal, RefusalCode, Timestamp, TrustDomain};
+use zeroize::Zeroizing;
 
 use super::files::Layout;
 use super::{SIGNING, Trusted, making};
@@ -34,8 +35,40 @@ pub struct RootAuthority {
 pub struct RenewedIssuing {
     /// It is, or is to be.
     pub certificate: CertificateSummary,
-    /// Those of the key that it had before, if that is to be believed no longer.
+    /// All others that are there, if they are to be believed no longer.
     pub revoked: Vec<CertificateSummary>,
+}
+
+/// Another authority below a root, which is not in its place yet.
+pub struct Replacement<'a> {
+    root: &'a RootAuthority,
+    pem: Zeroizing<String>,
+    renewed: RenewedIssuing,
+}
+
+impl Replacement<'_> {
+    /// What is to be revoked: each certificate of an authority that is there, but its own.
+    pub fn revoked(&self) -> &[CertificateSummary] {
+        &self.renewed.revoked
+    }
+
+    /// Revokes them in the root's list, and puts it in its place: from now on it issues.
+    ///
+    /// # Errors
+    /// File errors, and [`Error::Crypto`]. Nothing is changed for those who issue then; to do it
+    /// again, make another.
+    pub fn put_in_place(self) -> Result<RenewedIssuing, Error> {
+        let Self { root, pem, renewed } = self;
+        root.write_list(&renewed.revoked, renewed.certificate.not_after)?;
+        fs::write_atomic(&Layout(&root.dir).issuing_key(), pem.as_bytes(), fs::CA_KEY_FILE)?;
+        Ok(renewed)
+    }
+}
+
+impl fmt::Debug for Replacement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replacement").field("renewed", &self.renewed).finish_non_exhaustive()
+    }
 }
 
 impl RootAuthority {
@@ -120,18 +153,19 @@ impl RootAuthority {
         Ok(RenewedIssuing { certificate, revoked: Vec::new() })
     }
 
-    /// Puts another authority, with another key, in the place of the one below it, and revokes
-    /// that: nothing that it has issued is good any more, wherever that is known.
+    /// Makes and certifies another authority, with another key, for the place of the one below it.
+    /// It issues from [`Replacement::put_in_place`] on: first, the caller says elsewhere that the one
+    /// before is revoked, so that nothing that ends halfway leaves it believed.
     ///
     /// # Errors
     /// As [`Self::renew_issuing`].
-    pub fn replace_issuing(&self, validity: Duration) -> Result<RenewedIssuing, Error> {
-        let Some((_, revoked)) = self.present()? else { return self.renew_issuing(validity) };
+    pub fn replace_issuing(&self, validity: Duration) -> Result<Replacement<'_>, Error> {
         let (key, pem) = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
         let certificate = self.certify(&key, validity, None)?;
-        self.write_list(&revoked, certificate.not_after)?;
-        fs::write_atomic(&Layout(&self.dir).issuing_key(), pem.as_bytes(), fs::CA_KEY_FILE)?;
-        Ok(RenewedIssuing { certificate, revoked })
+        let file = Layout(&self.dir).issuing_cert();
+        let mut revoked = describe(&fs::read_public(&file)?, &file.display().to_string())?;
+        revoked.retain(|before| before.key_hash != certificate.key_hash);
+        Ok(Replacement { root: self, pem, renewed: RenewedIssuing { certificate, revoked } })
     }
 
     /// The key of the authority below it, and that one's certificates.

@@ -6,14 +6,16 @@ use clap::Args;
 use sealwire::config::SecureMcpConfig;
 use sealwire::state::State;
 use sealwire_audit::ChangeKind;
-use sealwire_identity::{CertificateSummary, Error, RenewedIssuing, Revocation, Revoked, token_of};
+use sealwire_identity::{
+    CertificateAuthority, CertificateSummary, Error, RenewedIssuing, Revocation, Revoked, token_of,
+};
 use sealwire_names::RefusalCode;
 
 use super::root_key::RootKeyArguments;
 use crate::cli::{Context, Failure, print};
 use crate::commands::crl;
 use crate::commands::issuing::{HomeLock, days};
-use crate::control::{Request, find, note};
+use crate::control::note;
 use crate::joining::CRL_FILE;
 
 /// Why what a replaced authority has issued is revoked.
@@ -56,27 +58,36 @@ pub(super) fn renew(arguments: &RenewArguments, context: &Context) -> Result<(),
     let root = arguments.root.open(&config)?;
     let is_first = !home.issuing_key().exists();
     let validity = days(arguments.days);
-    let renewed = match arguments.new_key {
-        true => root.replace_issuing(validity),
-        false => root.renew_issuing(validity),
+    let explain = |error| explain(error, &config);
+    let RenewedIssuing { certificate, revoked } = match arguments.new_key {
+        true => {
+            refuse_during_rotation(&config)?;
+            let replacement = root.replace_issuing(validity).map_err(explain)?;
+            // First: whatever ends halfway, the one that may be stolen is not believed any more.
+            revoke(&config, replacement.revoked(), REASON)?;
+            replacement.put_in_place().map_err(explain)?
+        }
+        false => root.renew_issuing(validity).map_err(explain)?,
     };
-    let RenewedIssuing { certificate, revoked } =
-        renewed.map_err(|error| explain(error, &config))?;
     let until = certificate.not_after;
     let detail = format!("{} issues, until {until}", certificate.subject);
     note(&config, ChangeKind::KeyChanged, "the issuing authority", &detail);
     if home.ca_dir().join(CRL_FILE).exists() {
-        crl::write_locked(&config, crl::DEFAULT_DAYS)?;
+        // What is done is done, with or without a list of it.
+        if let Err(failure) = crl::write_locked(&config, crl::DEFAULT_DAYS) {
+            let reason = failure.one_line();
+            tracing::warn!(reason, "the revocation list is not written: write it by `cert crl`");
+        }
     }
-    // Whoever takes a revocation up may read the files here.
     drop(lock);
-    revoke(&config, &revoked)?;
     let subject = &certificate.subject;
     if revoked.is_empty() {
         let word = if is_first { "is made, and issues" } else { "is certified anew" };
         return print(&format!("{subject} {word}, until {until}\n"));
     }
-    let (old, invocation) = (&revoked[0].subject, &context.invocation);
+    let mut old: Vec<_> = revoked.iter().map(|one| one.subject.as_str()).collect();
+    old.dedup();
+    let (old, invocation) = (old.join("; "), &context.invocation);
     print(&format!(
         "{subject} issues, until {until}\n\
          revoked {old}, with everything that it has issued\n\
@@ -87,27 +98,32 @@ pub(super) fn renew(arguments: &RenewArguments, context: &Context) -> Result<(),
     ))
 }
 
-/// Says that they are revoked, as `cert revoke` does: it holds here at once, and where it is told.
-fn revoke(config: &SecureMcpConfig, revoked: &[CertificateSummary]) -> Result<(), Failure> {
-    let home = config.layout();
+/// Says in the state that they are revoked: it holds here at once, and where it is told.
+pub(super) fn revoke(
+    config: &SecureMcpConfig,
+    revoked: &[CertificateSummary],
+    reason: &str,
+) -> Result<(), Failure> {
+    let mut state = State::open(&config.layout())?;
     for certificate in revoked {
-        let what = Revoked::certificate(certificate);
-        if let Some(mut daemon) = find(&home)? {
-            daemon.ask(&Request::Revoke {
-                kind: what.kind().to_owned(),
-                what: what.text(),
-                signed: what.signed().map(ToString::to_string),
-                reason: REASON.to_owned(),
-            })?;
-            continue;
-        }
-        let (at, reason) = (SystemTime::now().into(), REASON.to_owned());
-        let revocation = Revocation { what, at, reason };
-        if State::open(&home)?.revoke(&revocation)? {
-            note(config, ChangeKind::Revocation, &revocation.what, REASON);
+        let (at, reason) = (SystemTime::now().into(), reason.to_owned());
+        let revocation = Revocation { what: Revoked::certificate(certificate), at, reason };
+        if state.revoke(&revocation)? {
+            note(config, ChangeKind::Revocation, &revocation.what, &revocation.reason);
         }
     }
     Ok(())
+}
+
+/// Whoever has the key that issues may have those of a rotation as well, which are beside it.
+fn refuse_during_rotation(config: &SecureMcpConfig) -> Result<(), Failure> {
+    let Some(next) = CertificateAuthority::next(&config.layout().ca_dir())? else { return Ok(()) };
+    Err(Failure::new(
+        "a rotation has begun, and its keys are beside the one that is to be replaced",
+    )
+    .at(next.subject)
+    .because("whoever has that one may have these, which would be trusted afterwards")
+    .fix("give the rotation up first: sealwire ca rotate --abandon"))
 }
 
 /// With what to do about a root that has none below it.
