@@ -10,6 +10,8 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 use sealwire_names::{Fingerprint, Timestamp};
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::certificate::Certificate;
 use crate::crl::{LABEL, RevocationList, blocks, parse, plain, with_those_below};
@@ -45,6 +47,15 @@ struct Held {
     others: HashMap<Fingerprint, (RevocationList, Vec<u8>)>,
     /// Authorities that stand below the trusted ones.
     below: Vec<CertificateDer<'static>>,
+}
+
+/// Whether that list is in the name of an authority that is none of these.
+fn is_by_another(der: &[u8], known: &[CertificateDer<'_>]) -> bool {
+    let Ok((_, list)) = CertificateRevocationList::from_der(der) else { return false };
+    !known.iter().any(|der| {
+        Certificate::parse(der, "the authority")
+            .is_ok_and(|it| it.x509.subject().as_raw() == list.issuer().as_raw())
+    })
 }
 
 impl ListWriter<'_> {
@@ -95,9 +106,18 @@ impl ListWriter<'_> {
             lists.extend(held.lists.into_iter().map(|der| (label.clone(), der, is_ours)));
             others.extend(held.authorities.into_iter().filter(|der| !self.below.contains(der)));
         }
-        // Also by authorities that have expired since: their lists go, and are no fault.
-        let known = [self.trusted, self.below, &others].concat();
-        let mut held = Held::default();
+        // Who takes the file up believes authorities below the roots that are valid. The lists of
+        // others, which have expired or whose root is gone, go with them, and are no fault.
+        let all = [self.trusted, self.below, &others].concat();
+        let mut known = self.trusted.to_vec();
+        for der in self.below.iter().chain(&others) {
+            // One of ours is valid later than now only where the clock has been put back.
+            let begins = Certificate::parse(der, "the authority").map(|it| it.not_before());
+            let at = now.max(begins.unwrap_or(now));
+            let found = with_those_below(self.trusted, vec![der.clone()], at);
+            known.extend(found.into_iter().skip(self.trusted.len()));
+        }
+        let (mut held, mut foreign) = (Held::default(), None);
         for (label, der, is_ours) in lists {
             if let Ok((_, list)) = parse(&der, std::slice::from_ref(self.certificate)) {
                 held.own = Some(list);
@@ -105,17 +125,27 @@ impl ListWriter<'_> {
             }
             let (issuer, list) = match parse(&der, &known) {
                 Ok(read) => read,
-                Err(_) if is_ours => continue,
-                Err(reason) => return Err(Error::RevocationList { label, reason }),
+                Err(_) if is_ours || parse(&der, &all).is_ok() => continue,
+                Err(reason) if !is_by_another(&der, &all) => {
+                    return Err(Error::RevocationList { label, reason });
+                }
+                Err(reason) => {
+                    foreign = Some(Error::RevocationList { label, reason });
+                    continue;
+                }
             };
             let is_later = |before: &(RevocationList, _)| !list.is_older_than(&before.0);
             if now <= list.next_update && held.others.get(&issuer).is_none_or(is_later) {
                 held.others.insert(issuer, (list, der));
             }
         }
-        let others = with_those_below(self.trusted, others, now).split_off(self.trusted.len());
-        held.below = [self.below, &others].concat();
-        Ok(held)
+        held.below = known[self.trusted.len()..].to_vec();
+        // Of a root that is trusted no longer, as after a rotation, beside ours; but a file that holds
+        // nothing of ours is somebody else's.
+        match foreign {
+            Some(error) if held.own.is_none() && held.others.is_empty() => Err(error),
+            _ => Ok(held),
+        }
     }
 
     fn sign(
@@ -138,7 +168,8 @@ impl ListWriter<'_> {
             all.extend(before.revoked.iter().map(|(serial, (at, _))| (serial.clone(), *at)));
         }
         let refuse = |refusal| Error::Certificate { label, refusal };
-        let name = Certificate::parse(self.certificate, "the authority").map_err(refuse)?.subject();
+        let own = Certificate::parse(self.certificate, "the authority").map_err(refuse)?;
+        let (name, expires) = (own.subject(), own.not_after());
         for (summary, at) in revoked.iter().filter(|(summary, _)| summary.issuer == name) {
             all.entry(summary.serial_bytes()).or_insert(*at);
         }
@@ -154,7 +185,8 @@ impl ListWriter<'_> {
         };
         let params = CertificateRevocationListParams {
             this_update: date(now),
-            next_update: date(now) + validity,
+            // Afterwards nobody believes the authority, nor takes up a file that has a list of it.
+            next_update: (date(now) + validity).min(date(expires)),
             crl_number: SerialNumber::from(plain(&number.to_be_bytes())),
             issuing_distribution_point: None,
             revoked_certs: all.into_iter().map(entry).collect(),

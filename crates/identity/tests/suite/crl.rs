@@ -286,11 +286,13 @@ fn our_authoritys_list() {
     let write = |pem: &str, at| ca.write_revocation_list(&file, &[(summary(pem), at)], at, 7 * DAY);
     let first = write(&one, now()).unwrap();
     // The clock goes back, and the number does not; nobody is forgotten.
-    let second = write(&two, days_from_now(-1)).unwrap();
+    let back = days_from_now(-1);
+    let second = write(&two, back).unwrap();
     let number = |list: &RevocationList| u64::from_str_radix(&list.number, 16).unwrap();
     assert_eq!(number(&second), number(&first) + 1);
     assert_eq!((first.len(), second.len()), (1, 2));
-    assert_eq!(second.next_update, Timestamp::from_unix_seconds(days_from_now(6).unix_seconds()));
+    let week = 7 * 86_400;
+    assert_eq!(second.next_update, Timestamp::from_unix_seconds(back.unix_seconds() + week));
     let cert = dir.path().join("ca/ca-cert.pem");
     let lists = RevocationLists::load(&[&file], &[&cert], now()).unwrap();
     let anchors = TrustAnchors::load(&cert, trust_domain()).unwrap();
@@ -321,6 +323,19 @@ fn our_authoritys_list() {
     next.write_revocation_list(&file, &[], days_from_now(8), 7 * DAY).unwrap();
     let lists = RevocationLists::load(&[&file], &[&cert], days_from_now(8)).unwrap();
     assert_eq!(lists.iter().count(), 3);
+
+    // When the old root is trusted no longer, its lists and those below it go, and none is a fault.
+    let trusted = fs::read_to_string(&cert).unwrap();
+    let (_, new) = trusted.rsplit_once("-----BEGIN").unwrap();
+    fs::write(&cert, format!("-----BEGIN{new}")).unwrap();
+    next.write_revocation_list(&file, &[], now(), 30 * DAY).unwrap();
+    let after = CertificateAuthority::load(&dir.path().join("ca"), &trust_domain()).unwrap();
+    after.write_revocation_list(&file, &[], now(), 3000 * DAY).unwrap();
+    let lists = RevocationLists::load(&[&file], &[&cert], now()).unwrap();
+    assert_eq!(lists.iter().count(), 2);
+    // Nor does one outlive its authority, however long it was to hold.
+    assert!(lists.iter().all(|list| list.next_update <= after.not_after()));
+    fs::write(&cert, &trusted).unwrap();
 
     // What is not a list of this authority's is not written over.
     fs::write(&file, "something else").unwrap();
