@@ -10,6 +10,7 @@ use super::renewal::serial;
 use super::{Ca, invite};
 
 const ROOTS: &str = "certs/ca/ca-cert.pem";
+const TOLD: &str = "certs/ca/ca-anchors.json";
 
 pub(super) fn issuer(home: &Home, name: &str) -> String {
     let shown = home.run(&["cert", "show", name, "--json"]).ok();
@@ -111,4 +112,57 @@ fn a_rotation_that_was_interrupted_is_begun_anew() {
     let own = issuer(&authority, "core");
     assert_ne!(shown, own);
     authority.run(&["config", "check"]).ok();
+}
+
+/// What was signed of one rotation says nothing of the next.
+#[test]
+fn a_rotation_that_nobody_was_told_of_is_not_finished() {
+    let home = Home::with_config("[ca]\nleaf_lifetime = \"1ms\"\n");
+    let finish = || home.run(&["ca", "rotate", "--finish"]);
+    home.run(&["ca", "rotate"]).ok();
+    let of_the_first = fs::read(home.file(TOLD)).unwrap();
+    wait_until("it is time", || finish().code == Some(0));
+    home.run(&["ca", "rotate"]).ok();
+    fs::write(home.file(TOLD), of_the_first).unwrap();
+    let refused = finish();
+    assert_eq!(refused.code, Some(1), "{refused}");
+    assert!(refused.stderr.contains("nobody else has been told"), "{refused}");
+    let examined = home.run(&["doctor", "--offline"]).stdout;
+    assert!(examined.contains("nobody else has been told"), "{examined}");
+    home.run(&["ca", "rotate"]).ok();
+    wait_until("it is time", || finish().code == Some(0));
+}
+
+/// Whoever has the key that issues may have the next ones, which are beside it.
+#[test]
+fn a_rotation_is_given_up_before_a_stolen_key_is_replaced() {
+    let home = Home::with_config("[ca]\nleaf_lifetime = \"1ms\"\n");
+    let abandon = || home.run(&["ca", "rotate", "--abandon"]);
+    let none = abandon();
+    assert!(none.code == Some(1) && none.stderr.contains("no rotation has begun"), "{none}");
+    let before = fs::read(home.file(ROOTS)).unwrap();
+    home.run(&["ca", "rotate"]).ok();
+    home.run(&["cert", "crl"]).ok();
+    home.chmod("certs/ca/next-key.pem", 0o600);
+    let examined = home.run(&["doctor", "--offline"]).stdout;
+    assert!(examined.contains("wider than 0400"), "{examined}");
+    home.chmod("certs/ca/next-key.pem", 0o400);
+    let refused = home.run(&["ca", "renew-issuing", "--new-key"]);
+    assert_eq!(refused.code, Some(1), "{refused}");
+    assert!(refused.stderr.contains("ca rotate --abandon"), "{refused}");
+    assert!(home.run(&["cert", "list", "--revoked"]).ok().stdout.contains("nothing is revoked"));
+    let told = abandon().ok().stdout;
+    assert!(told.contains("fingerprint"), "{told}");
+    for file in ["next-key.pem", "next-issuing-key.pem", "ca-anchors.json"] {
+        assert!(!home.file("certs/ca").join(file).exists(), "{file}");
+    }
+    assert_eq!(fs::read(home.file(ROOTS)).unwrap(), before);
+    let listed = home.run(&["cert", "list", "--revoked"]).ok().stdout;
+    assert_eq!(listed.matches("was given up").count(), 1, "{listed}");
+    // What is there goes on, lists too, and can be replaced.
+    home.run(&["config", "check"]).ok();
+    home.run(&["cert", "crl"]).ok();
+    home.run(&["ca", "renew-issuing", "--new-key"]).ok();
+    home.run(&["ca", "rotate"]).ok();
+    wait_until("it is time", || home.run(&["ca", "rotate", "--finish"]).code == Some(0));
 }

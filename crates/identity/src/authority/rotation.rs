@@ -12,6 +12,7 @@ use crate::certificate::sha256;
 use crate::error::Error;
 use crate::files as fs;
 use crate::keys::{KeyAlgorithm, PrivateKey};
+use crate::pem::{encode_pem, parse_pem_certificates};
 use crate::summary::{CertificateSummary, describe};
 use crate::token::KeyPlace;
 
@@ -77,6 +78,52 @@ impl CertificateAuthority {
         let all = describe(&fs::read_public(&certificate_path)?, &label)?;
         let hash = sha256(&rcgen::PublicKeyData::subject_public_key_info(&key));
         Ok(all.into_iter().find(|certificate| certificate.key_hash == hash))
+    }
+
+    /// The certificates of the authority below the root to come, if there is one.
+    ///
+    /// # Errors
+    /// Of files that cannot be read or used.
+    pub fn next_issuing(dir: &Path) -> Result<Vec<CertificateSummary>, Error> {
+        let files = Layout(dir);
+        if !files.next_issuing_key().exists() {
+            return Ok(Vec::new());
+        }
+        let key = PrivateKey::load(&files.next_issuing_key(), fs::CA_KEY_FILE)?;
+        let file = files.issuing_cert();
+        let mut all = describe(&fs::read_public(&file)?, &file.display().to_string())?;
+        let hash = sha256(&rcgen::PublicKeyData::subject_public_key_info(&key));
+        all.retain(|certificate| certificate.key_hash == hash);
+        Ok(all)
+    }
+
+    /// Gives a rotation up: the root to come is trusted no longer, and its keys are removed. What is
+    /// in a token stays there. The caller has revoked [`Self::next_issuing`].
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if what is to come issues already, as when [`Self::activate_next`] was
+    /// interrupted: nothing is changed then; file errors.
+    pub fn abandon_next(dir: &Path, trust_domain: &TrustDomain) -> Result<(), Error> {
+        let files = Layout(dir);
+        if let Some(next) = Self::next(dir)? {
+            if Self::load(dir, trust_domain)?.key_hash() == next.key_hash {
+                return Err(Error::Exists { path: files.issuing_key() });
+            }
+            let file = files.root_cert();
+            let text = fs::read_public(&file)?;
+            let label = file.display().to_string();
+            let roots = parse_pem_certificates(&text)
+                .map_err(|problem| Error::Pem { label: label.clone(), problem })?;
+            let mut kept = String::new();
+            for (der, root) in roots.iter().zip(describe(&text, &label)?) {
+                if root.key_hash != next.key_hash {
+                    kept.push_str(&encode_pem("CERTIFICATE", der)?);
+                }
+            }
+            fs::write_atomic(&file, kept.as_bytes(), fs::PUBLIC_FILE)?;
+        }
+        fs::remove(&files.next_issuing_key())?;
+        fs::remove(&files.next_root_key())
     }
 
     /// Puts the keys of the root to come and of the authority below it in the places of the present

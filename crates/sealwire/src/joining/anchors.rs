@@ -80,6 +80,11 @@ impl SignedAnchors {
         Ok(files::write_atomic(&dir.join(FILE), text.as_bytes(), files::PUBLIC_FILE)?)
     }
 
+    /// Keeps none any more.
+    pub(crate) fn forget(dir: &Path) -> Result<(), Failure> {
+        Ok(files::remove(&dir.join(FILE))?)
+    }
+
     /// The one that is kept there, if there is one.
     pub(crate) fn kept(dir: &Path) -> Result<Option<Self>, Failure> {
         let file = dir.join(FILE);

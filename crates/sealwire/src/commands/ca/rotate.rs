@@ -6,9 +6,10 @@ use clap::Args;
 use sealwire::config::SecureMcpConfig;
 use sealwire::invitations::Invitations;
 use sealwire_audit::ChangeKind;
-use sealwire_identity::{CertificateAuthority, token_of};
+use sealwire_identity::{CertificateAuthority, describe, token_of};
 use sealwire_names::Timestamp;
 
+use super::renew::revoke;
 use super::root_key::RootKeyArguments;
 use crate::cli::{Context, Failure, print};
 use crate::commands::crl;
@@ -19,6 +20,8 @@ use crate::joining::{CRL_FILE, SignedAnchors};
 
 /// How long the last revocation list of an authority holds, in days.
 const LAST_LIST_DAYS: u16 = 90;
+/// Why the authority of a rotation that was given up is revoked.
+const ABANDONED: &str = "the rotation was given up";
 /// How long others may learn of another root by what was signed of it.
 const TOLD: Duration = Duration::from_secs(90 * 86_400);
 
@@ -34,11 +37,15 @@ const TOLD: Duration = Duration::from_secs(90 * 86_400);
 Examples:
   sealwire ca rotate
   sealwire ca rotate --root-key /media/stick/root.pem
+  sealwire ca rotate --abandon     somebody else may have the keys of the rotation
   sealwire ca rotate --finish      when every certificate has been renewed since")]
 pub(super) struct RotateArguments {
     /// The second step: the new authority issues from now on
     #[arg(long, conflicts_with = "root_key")]
     finish: bool,
+    /// Give up a rotation that has begun: its keys are removed, and its authority is revoked
+    #[arg(long, conflicts_with_all = ["finish", "root_key"])]
+    abandon: bool,
     /// Where the present root's key is.
     #[command(flatten)]
     root: RootKeyArguments,
@@ -49,7 +56,11 @@ pub(super) fn rotate(arguments: &RotateArguments, context: &Context) -> Result<(
     let home = config.layout();
     let _lock = HomeLock::acquire(&home)?;
     open_authority(&config)?;
-    if arguments.finish { finish(&config) } else { begin(arguments, &config, context) }
+    match arguments {
+        RotateArguments { finish: true, .. } => finish(&config),
+        RotateArguments { abandon: true, .. } => abandon(&config),
+        _ => begin(arguments, &config, context),
+    }
 }
 
 fn begin(
@@ -113,14 +124,53 @@ fn finish(config: &SecureMcpConfig) -> Result<(), Failure> {
     print(&format!("the other authority issues from now on; {old}\n"))
 }
 
+fn abandon(config: &SecureMcpConfig) -> Result<(), Failure> {
+    let (dir, domain) = (config.layout().ca_dir(), &config.trust_domain);
+    let next = CertificateAuthority::next(&dir)?.ok_or_else(none_begun)?;
+    if open_authority(config)?.authority().key_hash() == next.key_hash {
+        return Err(Failure::new("the other authority issues already")
+            .at(next.subject)
+            .fix("finish the rotation: sealwire ca rotate --finish"));
+    }
+    let in_token = token_of(&dir.join("next-key.pem"))?;
+    // First, as its key is gone afterwards: it may be that somebody has it.
+    revoke(config, &CertificateAuthority::next_issuing(&dir)?, ABANDONED)?;
+    CertificateAuthority::abandon_next(&dir, domain)?;
+    SignedAnchors::forget(&dir)?;
+    note(config, ChangeKind::KeyChanged, "the authority", "a rotation is given up");
+    let token = in_token.map(|uri| format!("destroy its key in the token: {uri}\n"));
+    print(&format!(
+        "the rotation is given up: {} is not trusted here any more, and its keys are removed\n\
+         {}machines that have learned of it trust it still: take its certificate out of the file of \
+         trust anchors on each of them, the one with the SHA-256 fingerprint {}\n",
+        next.subject,
+        token.unwrap_or_default(),
+        next.fingerprint,
+    ))
+}
+
+fn none_begun() -> Failure {
+    Failure::new("no rotation has begun").fix("begin one: sealwire ca rotate")
+}
+
 /// When everything that was issued before the others could be told has been renewed, or has
 /// expired.
 pub(in crate::commands) fn due(config: &SecureMcpConfig) -> Result<Timestamp, Failure> {
     let home = config.layout();
-    let begin = || Failure::new("no rotation has begun").fix("begin one: sealwire ca rotate");
-    CertificateAuthority::next(&home.ca_dir())?.ok_or_else(begin)?;
-    let told = SignedAnchors::kept(&home.ca_dir())?.ok_or_else(begin)?;
-    let told = told.told(&config.trust_domain).map_err(|why| begin().because(why))?;
+    let next = CertificateAuthority::next(&home.ca_dir())?.ok_or_else(none_begun)?;
+    let again = |why: &str| {
+        Failure::new("nobody else has been told of the other authority")
+            .because(why)
+            .fix("say it again: sealwire ca rotate")
+    };
+    let told =
+        SignedAnchors::kept(&home.ca_dir())?.ok_or_else(|| again("nothing is signed of it"))?;
+    let told = told.told(&config.trust_domain).map_err(|why| again(&why))?;
+    // What is kept may be of the rotation before.
+    let named = describe(told.anchors.as_bytes(), "what is told")?;
+    if !named.iter().any(|root| root.fingerprint == next.fingerprint) {
+        return Err(again("what is signed is of another"));
+    }
     let longest = Invitations::open(&home)?.longest_lifetime()?.max(config.ca.leaf_lifetime);
     let life = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
     let millis = told.issued.unix_millis();

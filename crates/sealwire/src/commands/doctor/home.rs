@@ -77,7 +77,9 @@ enum Rule {
 /// In a directory below `certs/`: keys, also those put aside as `.old`.
 fn key_beside_certificate(file: &Path) -> Rule {
     match file.file_name().and_then(|name| name.to_str()) {
-        Some("ca-key.pem" | "issuing-key.pem") => Rule::AuthorityKey,
+        Some("ca-key.pem" | "issuing-key.pem" | "next-key.pem" | "next-issuing-key.pem") => {
+            Rule::AuthorityKey
+        }
         Some(name) if name.contains("-key.pem") => Rule::Private,
         _ => Rule::Ignored,
     }

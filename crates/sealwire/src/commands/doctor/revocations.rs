@@ -69,7 +69,14 @@ fn rotation(case: &Case<'_>, config: &SecureMcpConfig, report: &mut Report) {
     let home = config.layout();
     let Ok(next) = CertificateAuthority::next(&home.ca_dir()) else { return };
     let Some(next) = next else { return ageing(case, config, report) };
-    let Ok(due) = ca::due(config) else { return };
+    let due = match ca::due(config) {
+        Ok(due) => due,
+        Err(failure) => {
+            let what = format!("{} is trusted here: {}", next.subject, failure.one_line());
+            let found = Finding::note(Id::RotationBegun, what).at(home.ca_dir().display());
+            return report.found(found.run(case.sealwire("ca rotate")));
+        }
+    };
     let is_due = case.now >= due;
     let when = if is_due { "now".to_owned() } else { format!("from {due} on") };
     let what = format!("{} is trusted, and can issue {when}", next.subject);
