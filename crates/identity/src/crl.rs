@@ -5,13 +5,12 @@ use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
 use sealwire_names::{Fingerprint, Refusal, RefusalCode, Timestamp};
-use x509_parser::oid_registry as oid;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
-use crate::below::anchor_of;
+use crate::below::{anchor_of, is_sha1};
 use crate::certificate::{Certificate, sha256};
 use crate::error::Error;
 use crate::files;
@@ -304,15 +303,24 @@ pub(crate) struct Blocks {
     pub(crate) authorities: Vec<CertificateDer<'static>>,
 }
 
-/// `known`, and those of `given` that stand below one of them.
+/// `known`, and those of `given` that stand below one of them. None of those takes the name of one
+/// that is known, unless it has its key, too: in that name it could say what is not revoked.
 pub(crate) fn with_those_below<'a>(
     known: &[CertificateDer<'a>],
     given: Vec<CertificateDer<'a>>,
     now: Timestamp,
 ) -> Vec<CertificateDer<'a>> {
     let place = "an authority in the file";
+    let takes_a_name = |it: &Certificate<'_>| {
+        let is_same = |known: Certificate<'_>| {
+            known.x509.subject().as_raw() == it.x509.subject().as_raw()
+                && known.key_hash() != it.key_hash()
+        };
+        known.iter().filter_map(|der| Certificate::parse(der, place).ok()).any(is_same)
+    };
     let is_below = |der: &CertificateDer<'_>| {
-        Certificate::parse(der, place).is_ok_and(|it| anchor_of(&it, known, now).is_some())
+        Certificate::parse(der, place)
+            .is_ok_and(|it| !takes_a_name(&it) && anchor_of(&it, known, now).is_some())
     };
     let below = given.into_iter().filter(is_below).collect::<Vec<_>>();
     known.iter().cloned().chain(below).collect()
@@ -348,6 +356,12 @@ pub(crate) fn blocks(bytes: &[u8], label: &str) -> Result<Blocks, Error> {
         return Err(fail(format!("there is no {LABEL} in it")));
     }
     Ok(held)
+}
+
+/// The name, DER, in which a list is written, whether it is by him or not.
+pub(crate) fn stated_issuer(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, crl) = CertificateRevocationList::from_der(der).ok()?;
+    Some(crl.issuer().as_raw().to_vec())
 }
 
 /// Reads and verifies one list; also the hash of its issuer's name.
@@ -406,7 +420,7 @@ fn verify(
     issuers: &[CertificateDer<'_>],
 ) -> Result<(), String> {
     let algorithm = &crl.signature_algorithm.algorithm;
-    if [oid::OID_PKCS1_SHA1WITHRSA, oid::OID_SHA1_WITH_RSA].contains(algorithm) {
+    if is_sha1(algorithm) {
         return Err(format!("the revocation list of {issuer} is signed with SHA-1"));
     }
     let place = "the issuer of the revocation list";

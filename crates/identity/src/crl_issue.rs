@@ -14,7 +14,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::certificate::Certificate;
-use crate::crl::{LABEL, RevocationList, blocks, parse, plain, with_those_below};
+use crate::crl::{LABEL, RevocationList, blocks, parse, plain, stated_issuer, with_those_below};
 use crate::error::Error;
 use crate::files;
 use crate::keys::PrivateKey;
@@ -125,7 +125,8 @@ impl ListWriter<'_> {
             }
             let (issuer, list) = match parse(&der, &known) {
                 Ok(read) => read,
-                Err(_) if is_ours || parse(&der, &all).is_ok() => continue,
+                Err(_) if parse(&der, &all).is_ok() => continue,
+                Err(_) if is_ours && !self.is_by_a_root(&der) => continue,
                 Err(reason) if !is_by_another(&der, &all) => {
                     return Err(Error::RevocationList { label, reason });
                 }
@@ -146,6 +147,18 @@ impl ListWriter<'_> {
             Some(error) if held.own.is_none() && held.others.is_empty() => Err(error),
             _ => Ok(held),
         }
+    }
+
+    /// Whether a list is in the name of a root that is trusted, or in none that can be read: if that
+    /// does not verify, what the root has revoked would be forgotten by going on.
+    fn is_by_a_root(&self, der: &[u8]) -> bool {
+        let Some(name) = stated_issuer(der) else { return true };
+        let roots = self.trusted.iter().chain([self.certificate]);
+        let is_same = |root: &CertificateDer<'_>| {
+            let root = Certificate::parse(root, "the root");
+            root.is_ok_and(|root| root.x509.subject().as_raw() == name)
+        };
+        roots.into_iter().any(is_same)
     }
 
     fn sign(

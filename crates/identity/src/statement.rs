@@ -159,6 +159,8 @@ mod tests {
         let below = authorities_below(&anchors, &given, domain, now);
         assert_eq!(below, ours.chain(), "another root's is left out");
         assert!(verify_statement(KIND, "text", &signature, &below, now).is_ok());
+        // The root itself has neither the roles of TLS nor one that has certified it.
+        assert!(authorities_below(&anchors, &anchors, domain, now).is_empty());
         // One of another trust domain, one that has expired, and one that is no authority.
         let other_domain = "other.example".parse().unwrap();
         assert!(authorities_below(&anchors, ours.chain(), &other_domain, now).is_empty());

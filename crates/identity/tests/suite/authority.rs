@@ -442,3 +442,33 @@ fn another_authority_is_trusted_before_it_issues_and_the_old_one_afterwards() {
     let verifier = PeerVerifier::new(Arc::new(anchors), Role::Client);
     verifier.verify(before.chain(), None, now()).unwrap();
 }
+
+/// What the root has revoked is not forgotten because its list was damaged.
+#[test]
+fn a_damaged_list_of_the_root_is_not_written_over() {
+    let dir = TempDir::new().unwrap();
+    let ca = dir.path().join("ca");
+    let issuing = authority(&ca);
+    let (list, crl) = (ca.join("root-crl.pem"), ca.join("ca-crl.pem"));
+    let whole = fs::read(&list).unwrap();
+    let (label, mut der) = pem_rfc7468::decode_vec(&whole).unwrap();
+    *der.last_mut().unwrap() ^= 1;
+    let ending = pem_rfc7468::LineEnding::LF;
+    let damaged = pem_rfc7468::encode_string(label, ending, &der).unwrap();
+    fs::write(&list, &damaged).unwrap();
+    let root = RootAuthority::load(&ca, &trust_domain()).unwrap();
+    let before = fs::read(ca.join("issuing-key.pem")).unwrap();
+    for refused in [
+        root.replace_issuing(DAY).unwrap().put_in_place().unwrap_err(),
+        issuing.write_revocation_list(&crl, &[], now(), DAY).unwrap_err(),
+    ] {
+        assert!(refused.to_string().contains("root-crl.pem"), "{refused}");
+    }
+    assert_eq!(fs::read_to_string(&list).unwrap(), damaged);
+    assert_eq!(fs::read(ca.join("issuing-key.pem")).unwrap(), before);
+    // That of a root that is trusted no more is nobody's word.
+    let other = dir.path().join("other");
+    authority(&other);
+    fs::copy(other.join("root-crl.pem"), &list).unwrap();
+    issuing.write_revocation_list(&crl, &[], now(), DAY).unwrap();
+}

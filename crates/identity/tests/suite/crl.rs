@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{
-    CertificateRevocationListParams, DnType, IsCa, KeyIdMethod, KeyUsagePurpose, RevocationReason,
-    RevokedCertParams, SerialNumber, date_time_ymd,
+    CertificateParams, CertificateRevocationListParams, DnType, IsCa, KeyIdMethod, KeyUsagePurpose,
+    RevocationReason, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use sealwire_identity::{
     CertificateAuthority, KeyAlgorithm, LeafRequest, PeerVerifier, RevocationList, RevocationLists,
@@ -345,4 +345,23 @@ fn our_authoritys_list() {
     fs::remove_file(&file).unwrap();
     let again = ca.write_revocation_list(&file, &[], now(), far).unwrap();
     assert!(again.is_empty() && number(&again) >= number(&first));
+}
+
+/// An authority that comes with the lists has its own name, or it could say what another revokes.
+#[test]
+fn an_authority_in_the_file_takes_nobodys_name() {
+    let ca = authority();
+    let name = |params: &mut CertificateParams, text: &str| {
+        params.key_usages.push(KeyUsagePurpose::CrlSign);
+        params.distinguished_name.push(DnType::CommonName, text);
+    };
+    let known = ca.intermediate(|params| name(params, "one"));
+    let read = |text: &str| {
+        let given = ca.intermediate(|params| name(params, text));
+        let file = format!("{}{}", signed(&given, &params(1, &[])), given.0.pem());
+        Files::new(&[file], &[&ca, &known]).load()
+    };
+    assert_eq!(read("other").unwrap().iter().count(), 1);
+    let refused = read("one").unwrap_err().to_string();
+    assert!(refused.contains("not by the key of"), "{refused}");
 }
