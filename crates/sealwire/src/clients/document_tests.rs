@@ -185,7 +185,7 @@ fn what_stands_between_the_tables_of_an_entry_is_not_replaced_with_it() {
             args: Vec::new(),
         };
         let why = replaced.undone(Client::Codex, &text).unwrap_err();
-        assert!(why.contains("in one place"), "{why}");
+        assert!(why.contains("would lose tools.t:"), "{why}");
         let inline = "[mcp_servers]\nx = { command = \"npx\" }\n";
         assert!(replaced.undone(Client::Codex, inline).unwrap_err().contains("in one place"));
     }
