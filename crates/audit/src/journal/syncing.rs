@@ -56,8 +56,11 @@ impl Shared {
         Ok(())
     }
 
-    /// Begins to use the sooner way.
+    /// Begins to use the sooner way, if it is not used yet.
     pub(super) fn hurry(&self) -> io::Result<()> {
+        if lock(&self.ahead).is_some() {
+            return Ok(());
+        }
         // What there may be of such a file is not needed any more.
         self.settle()?;
         let file = WriteAhead::create(&self.directory)?;
