@@ -109,6 +109,34 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_directory)
 }
 
+/// The text of a file, if it is there: none of one that is longer than `most`, and with other
+/// characters where it is not UTF-8, so that it is found to be no note.
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<Option<String>> {
+    match length(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(length) if length > most => Ok(Some(String::new())),
+        Ok(_) => match fs::read(path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) => Err(at(path, &error)),
+        },
+    }
+}
+
+/// The length of a regular file: whoever opens a pipe may wait for ever.
+pub(crate) fn length(path: &Path) -> io::Result<u64> {
+    let metadata = path.metadata().map_err(|error| at(path, &error))?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
+    Err(at(path, &io::Error::other("it is not a regular file")))
+}
+
+/// An error that says of which file it is.
+pub(crate) fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 pub(crate) fn options() -> OpenOptions {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "elsewhere there is no mode to set"))]
     let mut options = OpenOptions::new();

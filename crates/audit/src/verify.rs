@@ -144,6 +144,10 @@ struct Run<'a> {
     next: usize,
     /// Up to here what was signed fits.
     fits: u64,
+    /// Up to here what was kept elsewhere fits.
+    fits_outside: u64,
+    /// A checkpoint from elsewhere does not fit.
+    contradicted: bool,
     pruned: Option<Checkpoint>,
     /// The first entries that are kept, by the entries that say so.
     prunes: Vec<u64>,
@@ -180,6 +184,8 @@ impl<'a> Run<'a> {
             expected: Vec::new(),
             next: 0,
             fits: 0,
+            fits_outside: 0,
+            contradicted: false,
             pruned: None,
             prunes: Vec::new(),
             starts: Vec::new(),
@@ -251,9 +257,8 @@ impl<'a> Run<'a> {
 
     /// Earlier checkpoints, which tell between which two of them a first bad place is.
     fn history(&mut self) -> io::Result<()> {
-        let text = match fs::read_to_string(self.directory.join(HISTORY)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            text => text?,
+        let Some(text) = files::read_text(&self.directory.join(HISTORY), u64::MAX)? else {
+            return Ok(());
         };
         let mut newest = 0;
         for (at, line) in text.lines().enumerate() {
@@ -284,23 +289,14 @@ impl<'a> Run<'a> {
     }
 
     fn note(&self, name: &str) -> io::Result<Option<String>> {
-        let path = self.directory.join(name);
-        match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Ok(metadata) if metadata.len() > MAX_NOTE as u64 => Ok(Some(String::new())),
-            _ => fs::read(&path)
-                .map(|note| Some(String::from_utf8_lossy(&note).into_owned()))
-                .map_err(|error| {
-                    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-                }),
-        }
+        files::read_text(&self.directory.join(name), MAX_NOTE as u64)
     }
 
     /// The files with entries, by day.
     fn sources(&mut self) -> io::Result<Vec<Source>> {
         let days = files::days(self.directory, SUFFIX)?;
         let source = |(_, path): (_, PathBuf)| {
-            let length = path.metadata()?.len();
+            let length = files::length(&path)?;
             Ok(Source { path, length })
         };
         let files = days.into_iter().map(source).collect::<io::Result<Vec<_>>>()?;
@@ -434,17 +430,20 @@ impl<'a> Run<'a> {
             self.next += 1;
             if checkpoint.root == root {
                 self.fits = size;
-                let count =
-                    if *is_outside { &mut self.result.outside } else { &mut self.result.confirmed };
-                *count += 1;
+                if *is_outside {
+                    self.fits_outside = size;
+                    self.result.outside += 1;
+                } else {
+                    self.result.confirmed += 1;
+                }
                 continue;
             }
-            let what = if *is_outside && self.result.signed.is_some_and(|s| s.size == self.fits) {
-                format!("not those of which {name} was signed: the log was signed again since")
-            } else {
-                format!("not those of which {name} was signed")
-            };
-            let (entry, before) = (Some(self.fits.min(size.saturating_sub(1))), Some(size));
+            // Whoever signed the log again has signed the earlier checkpoints again, too: what
+            // they fit says nothing against one that was out of his reach.
+            self.contradicted |= *is_outside;
+            let from = if *is_outside { self.fits_outside } else { self.fits };
+            let (entry, before) = (Some(from.min(size.saturating_sub(1))), Some(size));
+            let what = format!("not those of which {name} was signed");
             self.first_problem(Problem { entry, before, file: None, line: None, what });
         }
     }
@@ -517,6 +516,10 @@ impl<'a> Run<'a> {
             }
             if problem.file.is_none() {
                 (problem.file, problem.line) = self.place(files, problem.entry);
+            }
+            let is_signed = self.result.signed.is_some_and(|signed| signed.size == self.fits);
+            if self.contradicted && is_signed {
+                problem.what.push_str(": the log was signed again since");
             }
             self.result.problems.insert(0, problem);
         } else if let Some((entry, path)) = differs {

@@ -178,6 +178,8 @@ fn it_is_signed_again_with_the_hosts_own_key() {
         shown.contains("not those of which kept.txt was signed: the log was signed again"),
         "{shown}"
     );
+    // Its own earlier checkpoints, which were signed again as well, tell nothing of where.
+    assert!(shown.starts_with("entries 0 to 899: "), "{shown}");
     // One that was kept earlier narrows it.
     let earlier = {
         let (other, _) = self::log();
@@ -188,6 +190,11 @@ fn it_is_signed_again_with_the_hosts_own_key() {
     let found = verify_with(dir.path(), &earlier);
     is_whole(&found);
     assert_eq!(found.outside, 1);
+    // Tiles that were not hashed again name the entry.
+    let (other, _) = self::log();
+    fs::copy(other.path().join("tile/0/001"), dir.path().join("tile/0/001")).unwrap();
+    let shown = first(&verify_with(dir.path(), &outside), dir.path());
+    assert!(shown.starts_with("entry 320: "), "{shown}");
 }
 
 #[test]
@@ -251,6 +258,9 @@ fn an_earlier_checkpoint_is_forged_or_torn() {
     fs::write(&path, text.replace("\n500 ", "\n501 ")).unwrap();
     let shown = first(&verify_alone(dir.path()), dir.path());
     assert_eq!(shown, "an earlier checkpoint: its signature does not verify (checkpoints, line 5)");
+    // What is no text is no earlier checkpoint either.
+    fs::write(&path, b"\xff\xfe\0").unwrap();
+    is_whole(&verify_alone(dir.path()));
     // As a crash leaves it, and the next one is appended.
     let torn = text.replacen("\n600 ", "\n5\n600 ", 1);
     fs::write(&path, &torn[..torn.len() - 40]).unwrap();
@@ -303,6 +313,20 @@ fn a_line_that_is_too_long_is_not_read_into_memory_for_ever() {
             shown,
             "entry 0: its line is longer than a line may be (2026-01-01.jsonl, line 1)"
         );
+    }
+}
+
+/// Whoever opens a pipe may wait for ever.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_put_in_place_of_a_file() {
+    for name in ["2026-01-04.jsonl", CHECKPOINT, HISTORY] {
+        let (dir, _) = log();
+        let path = dir.path().join(name);
+        let _there = fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let error = verify(dir.path(), signer().verifier(), &[], |_| {}).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: it is not a regular file", path.display()));
     }
 }
 

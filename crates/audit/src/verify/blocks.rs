@@ -14,6 +14,7 @@ use std::thread;
 use aws_lc_rs::digest;
 
 use crate::MAX_LINE;
+use crate::files;
 use crate::text::parse_line;
 use crate::tree::TreeHash;
 
@@ -72,7 +73,7 @@ struct Block {
 
 /// Reads all files and gives what is in them, in order, until `take` breaks.
 pub(crate) fn walk(
-    files: &[Source],
+    sources: &[Source],
     mut take: impl FnMut(Checked) -> ControlFlow<()>,
 ) -> io::Result<()> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_WORKERS);
@@ -101,7 +102,7 @@ pub(crate) fn walk(
             Some(Ok(checked)) => take(checked),
             Some(Err(_)) => ControlFlow::Break(()),
         };
-        for (at, source) in files.iter().enumerate() {
+        for (at, source) in sources.iter().enumerate() {
             let mut reader = Reader::open(source)?;
             while let Some((bytes, is_last)) = reader.next()? {
                 let (answer, checked) = mpsc::sync_channel(1);
@@ -133,8 +134,8 @@ struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     fn open(source: &'s Source) -> io::Result<Self> {
-        let named = |error| named(source, &error);
-        let file = File::open(&source.path).map_err(named)?.take(source.length);
+        let file = File::open(&source.path).map_err(|error| files::at(&source.path, &error))?;
+        let file = file.take(source.length);
         Ok(Self { source, file, rest: Vec::new(), is_done: false })
     }
 
@@ -148,7 +149,7 @@ impl<'s> Reader<'s> {
         bytes.append(&mut self.rest);
         let wanted = BLOCK as u64;
         let read = self.file.by_ref().take(wanted).read_to_end(&mut bytes);
-        let read = read.map_err(|error| named(self.source, &error))?;
+        let read = read.map_err(|error| files::at(&self.source.path, &error))?;
         if (read as u64) < wanted {
             self.is_done = true;
             return Ok((bytes.len() > 1).then_some((bytes, true)));
@@ -162,10 +163,6 @@ impl<'s> Reader<'s> {
         }
         Ok(Some((bytes, self.is_done)))
     }
-}
-
-fn named(source: &Source, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", source.path.display()))
 }
 
 fn check(block: Block) -> Checked {
