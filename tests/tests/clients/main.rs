@@ -3,6 +3,7 @@
 mod importing;
 mod planted;
 mod real;
+mod settings;
 mod unusual;
 
 use std::fs;
