@@ -251,7 +251,8 @@ pub(crate) fn without_args(
     let (_, before, after) = &program.args_place;
     let at = args.start.saturating_sub(before.len())..args.end + after.len();
     // Where they were put in, unless somebody has moved them since.
-    if text.get(at.clone()).is_some_and(|put| put.starts_with(before) && put.ends_with(after)) {
+    let is_put = |put: &str| put.starts_with(before) && put.ends_with(after);
+    if !before.is_empty() && text.get(at.clone()).is_some_and(is_put) {
         return Ok(spliced(text, vec![Splice { at, text: String::new() }]));
     }
     match client.syntax() {

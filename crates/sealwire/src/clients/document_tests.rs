@@ -80,6 +80,10 @@ fn toml_is_rewritten_in_place_and_put_back_byte_for_byte() {
         "mcp_servers = { x = { command = \"npx\" } }\n",
         "[mcp_servers]\nx = { command = \"npx\", args = [], env_vars = [\"A\"] }\n",
         "[mcp_servers.\"a b\"]\r\ncommand = \"npx\"\r\n",
+        "mcp_servers.x.command = \"npx\" # why\nmcp_servers.x.args = [] # none\nmodel = \"m\"\n",
+        "mcp_servers . x . command = \"npx\"\r\nmodel = \"m\"\r\n",
+        "[mcp_servers]\n  x.command = \"npx\" # why\n",
+        "mcp_servers = { x.command = \"npx\", x.args = [] }\n",
     ] {
         there_and_back(Client::Codex, text);
     }
@@ -197,6 +201,23 @@ fn what_stands_between_the_tables_of_an_entry_is_not_replaced_with_it() {
         let inline = "[mcp_servers]\nx = { command = \"npx\" }\n";
         assert!(replaced.undone(Client::Codex, inline).unwrap_err().contains("in one place"));
     }
+}
+
+#[test]
+fn what_is_written_in_a_way_that_cannot_be_changed_is_told() {
+    for (text, expected) in [
+        ("mcp_servers = { x.command = \"npx\" }\n", "and has no args"),
+        ("mcp_servers = { x = { command = \"npx\", url = \"u\" } }\n", "both command and url"),
+        ("[mcp_servers.x.tools.t]\na = 1\n[mcp_servers.x]\nurl = \"u\"\n", "in one place"),
+        ("mcp_servers.x.url = \"u\"\n", "in one place"),
+    ] {
+        let found = read(Client::Codex, text).unwrap();
+        let Shape::Unknown(why) = &found[0].shape else { panic!("{text}: {found:?}") };
+        assert!(why.contains(expected), "{text}: {why}");
+    }
+    let text = "{\"servers\": {\"a\": {\"type\": \"http\", \"command\": \"b\"}}}";
+    let found = read(Client::VsCode, text).unwrap();
+    assert!(matches!(&found[0].shape, Shape::Unknown(why) if why.contains("its type is")));
 }
 
 #[test]

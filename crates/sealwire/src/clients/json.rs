@@ -123,6 +123,10 @@ fn shape(text: &str, entry: &Object<'_>) -> Result<Shape, String> {
         return Err("it has neither command nor url".to_owned());
     };
     let value = command.value.as_string_lit().ok_or("its command is no text")?;
+    let kind = member(entry, "type")?.and_then(|kind| kind.value.as_string_lit());
+    if let Some(kind) = kind.filter(|kind| !matches!(&*kind.value, "stdio" | "local")) {
+        return Err(format!("it has a command, and its type is {:?}", kind.value));
+    }
     let args = member(entry, "args")?;
     let mut program = Program {
         command: value.value.to_string(),

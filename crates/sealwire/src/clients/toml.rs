@@ -34,8 +34,12 @@ pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
 /// too: its tables may stand anywhere in the file.
 fn region(text: &str, key: &str, name: &str, item: &Item) -> Option<Range<usize>> {
     let start = item.span()?.start;
-    let mut end = item.span()?.end;
-    extend(item, &mut end);
+    let mut whole = item.span()?;
+    extend(item, &mut whole);
+    let end = whole.end;
+    if whole.start < start {
+        return None;
+    }
     let rest = &text[end..];
     let region = start..end + rest.find('\n').map_or(rest.len(), |at| at + 1);
     let alone = Document::parse(&text[region.clone()]).ok()?;
@@ -44,10 +48,12 @@ fn region(text: &str, key: &str, name: &str, item: &Item) -> Option<Range<usize>
     (is_only(alone.as_table()) && is_only(servers) && servers.get(name).is_some()).then_some(region)
 }
 
-fn extend(item: &Item, end: &mut usize) {
-    *end = (*end).max(item.span().map_or(0, |span| span.end));
+fn extend(item: &Item, whole: &mut Range<usize>) {
+    if let Some(span) = item.span() {
+        *whole = whole.start.min(span.start)..whole.end.max(span.end);
+    }
     if let Some(table) = item.as_table() {
-        table.iter().for_each(|(_, item)| extend(item, end));
+        table.iter().for_each(|(_, item)| extend(item, whole));
     }
 }
 
@@ -73,7 +79,11 @@ fn shape(text: &str, item: &Item, entry: &dyn TableLike, is_whole: bool) -> Resu
         command: command.as_str().ok_or("its command is no text")?.to_owned(),
         command_at: at(command)?,
         args_at: args.map(at).transpose()?,
-        args_place: args_place(text, item, key, at(command)?)?,
+        args_place: match args {
+            None => args_place(text, item, key, at(command)?)?,
+            // They have theirs; where they had none before, they are put there again.
+            Some(_) => args_place(text, item, key, at(command)?).unwrap_or_default(),
+        },
         is_off: is_off(entry),
         others: others(entry, &["command", "args", "env", "env_vars", "cwd"]),
         ..Program::default()
@@ -144,21 +154,27 @@ fn plain(item: &Item) -> String {
     }
 }
 
-/// In a line of their own before the command's, as a comment may follow that; in an inline table
-/// behind it.
+/// In a line of their own before the command's, as a comment may follow that, with the same keys
+/// before a dot; in an inline table behind it.
 fn args_place(
     text: &str,
     entry: &Item,
     key: &Key,
     command: Range<usize>,
 ) -> Result<(usize, String, String), &'static str> {
-    if entry.is_inline_table() {
-        return Ok((command.end, ", args = ".to_owned(), String::new()));
+    const OTHERWISE: &str = "it is written in another way than under a header, and has no args";
+    if let Some(inline) = entry.as_inline_table() {
+        return match inline.is_dotted() {
+            true => Err(OTHERWISE),
+            false => Ok((command.end, ", args = ".to_owned(), String::new())),
+        };
     }
     let key = key.span().ok_or("it cannot be found in the text")?.start;
     let line = text[..key].rfind('\n').map_or(0, |at| at + 1);
-    if !text[line..key].trim().is_empty() {
-        return Err("it is written in another way than under a header");
+    let before = text[line..key].trim();
+    let is_dotted = entry.as_table().is_some_and(toml_edit::Table::is_dotted);
+    if !(before.is_empty() || before.ends_with('.') && is_dotted) {
+        return Err(OTHERWISE);
     }
     let end = if text[command.end..].starts_with("\r\n") { "\r\n" } else { "\n" };
     Ok((line, format!("{}args = ", &text[line..key]), end.to_owned()))

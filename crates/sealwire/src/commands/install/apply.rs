@@ -7,7 +7,7 @@ use super::program::with_servers;
 use super::{left_alone, not_written};
 use crate::cli::{Context, Failure};
 use crate::clients::Client;
-use crate::clients::document::{self, Found, Program, Splice};
+use crate::clients::document::{self, Found, Program, Shape, Splice};
 use crate::clients::file::Original;
 use crate::clients::installed::{Installed, Put, Replaced, Was};
 
@@ -87,7 +87,24 @@ impl Writer<'_, '_> {
                 text = added;
             }
         }
+        self.check(&text, &replaced)?;
         Ok((text, replaced))
+    }
+
+    /// Whether the client will start what it is to start: nothing is written otherwise.
+    fn check(&self, text: &str, replaced: &[Replaced]) -> Result<(), String> {
+        let found = document::read(self.client, text)?;
+        for one in replaced {
+            let entry = found.iter().find(|it| it.table == one.table && it.name == one.name);
+            let is_right = matches!(
+                entry.map(|entry| &entry.shape),
+                Some(Shape::Program(it)) if (&it.command, &it.args) == (&one.command, &one.args)
+            );
+            if !is_right {
+                return Err(format!("{:?} is written in a way that cannot be changed", one.name));
+            }
+        }
+        Ok(())
     }
 
     /// Another command and other arguments.

@@ -190,10 +190,8 @@ impl<'c> Planner<'c> {
                 }) || self.new_servers.iter().any(|other| other.name.eq_ignore_ascii_case(&name));
             if !is_taken {
                 // One that cannot stand there is left alone by itself.
-                let mut servers = self.new_servers.clone();
-                servers.push(server);
-                self.check(&servers)?;
-                self.new_servers = servers;
+                self.check(&server)?;
+                self.new_servers.push(server);
                 return Ok(name);
             }
         }
@@ -202,7 +200,8 @@ impl<'c> Planner<'c> {
 }
 
 impl Planner<'_> {
-    fn check(&self, servers: &[NewServer]) -> Result<(), String> {
+    fn check(&self, server: &NewServer) -> Result<(), String> {
+        let servers = std::slice::from_ref(server);
         let text = with_servers(&self.text, servers, !self.config.zero_trust_mode);
         let context = self.context;
         let read = SecureMcpConfig::load_text(context.home.root(), &context.config_file, &text);
