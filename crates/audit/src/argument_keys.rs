@@ -7,9 +7,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::rand;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 use crate::day::Day;
 use crate::files;
@@ -19,7 +21,7 @@ const LENGTH: usize = 32;
 
 pub(crate) struct ArgumentKeys {
     directory: PathBuf,
-    current: RwLock<Option<(Day, Arc<hmac::Key>)>>,
+    current: RwLock<Option<(Day, Hmac<Sha256>)>>,
 }
 
 impl ArgumentKeys {
@@ -34,25 +36,22 @@ impl ArgumentKeys {
     /// If the key of the day cannot be read or made.
     pub(crate) fn hash(&self, day: Day, arguments: &[u8]) -> io::Result<[u8; LENGTH]> {
         let key = self.key(day)?;
-        let tag = hmac::sign(&key, arguments);
-        let mut hash = [0; LENGTH];
-        hash.copy_from_slice(tag.as_ref());
-        Ok(hash)
+        Ok(key.chain_update(arguments).finalize().into_bytes().into())
     }
 
-    fn key(&self, day: Day) -> io::Result<Arc<hmac::Key>> {
+    fn key(&self, day: Day) -> io::Result<Hmac<Sha256>> {
         if let Some((of, key)) = &*self.current.read().unwrap_or_else(PoisonError::into_inner)
             && *of == day
         {
-            return Ok(Arc::clone(key));
+            return Ok(key.clone());
         }
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         match &*current {
-            Some((of, key)) if *of == day => return Ok(Arc::clone(key)),
+            Some((of, key)) if *of == day => return Ok(key.clone()),
             _ => {}
         }
-        let key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &self.load(day)?));
-        *current = Some((day, Arc::clone(&key)));
+        let key = Hmac::new_from_slice(&self.load(day)?).map_err(io::Error::other)?;
+        *current = Some((day, key.clone()));
         Ok(key)
     }
 
@@ -112,6 +111,19 @@ mod tests {
         keys.destroy_before(days[1]).unwrap();
         assert!(!file.exists());
         assert!(log.path().join("argument-keys/2026-01-02").exists());
+    }
+
+    /// RFC 4231 §4.2; a key that is shorter than a block is filled with zeros (RFC 2104 §2).
+    #[test]
+    fn it_is_an_hmac_with_sha_256() {
+        let log = tempfile::tempdir().unwrap();
+        fs::create_dir(log.path().join("argument-keys")).unwrap();
+        let key = [[0x0b; 20].as_slice(), &[0; 12]].concat();
+        fs::write(log.path().join("argument-keys/2026-01-01"), key).unwrap();
+        let keys = ArgumentKeys::at(log.path());
+        let hash = keys.hash("2026-01-01".parse().unwrap(), b"Hi There").unwrap();
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
     }
 
     #[test]

@@ -8,10 +8,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest, Sha256};
 
 use crate::tree::TreeHash;
 
@@ -226,13 +226,12 @@ impl Verifier {
     }
 
     fn id(&self) -> [u8; 4] {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(self.name.as_bytes());
-        context.update(&[b'\n', TYPE]);
-        context.update(&self.key);
-        let mut id = [0; 4];
-        id.copy_from_slice(&context.finish().as_ref()[..4]);
-        id
+        let hash = Sha256::new()
+            .chain_update(&self.name)
+            .chain_update([b'\n', TYPE])
+            .chain_update(self.key)
+            .finalize();
+        [hash[0], hash[1], hash[2], hash[3]]
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest;
+use sha2::{Digest, Sha256};
 
 use crate::day::Day;
 use crate::day_files::{self, DayFiles};
@@ -246,7 +246,7 @@ fn build(
 /// Cuts off what is torn.
 fn cut(torn: &[(PathBuf, u64)]) -> io::Result<Option<Torn>> {
     let mut bytes = 0;
-    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut hash = Sha256::new();
     for (path, length) in torn {
         let mut file = files::open(path)?;
         file.seek(SeekFrom::Start(*length))?;
@@ -263,7 +263,5 @@ fn cut(torn: &[(PathBuf, u64)]) -> io::Result<Option<Torn>> {
         file.set_len(*length)?;
         file.sync_all()?;
     }
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(hash.finish().as_ref());
-    Ok((bytes > 0).then_some(Torn { bytes, sha256 }))
+    Ok((bytes > 0).then(|| Torn { bytes, sha256: hash.finalize().into() }))
 }

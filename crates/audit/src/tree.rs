@@ -8,9 +8,9 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest, Sha256};
 
 use crate::tiles::{Tile, TileId, Tiles};
 
@@ -25,17 +25,7 @@ impl TreeHash {
     /// The leaf hash of an entry: of its line, without the line feed.
     #[must_use]
     pub fn leaf(entry: &[u8]) -> Self {
-        // Most entries fit; of what is in one place the hash is made faster than of two.
-        let mut bytes = [0; 512];
-        let length = entry.len() + 1;
-        if let Some(copy) = bytes.get_mut(1..length) {
-            copy.copy_from_slice(entry);
-            return Self::finish(&digest::digest(&digest::SHA256, &bytes[..length]));
-        }
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(&[0]);
-        context.update(entry);
-        Self::finish(&context.finish())
+        Self(Sha256::new().chain_update([0]).chain_update(entry).finalize().into())
     }
 
     /// The hash of what has these two as its halves.
@@ -44,13 +34,13 @@ impl TreeHash {
         let mut bytes = [1; 65];
         bytes[1..33].copy_from_slice(&left.0);
         bytes[33..].copy_from_slice(&right.0);
-        Self::finish(&digest::digest(&digest::SHA256, &bytes))
+        Self(Sha256::digest(bytes).into())
     }
 
     /// The root of a tree that has no entry.
     #[must_use]
     pub fn empty() -> Self {
-        Self::finish(&digest::digest(&digest::SHA256, &[]))
+        Self(Sha256::digest([]).into())
     }
 
     /// The hash of the subtree over these hashes, which are a power of two of them.
@@ -65,12 +55,6 @@ impl TreeHash {
                 Self::node(&Self::perfect(left), &Self::perfect(right))
             }
         }
-    }
-
-    fn finish(digest: &digest::Digest) -> Self {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest.as_ref());
-        Self(hash)
     }
 }
 

@@ -15,9 +15,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use aws_lc_rs::digest;
 use rustix::fs::OFlags;
 use sealwire_names::Timestamp;
+use sha2::{Digest, Sha256};
 
 use crate::day::Day;
 use crate::{day_files, files};
@@ -171,11 +171,8 @@ fn padded(lines: usize) -> usize {
     (HEADER + lines).next_multiple_of(BLOCK)
 }
 
-fn hash(head: &[u8], lines: &[u8]) -> digest::Digest {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    hash.update(head);
-    hash.update(lines);
-    hash.finish()
+fn hash(head: &[u8], lines: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(head).chain_update(lines).finalize().into()
 }
 
 /// Puts back what the files of days have lost of what is there, and how many bytes that was. The

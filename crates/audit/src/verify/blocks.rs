@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use aws_lc_rs::digest;
+use sha2::{Digest, Sha256};
 
 use crate::MAX_LINE;
 use crate::files;
@@ -185,10 +185,7 @@ fn check(block: Block) -> Checked {
         }
         // A leaf hash is over a zero and the line: the byte before it is done with.
         bytes[start - 1] = 0;
-        let hash = digest::digest(&digest::SHA256, &bytes[start - 1..end]);
-        let mut leaf = [0; 32];
-        leaf.copy_from_slice(hash.as_ref());
-        checked.hashes.push(TreeHash(leaf));
+        checked.hashes.push(TreeHash(Sha256::digest(&bytes[start - 1..end]).into()));
         start = end + 1;
     }
     checked
