@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use sealwire_audit::note::Signer;
-use sealwire_audit::{AuditSink, CallResult, Durability, Event, Journal, Message, Rules, Settings};
+use sealwire_audit::{
+    AuditSink, CallId, CallResult, Durability, Event, Journal, Message, Rules, Settings,
+};
 use sealwire_names::{Fingerprint, PeerId};
 
 use crate::process::{self, sibling};
@@ -79,7 +81,7 @@ fn write(directory: &Path, key: &Path) -> Result<()> {
             direction: "to_server",
             method: "tools/call",
             subject: Some("echo"),
-            id: Some(&id),
+            id: Some(CallId::Integer(id.cast_signed())),
             certificate: Some(&certificate),
             arguments: Some(arguments.as_bytes()),
             policy: Some(&certificate),

@@ -187,7 +187,7 @@ fn about(body: &mut Body<'_>, message: &Message<'_>) {
 
 fn request(body: &mut Body<'_>, message: &Message<'_>) {
     if let Some(id) = message.id {
-        body.shown("jsonrpc.request.id", id);
+        body.id("jsonrpc.request.id", id);
     }
 }
 
@@ -196,6 +196,7 @@ mod tests {
     use sealwire_names::RefusalCode;
 
     use super::*;
+    use crate::CallId;
 
     fn said(draft: &CallDraft) -> String {
         let mut out = b"{".to_vec();
@@ -208,14 +209,14 @@ mod tests {
         let peers: [PeerId; 2] =
             ["spiffe://test/agent/A", "spiffe://test/agent/B"].map(|peer| peer.parse().unwrap());
         let hashes = [Fingerprint::from_sha256([1; 32]), Fingerprint::from_sha256([2; 32])];
-        let (id, long) = (7, "\n".repeat(5_000));
+        let long = "\n".repeat(5_000);
         let message = Message {
             peer: Some(&peers[0]),
             server: "s",
             direction: "to_server",
             method: "tools/call",
             subject: Some("t"),
-            id: Some(&id),
+            id: Some(CallId::Integer(7)),
             certificate: Some(&hashes[0]),
             arguments: None,
             policy: Some(&hashes[0]),

@@ -12,7 +12,7 @@ use sealwire_names::{Fingerprint, PeerId, Refusal};
 
 use crate::call::CallDraft;
 use crate::text::Escaped;
-use crate::{AgentMessage, AgentStep, Connection, Event, Incident, PinEvent, PinStep};
+use crate::{AgentMessage, AgentStep, CallId, Connection, Event, Incident, PinEvent, PinStep};
 
 /// Which of `[audit]`'s `include_` keys an event falls under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ impl<'o> Body<'o> {
         Self { out, is_cut: false }
     }
 
+    // Of a name that is known where this is compiled, copies of a known length are made.
+    #[inline]
     fn name(&mut self, name: &str) {
         self.out.extend_from_slice(b",\"");
         self.out.extend_from_slice(name.as_bytes());
@@ -84,6 +86,19 @@ impl<'o> Body<'o> {
             let _written = write!(out, "{value}");
         });
         self
+    }
+
+    /// The id of a request: a text, whatever it was.
+    pub(crate) fn id(&mut self, name: &str, id: CallId<'_>) {
+        self.name(name);
+        match id {
+            CallId::Integer(id) => {
+                self.out.push(b'"');
+                push_integer(self.out, id);
+                self.out.push(b'"');
+            }
+            CallId::Json(id) => self.escaped(|out| out.push(id)),
+        }
     }
 
     pub(crate) fn number(&mut self, name: &str, value: u64) -> &mut Self {

@@ -56,14 +56,15 @@ pub const MAX_LINE: usize = 65_535;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     entries: u64,
-    durable: u64,
     call: u64,
+    written: u64,
+    durable: u64,
 }
 
 impl Position {
     /// After so many entries, which are to be durable.
     pub const fn after(entries: u64) -> Self {
-        Self { entries, durable: entries, call: 0 }
+        Self { entries, call: 0, written: entries, durable: entries }
     }
 
     /// In that entry, as the call with that number, from 0.
@@ -74,20 +75,35 @@ impl Position {
     /// The same, where it is enough that the entries are written, so that they outlast this
     /// process.
     #[must_use]
-    pub const fn written(self) -> Self {
+    pub const fn outlasting_us(self) -> Self {
         Self { durable: 0, ..self }
+    }
+
+    /// The same, where nothing waits for the entries.
+    #[must_use]
+    pub const fn unawaited(self) -> Self {
+        Self { written: 0, durable: 0, ..self }
     }
 
     /// What has to last for this and for another; of no call.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        let entries = self.entries.max(other.entries);
-        Self { entries, durable: self.durable.max(other.durable), call: 0 }
+        Self {
+            entries: self.entries.max(other.entries),
+            call: 0,
+            written: self.written.max(other.written),
+            durable: self.durable.max(other.durable),
+        }
     }
 
     /// How many entries there are with it.
     pub const fn entries(self) -> u64 {
         self.entries
+    }
+
+    /// How many of them are to be written.
+    pub const fn written(self) -> u64 {
+        self.written
     }
 
     /// How many of them are to be durable.
@@ -241,9 +257,8 @@ pub struct Message<'a> {
     pub method: &'a str,
     /// The tool, prompt or resource.
     pub subject: Option<&'a str>,
-    /// The request id as JSON; `None` for a notification. Shown only when it is recorded,
-    /// so that a sink that keeps nothing costs nothing.
-    pub id: Option<&'a dyn fmt::Display>,
+    /// The request's id; `None` for a notification.
+    pub id: Option<CallId<'a>>,
     /// The peer's certificate.
     pub certificate: Option<&'a Fingerprint>,
     /// `params.arguments` as they came.
@@ -253,6 +268,24 @@ pub struct Message<'a> {
     /// When it was, or its end; `None` if that is now. To read the clock costs more than most of
     /// what is done with a message.
     pub at: Option<Timestamp>,
+}
+
+/// The id of a request (JSON-RPC 2.0 §4), shown as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallId<'a> {
+    /// An integer that fits into 64 bits.
+    Integer(i64),
+    /// Any other, as JSON.
+    Json(&'a str),
+}
+
+impl fmt::Display for CallId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(integer) => integer.fmt(f),
+            Self::Json(json) => f.write_str(json),
+        }
+    }
 }
 
 /// A message between agents.

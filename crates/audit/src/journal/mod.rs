@@ -4,7 +4,8 @@
 //! writes what has gathered and waits for the disk, and while it waits more gathers: one wait is
 //! good for all of it. With `interval`, and for what tells only how something ended, whoever is
 //! about to let a message go writes what has gathered, without waiting for the disk, and a thread
-//! syncs it within a second. Another thread hashes what is written, and signs it each second.
+//! syncs it within a second; there, that a request was allowed is written with its outcome, at the
+//! latest. Another thread hashes what is written, and signs it each second.
 //!
 //! What cannot be written is not lost: it stays in memory, is tried again, and meanwhile nothing
 //! more is taken, so that nothing more is allowed.
@@ -54,8 +55,9 @@ pub enum Durability {
     /// When it is on the disk: a power cut loses nothing that was let through. What was denied, and
     /// how a call ended, is told when the system has it, and on the disk within a second.
     Fsync,
-    /// When the system has it: a process that is killed loses nothing, a power cut at most what
-    /// was let through in the last second.
+    /// When the system has it; that a request was allowed, before its answer leaves or within a
+    /// second. A process that is killed loses no request that was answered, and of those that were
+    /// not at most what was let through in the last second; a power cut, all of that second.
     Interval,
 }
 
@@ -72,6 +74,16 @@ pub struct Rules {
     pub retention_days: u32,
     /// Bytes of lines beyond which nothing more is recorded.
     pub max_total_size: Option<u64>,
+}
+
+impl Rules {
+    fn include(&self, class: Class) -> bool {
+        match class {
+            Class::Call => self.calls,
+            Class::Message => self.messages,
+            Class::Security => self.security,
+        }
+    }
 }
 
 /// A log, and how it is to be written.
@@ -190,10 +202,11 @@ impl Journal {
             None | Some("not_sent" | "refused") => Class::Security,
             Some(_) => Class::Message,
         };
-        if !self.shared.includes(class) {
+        let rules = self.shared.rules();
+        if !rules.include(class) {
             return Ok(Position::default());
         }
-        self.shared.may_record()?;
+        self.shared.may_record(&rules)?;
         Ok(self.shared.push(body))
     }
 
@@ -251,14 +264,15 @@ impl Journal {
 
     fn record_event(&self, event: &Event<'_>) -> io::Result<Position> {
         let shared = &*self.shared;
-        if !shared.includes(entry::class(event)) {
+        let rules = shared.rules();
+        if !rules.include(entry::class(event)) {
             return Ok(Position::default());
         }
         match event {
             // Its call was allowed: that cannot be denied any more. There are no more of them than
             // calls under way, and whoever waits until one is durable is told that it is not.
             Event::Outcome { .. } => shared.is_open()?,
-            _ => shared.may_record()?,
+            _ => shared.may_record(&rules)?,
         }
         // Strangers may bring about as many as they like; a client of this machine has no address.
         if let Event::ConnectionRefused {
@@ -277,7 +291,7 @@ impl Journal {
                     draft.ended(message, decision, result, duration);
                     let now = message.at.unwrap_or_else(|| SystemTime::now().into());
                     // That it happened is on the disk.
-                    shared.push_call(lock(&shared.gathering), now, draft.body()).written()
+                    shared.push_call(lock(&shared.gathering), now, draft.body()).outlasting_us()
                 })
             }
             _ => shared.push(&body_of(event)),
@@ -292,6 +306,8 @@ impl Journal {
         denied: Option<&Refusal>,
     ) -> io::Result<Position> {
         let shared = &*self.shared;
+        let is_awaited_by_answer =
+            shared.durability == Durability::Interval && message.id.is_some();
         let mut day = None;
         loop {
             let now = message.at.unwrap_or_else(|| SystemTime::now().into());
@@ -305,8 +321,13 @@ impl Journal {
             let actual = gathering.day_of(now);
             if hash.is_none() || supposed == actual {
                 let position = shared.push_call(gathering, now, draft.body());
-                // What is denied does not happen.
-                return Ok(if denied.is_some() { position.written() } else { position });
+                return Ok(match denied {
+                    // What is denied does not happen.
+                    Some(_) => position.outlasting_us(),
+                    // It is written with the outcome, before any answer leaves.
+                    None if is_awaited_by_answer => position.unawaited(),
+                    None => position,
+                });
             }
             // The clock went back over midnight, and the key is that of another day.
             day = Some(actual);

@@ -20,7 +20,7 @@ use crate::call::CallBody;
 use crate::day::Day;
 use crate::day_files::DayFiles;
 use crate::edge::Edge;
-use crate::entry::{Body, Class};
+use crate::entry::Body;
 use crate::gathering::{Batch, Gathering};
 use crate::recovery::Opened;
 use crate::refusals::Refusals;
@@ -145,15 +145,6 @@ impl Shared {
         *self.rules.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn includes(&self, class: Class) -> bool {
-        let rules = self.rules();
-        match class {
-            Class::Call => rules.calls,
-            Class::Message => rules.messages,
-            Class::Security => rules.security,
-        }
-    }
-
     pub(super) fn is_open(&self) -> io::Result<()> {
         match self.is_closed.load(Acquire) {
             true => Err(io::Error::other("the audit log is closed")),
@@ -162,7 +153,7 @@ impl Shared {
     }
 
     /// Whether an event may be recorded now.
-    pub(super) fn may_record(&self) -> io::Result<()> {
+    pub(super) fn may_record(&self, rules: &Rules) -> io::Result<()> {
         self.is_open()?;
         if self.is_in_trouble.load(Acquire)
             && let Some(trouble) = &mut *lock(&self.trouble)
@@ -170,7 +161,7 @@ impl Shared {
             trouble.unrecorded += 1;
             return Err(trouble.error());
         }
-        if let Some(most) = self.rules().max_total_size
+        if let Some(most) = rules.max_total_size
             && load(&self.bytes) >= most
         {
             let error = io::Error::new(
@@ -358,7 +349,7 @@ impl Shared {
             return Poll::Ready(self.commit());
         }
         if self.is_durable(position) {
-            return Poll::Ready(self.written_by_now(position.entries()));
+            return Poll::Ready(self.written_by_now(position.written()));
         }
         {
             let mut waiting = lock(&self.waiting);
@@ -393,7 +384,7 @@ impl Shared {
     }
 
     fn has_reached(&self, position: Position) -> bool {
-        load(&self.written) >= position.entries() && self.is_durable(position)
+        load(&self.written) >= position.written() && self.is_durable(position)
     }
 
     /// Whether as much is on the disk as has to be.

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::lines::last_whole;
 use crate::prune::PRUNED;
 use crate::tree::{Tree, TreeHash};
-use crate::{CallResult, Message, files};
+use crate::{CallId, CallResult, Message, files};
 
 pub(super) const RULES: Rules =
     Rules { calls: true, messages: true, security: true, retention_days: 90, max_total_size: None };
@@ -96,14 +97,14 @@ fn peer() -> PeerId {
     "spiffe://test/agent/Coder".parse().unwrap()
 }
 
-fn message<'a>(peer: &'a PeerId, tool: &'a str, id: &'a dyn fmt::Display) -> Message<'a> {
+fn message<'a>(peer: &'a PeerId, tool: &'a str, id: u64) -> Message<'a> {
     Message {
         peer: Some(peer),
         server: "files",
         direction: "to_server",
         method: "tools/call",
         subject: Some(tool),
-        id: Some(id),
+        id: Some(CallId::Integer(id.cast_signed())),
         certificate: None,
         arguments: Some(br#"{"path":"/etc/passwd"}"#),
         policy: None,
@@ -114,7 +115,7 @@ fn message<'a>(peer: &'a PeerId, tool: &'a str, id: &'a dyn fmt::Display) -> Mes
 /// A call that is allowed, waited for, answered, and waited for.
 pub(super) fn call(journal: &Journal, tool: &str, id: u64) -> io::Result<()> {
     let peer = peer();
-    let message = message(&peer, tool, &id);
+    let message = message(&peer, tool, id);
     let decision = journal.record(&Event::Decision { message: &message, denied: None })?;
     wait(journal, decision)?;
     let (result, duration) = (CallResult::Result, Duration::from_micros(12));
@@ -148,7 +149,7 @@ fn a_call_is_two_entries_between_start_and_stop() {
         );
         assert!(!text.unwrap().contains("passwd"));
         journal
-            .record(&Event::Decision { message: &message(&peer(), "x", &1), denied: None })
+            .record(&Event::Decision { message: &message(&peer(), "x", 1), denied: None })
             .expect_err("it is closed");
     }
 }
@@ -193,12 +194,12 @@ fn calls_that_come_together_are_told_apart() {
     let decided: Vec<_> = (0..50u64)
         .map(|n| {
             let id = n % 3;
-            let message = message(&peer, "t", &id);
+            let message = message(&peer, "t", id);
             (id, journal.record(&Event::Decision { message: &message, denied: None }).unwrap())
         })
         .collect();
     for &(id, decision) in &decided {
-        let message = message(&peer, "t", &id);
+        let message = message(&peer, "t", id);
         let (result, duration) = (CallResult::Result, Duration::from_micros(id));
         journal.record(&Event::Outcome { message: &message, decision, result, duration }).unwrap();
     }
@@ -270,7 +271,7 @@ fn how_a_call_ended_does_not_wait_for_the_disk() {
     let journal = open(directory.path(), Durability::Fsync);
     journal.start("1").unwrap();
     let peer = peer();
-    let message = message(&peer, "t", &1);
+    let message = message(&peer, "t", 1);
     let decision = journal.record(&Event::Decision { message: &message, denied: None }).unwrap();
     assert_eq!(decision.durable(), decision.entries());
     wait(&journal, decision).unwrap();
@@ -285,6 +286,33 @@ fn how_a_call_ended_does_not_wait_for_the_disk() {
         assert!(matches!(polled, Poll::Ready(Ok(()))), "{polled:?}");
         // The system has it.
         assert_eq!(read(directory.path()).0.len() as u64, position.entries());
+    }
+}
+
+#[test]
+fn with_interval_what_is_allowed_is_written_before_any_answer_leaves() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path(), Durability::Interval);
+    let peer = peer();
+    let request = message(&peer, "t", 1);
+    let polled = |position| {
+        let polled = journal.poll_durable(position, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Ok(()))), "{polled:?}");
+        read(directory.path()).0.len()
+    };
+    let decision = journal.record(&Event::Decision { message: &request, denied: None }).unwrap();
+    assert_eq!(polled(decision), 0);
+    let (result, duration) = (CallResult::Result, Duration::ZERO);
+    let outcome = Event::Outcome { message: &request, decision, result, duration };
+    assert_eq!(polled(journal.record(&outcome).unwrap()), 2);
+    let entries = read(directory.path()).0;
+    assert_eq!(entries[1]["decision_entry"], 0);
+    // Nobody answers a notification, and what is denied is answered by us.
+    let notification = Message { id: None, ..request };
+    let refusal = Refusal::new(RefusalCode::NotAuthorized, "no");
+    for (message, denied, entries) in [(&notification, None, 3), (&request, Some(&refusal), 4)] {
+        let position = journal.record(&Event::Decision { message, denied }).unwrap();
+        assert_eq!(polled(position), entries);
     }
 }
 
@@ -323,8 +351,8 @@ fn what_a_kill_leaves_is_cut_off_and_told() {
         ];
         assert_eq!(kinds(&entries), expected);
         assert_eq!(entries[3]["cut_bytes"], torn.len());
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, torn.as_bytes());
-        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = Sha256::digest(torn.as_bytes());
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(entries[3]["sha256"], hex);
     }
 }
@@ -391,11 +419,11 @@ fn what_was_allowed_before_has_its_outcome_and_who_waits_for_it_is_told() {
         let journal = open(directory.path(), durability);
         journal.start("1").unwrap();
         let peer = peer();
-        let message = message(&peer, "t", &1);
+        let message = message(&peer, "t", 1);
         let decision =
             journal.record(&Event::Decision { message: &message, denied: None }).unwrap();
         wait(&journal, decision).unwrap();
-        journal.replace(Rules { max_total_size: Some(100), ..RULES });
+        journal.replace(Rules { max_total_size: Some(1), ..RULES });
         call(&journal, "t", 2).unwrap_err();
         let (result, duration) = (CallResult::Result, Duration::ZERO);
         let outcome = Event::Outcome { message: &message, decision, result, duration };
@@ -420,7 +448,7 @@ fn only_what_is_asked_for_is_recorded() {
     journal.start("1").unwrap();
     call(&journal, "t", 1).unwrap();
     let (peer, refusal) = (peer(), Refusal::new(RefusalCode::NotAuthorized, "no \"way\""));
-    let denied = message(&peer, "t", &2);
+    let denied = message(&peer, "t", 2);
     journal.record(&Event::Decision { message: &denied, denied: Some(&refusal) }).unwrap();
     // Anybody can cause these, so they are told together.
     for _ in 0..1_000 {
@@ -466,7 +494,8 @@ fn the_longest_entry_fits_a_line() {
     let long = "\u{7}\"ü".repeat(100_000);
     let refusal = Refusal::new(RefusalCode::NotAuthorized, long.clone());
     let peer = peer();
-    let message = Message { server: &long, method: &long, ..message(&peer, &long, &long) };
+    let id = Some(CallId::Json(&long));
+    let message = Message { server: &long, method: &long, id, ..message(&peer, &long, 7) };
     let event = Event::Decision { message: &message, denied: Some(&refusal) };
     wait(&journal, journal.record(&event).unwrap()).unwrap();
     journal.flush().unwrap();

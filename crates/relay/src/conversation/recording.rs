@@ -166,7 +166,7 @@ impl Conversation {
             direction: direction.as_str(),
             method,
             subject,
-            id: id.map(|id| id as &dyn std::fmt::Display),
+            id: id.map(RequestId::recorded),
             certificate: None,
             arguments: None,
             policy: None,

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use sealwire_audit::CallId;
+
 use super::text::Text;
 
 /// A JSON-RPC request id in the one form by which equal ids compare equal:
@@ -30,6 +32,14 @@ impl RequestId {
         is_integer.then(|| Self::Json(json.into()))
     }
 
+    /// As it is recorded.
+    pub(crate) fn recorded(&self) -> CallId<'_> {
+        match self {
+            Self::Integer(integer) => CallId::Integer(*integer),
+            Self::Json(json) => CallId::Json(json),
+        }
+    }
+
     fn from_text(text: Text<'_>) -> Option<Self> {
         if !text.is_escaped() {
             return Some(Self::Json(format!("\"{}\"", text.raw()).into()));
@@ -53,10 +63,7 @@ impl RequestId {
 /// The id as JSON, ready to stand in an answer.
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Integer(integer) => integer.fmt(f),
-            Self::Json(json) => f.write_str(json),
-        }
+        self.recorded().fmt(f)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::io;
 use std::time::Duration;
 
-use sealwire_audit::{AuditSink, CallResult, Event, Message, Position, body_of};
+use sealwire_audit::{AuditSink, CallId, CallResult, Event, Message, Position, body_of};
 use sealwire_names::{Fingerprint, Refusal, RefusalCode};
 use serde::{Deserialize, Serialize};
 
@@ -220,7 +220,7 @@ impl Spoken {
             direction: &self.direction,
             method: &self.method,
             subject: self.subject.as_deref(),
-            id: self.id.as_ref().map(|id| id as &dyn std::fmt::Display),
+            id: self.id.as_deref().map(CallId::Json),
             certificate: None,
             arguments: None,
             policy: None,
@@ -258,7 +258,7 @@ mod tests {
             direction: "to_server",
             method: "tools/call",
             subject: Some("read"),
-            id: Some(&id),
+            id: Some(CallId::Json(id)),
             certificate: None,
             arguments: None,
             policy: Some(&policy),
@@ -298,7 +298,7 @@ mod tests {
             direction: "to_server",
             method: &long,
             subject: Some(&long),
-            id: Some(&id),
+            id: Some(CallId::Json(&id)),
             certificate: None,
             arguments: None,
             policy: None,
