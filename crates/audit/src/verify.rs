@@ -146,6 +146,8 @@ struct Run<'a> {
     fits: u64,
     /// Up to here what was kept elsewhere fits.
     fits_outside: u64,
+    /// The largest checkpoint from elsewhere that is only about entries that were pruned.
+    outdated: Option<(String, u64)>,
     /// A checkpoint from elsewhere does not fit.
     contradicted: bool,
     pruned: Option<Checkpoint>,
@@ -185,6 +187,7 @@ impl<'a> Run<'a> {
             next: 0,
             fits: 0,
             fits_outside: 0,
+            outdated: None,
             contradicted: false,
             pruned: None,
             prunes: Vec::new(),
@@ -325,6 +328,8 @@ impl<'a> Run<'a> {
         }
         self.next =
             self.expected.partition_point(|expected| expected.checkpoint.size < self.tree.size());
+        let outdated = self.expected[..self.next].iter().rfind(|expected| expected.is_outside);
+        self.outdated = outdated.map(|one| (one.name.clone(), one.checkpoint.size));
         Ok(())
     }
 
@@ -502,6 +507,15 @@ impl<'a> Run<'a> {
             && !self.prunes.contains(&minimum.size)
         {
             self.problem(PRUNED, "no entry tells of this prune");
+        }
+        // Who has the key can prune, too. What is compared with nothing must not seem to fit.
+        if let Some((name, size)) = self.outdated.take().filter(|_| self.result.outside == 0) {
+            let (first, file, line) = (self.result.first, None, None);
+            let what = format!(
+                "{name} is of {size} entries, and those before entry {first} were pruned: nothing \
+                 is left to compare it with; give one of at least {first} entries"
+            );
+            self.result.problems.push(Problem { entry: None, before: None, file, line, what });
         }
         let differs = self.differs.take();
         if let Some(mut problem) = self.mismatch.take() {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use sealwire_audit::note::Signer;
-use sealwire_audit::verify::{CHECKPOINT, HISTORY, PRUNED, Verification, verify};
+use sealwire_audit::verify::{CHECKPOINT, HISTORY, Outside, PRUNED, Verification, verify};
 use support::{Log, day, line, note_of, signer, verify_alone, verify_with};
 use tempfile::TempDir;
 
@@ -206,7 +206,7 @@ fn it_is_signed_with_another_key() {
     let shown = first(&verify_alone(dir.path()), dir.path());
     assert!(shown.starts_with("the checkpoint: it is not signed by the log's key"), "{shown}");
     // The public key was exchanged, too: what was kept elsewhere does not fit it.
-    let kept = [sealwire_audit::verify::Outside { name: "kept.txt".into(), note: outside }];
+    let kept = [Outside { name: "kept.txt".into(), note: outside }];
     let found = verify(dir.path(), other.verifier(), &kept, |_| {}).unwrap();
     let shown = first(&found, dir.path());
     assert!(shown.contains("kept.txt: it is not signed by the log's key"), "{shown}");
@@ -391,4 +391,33 @@ fn what_remains_of_a_pruned_log_is_whole_and_a_prune_cannot_be_forged() {
     fs::write(dir.path().join(PRUNED), signer().checkpoint(&old)).unwrap();
     let found = verify_alone(dir.path());
     assert!(found.problems[1].what.contains("about another log"), "{:?}", found.problems);
+}
+
+/// Or else whoever has the key prunes what a checkpoint that he cannot reach speaks of.
+#[test]
+fn a_checkpoint_from_elsewhere_is_not_passed_over_because_of_a_prune() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(3, 300);
+    log.days[2].1[299] =
+        line(899, "log.prune").replace("\"decision\":\"allow\"", "\"first_entry\":512");
+    log.write(dir.path(), &signer());
+    let history = fs::read_to_string(dir.path().join(HISTORY)).unwrap();
+    let kept = [500, 600].map(|size| {
+        let line = history.lines().find(|line| line.starts_with(&format!("{size} "))).unwrap();
+        let checkpoint = signer().verifier().history(line).unwrap();
+        Outside { name: format!("{size}.txt"), note: signer().checkpoint(&checkpoint) }
+    });
+    log.prune(dir.path(), &signer(), 512);
+    let with = |kept| verify(dir.path(), signer().verifier(), kept, |_| {}).unwrap();
+    let found = with(&kept[..1]);
+    assert_eq!(
+        first(&found, dir.path()),
+        "500.txt is of 500 entries, and those before entry 512 were pruned: nothing is left to \
+         compare it with; give one of at least 512 entries"
+    );
+    assert_eq!((found.outside, found.problems.len()), (0, 1));
+    // What a later one says is said of all before it.
+    let found = with(&kept);
+    is_whole(&found);
+    assert_eq!(found.outside, 1);
 }
