@@ -2,8 +2,12 @@
 //! out.
 
 use sealwire_names::{Refusal, RefusalCode, TrustDomain};
+use x509_parser::asn1_rs::{Any, FromDer, Sequence};
 use x509_parser::certificate::BasicExtension;
-use x509_parser::extensions::{BasicConstraints, KeyUsage, SubjectAlternativeName};
+use x509_parser::extensions::{
+    BasicConstraints, KeyUsage, NameConstraints, SubjectAlternativeName,
+};
+use x509_parser::oid_registry as oid;
 use x509_parser::time::ASN1Time;
 
 use crate::certificate::Certificate;
@@ -75,6 +79,10 @@ impl Certificate<'_> {
         {
             return refuse("has no subject, and no critical SAN in its place (RFC 5280 §4.2.1.6)");
         }
+        let san = x509.get_extension_unique(&oid::OID_X509_EXT_SUBJECT_ALT_NAME).ok().flatten();
+        if san.is_some_and(|san| !are_in_form(san.value)) {
+            return refuse("has a SAN in a form that no such name has (RFC 5280 §4.2.1.6)");
+        }
         let validity = &x509.validity;
         let is_in_form = |time: ASN1Time| time.is_utctime() == (time.timestamp() < YEAR_2050);
         if !is_in_form(validity.not_before) || !is_in_form(validity.not_after) {
@@ -88,6 +96,16 @@ impl Certificate<'_> {
         }
         if !self.is_ca() && !matches!(x509.name_constraints(), Ok(None)) {
             return refuse("has nameConstraints and is no authority (RFC 5280 §4.2.1.10)");
+        }
+        // webpki takes it for understood, and leaves the list to us; we go by those that we are given.
+        let points = &oid::OID_X509_EXT_CRL_DISTRIBUTION_POINTS;
+        if x509.extensions().iter().any(|it| it.critical && it.oid == *points) {
+            return Err(Refusal::new(
+                RefusalCode::CertificatePath,
+                format!(
+                    "{place} has a critical cRLDistributionPoints, which is not followed (RFC 5280 §4.2)"
+                ),
+            ));
         }
         Ok(())
     }
@@ -124,6 +142,10 @@ impl Certificate<'_> {
         if matches!(self.x509.name_constraints(), Ok(Some(constraints)) if !constraints.critical) {
             return refuse("has nameConstraints that are not critical (RFC 5280 §4.2.1.10)");
         }
+        if matches!(self.x509.name_constraints(), Ok(Some(constraints)) if is_empty(constraints.value))
+        {
+            return refuse("has nameConstraints that name nothing (RFC 5280 §4.2.1.10)");
+        }
         Ok(())
     }
 
@@ -155,4 +177,35 @@ impl Certificate<'_> {
             ),
         ))
     }
+}
+
+fn is_empty(constraints: &NameConstraints<'_>) -> bool {
+    let NameConstraints { permitted_subtrees, excluded_subtrees } = constraints;
+    [permitted_subtrees, excluded_subtrees].iter().all(|it| it.as_ref().is_none_or(Vec::is_empty))
+}
+
+/// Whether each name of a SAN is written as names of its kind are: what is not, one reader takes for
+/// a name and another for none. Whether a name is a good one is asked elsewhere.
+fn are_in_form(san: &[u8]) -> bool {
+    let Ok((_, names)) = Sequence::from_der(san) else { return false };
+    let mut rest = names.content.as_ref();
+    while !rest.is_empty() {
+        let Ok((next, name)) = Any::from_der(rest) else { return false };
+        let is_text = |it: &[u8]| !it.is_empty() && it.iter().all(u8::is_ascii_graphic);
+        let is_in_form = match (name.tag().0, name.header.is_constructed()) {
+            // otherName, x400Address, directoryName, ediPartyName.
+            (0 | 3..=5, true) => true,
+            // rfc822Name, dNSName, uniformResourceIdentifier: IA5String, and not empty. What a URI
+            // is worth is told with more words when it is read.
+            (1 | 2, false) => is_text(name.data),
+            (6 | 8, false) => true,
+            (7, false) => matches!(name.data.len(), 4 | 16),
+            _ => false,
+        };
+        if !is_in_form {
+            return false;
+        }
+        rest = next;
+    }
+    true
 }

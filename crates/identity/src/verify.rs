@@ -4,6 +4,7 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use sealwire_names::{Fingerprint, PeerId, Refusal, RefusalCode, Timestamp};
 use webpki::{EndEntityCert, KeyUsage};
+use x509_parser::asn1_rs::{FromDer, Oid};
 
 use crate::anchors::TrustAnchors;
 use crate::authority::ORGANIZATION;
@@ -352,7 +353,21 @@ fn path_refusal(error: webpki::Error) -> Refusal {
         }
         _ => (RefusalCode::CertificateMalformed, "a certificate of the chain is malformed"),
     };
-    Refusal::new(code, format!("{rule} ({error:?})"))
+    // What goes with these are lists of all that would have been accepted.
+    let detail = match &error {
+        E::UnsupportedSignatureAlgorithmContext(it) => algorithm(&it.signature_algorithm_id),
+        E::UnsupportedSignatureAlgorithmForPublicKeyContext(it) => {
+            algorithm(&it.signature_algorithm_id)
+        }
+        E::RequiredEkuNotFoundContext(_) => "RFC 5280 §4.2.1.12".to_owned(),
+        other => format!("{other:?}"),
+    };
+    Refusal::new(code, format!("{rule} ({detail})"))
+}
+
+/// The object identifier of an AlgorithmIdentifier's content, DER.
+fn algorithm(id: &[u8]) -> String {
+    Oid::from_der(id).map_or_else(|_| "unreadable".to_owned(), |(_, oid)| oid.to_id_string())
 }
 
 fn shown(time: UnixTime) -> Timestamp {

@@ -28,6 +28,7 @@ const EXT_KEY_USAGE: u8 = 37;
 fn refused(case: &str, anchors: &Arc<TrustAnchors>, leaf: &Leaf, code: Code, words: &str) {
     for reason in refused_by_verifier(case, anchors, leaf, code) {
         assert!(reason.contains(words), "{case}: {reason}");
+        assert!(reason.len() < 500, "{case}: nobody reads {} bytes: {reason}", reason.len());
     }
     check_against(case, anchors, leaf, code);
 }
@@ -141,6 +142,49 @@ fn names() {
                 written(vec![Der::bytes(0x86, "spiffe://tеst.example/core/a".as_bytes())]),
             ),
             ("an empty list", Code::SanMissing, "no URI SAN", written(vec![])),
+            // Forms that one reader takes for a name, and another for none.
+            (
+                "a URI that is written as one of parts",
+                Code::CertificateMalformed,
+                "§4.2.1.6",
+                written(vec![Der::bytes(0xa6, URI.as_bytes())]),
+            ),
+            (
+                "an IP address of five octets",
+                Code::CertificateMalformed,
+                "§4.2.1.6",
+                written(vec![good(), Der::bytes(0x87, &[10, 0, 0, 1, 0])]),
+            ),
+            (
+                "a NUL in a DNS name",
+                Code::CertificateMalformed,
+                "§4.2.1.6",
+                written(vec![good(), Der::bytes(0x82, b"github\0.evil.example")]),
+            ),
+            (
+                "an empty DNS name",
+                Code::CertificateMalformed,
+                "§4.2.1.6",
+                written(vec![good(), Der::bytes(0x82, b"")]),
+            ),
+            (
+                "a blank as DNS name",
+                Code::CertificateMalformed,
+                "§4.2.1.6",
+                written(vec![good(), Der::bytes(0x82, b" ")]),
+            ),
+            (
+                "a DNS name that is not ASCII",
+                Code::CertificateMalformed,
+                "§4.2.1.6",
+                written(vec![good(), Der::bytes(0x82, "gith\u{fc}b.example".as_bytes())]),
+            ),
+            (
+                "an address of mail that is not ASCII",
+                Code::CertificateMalformed,
+                "§4.2.1.6",
+                written(vec![good(), Der::bytes(0x81, "\u{fc}@test.example".as_bytes())]),
+            ),
         ],
         &ca,
     );
@@ -343,6 +387,12 @@ fn encodings() {
                 custom(vec![unknown(true)]),
             ),
             (
+                "a critical cRLDistributionPoints, which nobody here follows",
+                Code::CertificatePath,
+                "cRLDistributionPoints",
+                custom(vec![distribution_points()]),
+            ),
+            (
                 "an extension twice",
                 malformed,
                 "repeats an extension",
@@ -468,6 +518,20 @@ fn signatures_and_times() {
         ],
         &ca,
     );
+    let other = |algorithm| {
+        let issuer = ca.intermediate(|_| ());
+        // A signature by an algorithm that has a name, and that nobody here takes.
+        let change =
+            |tbs: &mut Der| *tbs.at(SIGNATURE).at(0).value().last_mut().unwrap() = algorithm;
+        let mut leaf = issuer.leaf(|_| ());
+        leaf.chain[0] = issuer.signed_again(&leaf.chain[0], change);
+        let mut parsed = Der::parse(&leaf.chain[0]);
+        *parsed.at(1).at(0).value().last_mut().unwrap() = algorithm;
+        leaf.chain[0] = parsed.encode().into();
+        leaf.with_issuer(&issuer)
+    };
+    // ecdsa-with-SHA224 (RFC 5758 §3.2).
+    refused("ECDSA with SHA-224", &ca.anchors(), &other(1), Code::WeakKey, "1.2.840.10045.4.3.1");
     for (case, code, words, ca) in [
         (
             "below an anchor that has expired",
@@ -484,6 +548,15 @@ fn signatures_and_times() {
     ] {
         refused(case, &ca.anchors(), &ca.leaf(|_| ()), code, words);
     }
+}
+
+/// Where a list is, with the word that it must be followed.
+fn distribution_points() -> CustomExtension {
+    let place = Der::items(0xa0, vec![Der::items(0xa0, vec![Der::bytes(0x86, b"http://x/")])]);
+    let content = Der::items(0x30, vec![Der::items(0x30, vec![place])]).encode();
+    let mut it = CustomExtension::from_oid_content(&[2, 5, 29, 31], content);
+    it.set_criticality(true);
+    it
 }
 
 /// A leaf for both roles, as [`Ca::leaf`] makes it.
@@ -536,6 +609,18 @@ fn chains() {
             let mut it = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
             it.set_criticality(true);
             p.custom_extensions = vec![it];
+        }),
+        ("a critical cRLDistributionPoints", path, "cRLDistributionPoints", |p| {
+            p.custom_extensions = vec![distribution_points()];
+        }),
+        ("nameConstraints that name nothing", path, "§4.2.1.10", |p| {
+            let mut it = CustomExtension::from_oid_content(&[2, 5, 29, 30], vec![0x30, 0]);
+            it.set_criticality(true);
+            p.custom_extensions = vec![it];
+        }),
+        ("a DNS name that is not ASCII", Code::CertificateMalformed, "§4.2.1.6", |p| {
+            let names = Der::items(0x30, vec![Der::bytes(0x82, "\u{fc}".as_bytes())]).encode();
+            p.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 17], names)];
         }),
     ];
     for (case, code, words, change) in cases {
