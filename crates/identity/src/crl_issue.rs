@@ -21,6 +21,10 @@ use crate::keys::PrivateKey;
 use crate::pem::encode_pem;
 use crate::summary::CertificateSummary;
 
+/// How long before it is out of date a list of another's is left out of the file: one that is late
+/// keeps everybody from taking the file up, and their clocks may be ahead of ours. Milliseconds.
+const MARGIN: i64 = 5 * 60 * 1000;
+
 /// What is revoked: certificates, and since when each is.
 pub(crate) type Revoked<'a> = &'a [(CertificateSummary, Timestamp)];
 
@@ -47,6 +51,13 @@ struct Held {
     others: HashMap<Fingerprint, (RevocationList, Vec<u8>)>,
     /// Authorities that stand below the trusted ones.
     below: Vec<CertificateDer<'static>>,
+    /// When lists of others that are in the file now have to go.
+    others_due: Option<Timestamp>,
+}
+
+/// So many milliseconds before that.
+fn before(at: Timestamp, millis: i64) -> Timestamp {
+    Timestamp::from_unix_millis(at.unix_millis().saturating_sub(millis))
 }
 
 /// Whether that list is in the name of an authority that is none of these.
@@ -92,6 +103,16 @@ impl ListWriter<'_> {
         self.read(path, now).map(|held| held.own)
     }
 
+    /// When the file at `path` has to be written again because of the lists of others in it, which
+    /// are left out when they are about to be out of date; `None` if there are none.
+    pub(crate) fn others_due(
+        &self,
+        path: &Path,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
+        self.read(path, now).map(|held| held.others_due)
+    }
+
     fn read(&self, path: &Path, now: Timestamp) -> Result<Held, Error> {
         let mut lists = Vec::new();
         let mut others = Vec::new();
@@ -117,13 +138,20 @@ impl ListWriter<'_> {
             let found = with_those_below(self.trusted, vec![der.clone()], at);
             known.extend(found.into_iter().skip(self.trusted.len()));
         }
+        // What the roots have said is kept as long as it holds.
+        let margin = if self.is_of_roots { 0 } else { MARGIN };
         let (mut held, mut foreign) = (Held::default(), None);
         for (label, der, is_ours) in lists {
             if let Ok((_, list)) = parse(&der, std::slice::from_ref(self.certificate)) {
                 held.own = Some(list);
                 continue;
             }
-            let (issuer, list) = match parse(&der, &known) {
+            let read = parse(&der, &known);
+            let until = read.as_ref().map_or(now, |(_, list)| before(list.next_update, margin));
+            if !is_ours {
+                held.others_due = Some(held.others_due.map_or(until, |due| due.min(until)));
+            }
+            let (issuer, list) = match read {
                 Ok(read) => read,
                 Err(_) if parse(&der, &all).is_ok() => continue,
                 Err(_) if is_ours && !self.is_by_a_root(&der) => continue,
@@ -136,7 +164,7 @@ impl ListWriter<'_> {
                 }
             };
             let is_later = |before: &(RevocationList, _)| !list.is_older_than(&before.0);
-            if now <= list.next_update && held.others.get(&issuer).is_none_or(is_later) {
+            if now <= until && held.others.get(&issuer).is_none_or(is_later) {
                 held.others.insert(issuer, (list, der));
             }
         }

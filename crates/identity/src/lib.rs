@@ -124,7 +124,7 @@ mod x25519;
 pub use anchors::TrustAnchors;
 pub use authority::{
     CertificateAuthority, ISSUING_VALIDITY, IssuedLeaf, LeafRequest, RenewedIssuing, Replacement,
-    RootAuthority, check_passphrase,
+    RootAuthority, check_issuable, check_passphrase,
 };
 pub use below::authorities_below;
 pub use credential::Credential;

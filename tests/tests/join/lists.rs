@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use sealwire_testkit::{Connect, Home, Serve, soak, wait_until};
+use sealwire_testkit::{Connect, Home, Serve, bin, run, soak, wait_until};
 use sealwire_tests::call_echo;
 use serde_json::Value;
 
@@ -189,4 +190,34 @@ fn from_revocation_to_cut() {
     println!("from the command to the cut: median {median:?}, worst {worst:?} of {trials}");
     // A promise of the project: the command itself is among it, and it is a debug build's.
     assert!(worst < Duration::from_secs(10), "{took:?}");
+}
+
+/// A list that was signed by the authority before is in the same file, and for 90 days: the file is
+/// written anew before that is out of date, as nobody could take it up otherwise.
+#[test]
+fn a_list_of_an_earlier_authority_goes_before_it_is_out_of_date() {
+    let home = Home::with_config("[ca]\naddress = \"127.0.0.1:0\"\nleaf_lifetime = \"1ms\"\n");
+    home.run(&["cert", "crl"]).ok();
+    home.run(&["ca", "rotate"]).ok();
+    wait_until("it is time", || home.run(&["ca", "rotate", "--finish"]).code == Some(0));
+    let later = |time: &str| {
+        let mut command = Command::new("faketime");
+        command.args(["-f", time]).arg(bin("sealwire")).arg("--home").arg(home.path());
+        command
+    };
+    let mut command = later("+88d");
+    command.args(["cert", "crl"]);
+    let written = run(command, b"").ok().stdout;
+    // A day into the three and a half after which it would be written anew for its own sake.
+    let mut command = later("+90d");
+    command.args(["ca", "serve"]);
+    let ca = Ca::spawn(command);
+    ca.process.log().wait_for(&["revocation list written anew"]);
+    drop(ca);
+    assert!(written.contains("revocation list"), "{written}");
+    let mut command = later("+90d");
+    command.args(["ca", "serve"]);
+    let ca = Ca::spawn(command);
+    let lines = ca.process.log().lines().join("\n");
+    assert!(!lines.contains("not written anew"), "{lines}");
 }

@@ -48,6 +48,26 @@ fn inviting() -> (Home, Ca) {
     (home, ca)
 }
 
+/// A name may be longer than what a certificate can hold: whoever invites is told, not whoever joins.
+#[test]
+fn a_name_that_no_certificate_can_hold_is_not_invited() {
+    let home = Home::with_config("[ca]\naddress = \"127.0.0.1:1\"\n");
+    for kind in ["core", "agent", "mcp-server"] {
+        let invite = |length| home.run(&["invite", &"n".repeat(length), "--kind", kind]);
+        let refused = invite(65);
+        assert_eq!(refused.code, Some(1), "{refused}");
+        assert!(refused.stderr.contains("at most 64 characters"), "{refused}");
+        invite(64).ok();
+    }
+    assert_eq!(home.run(&["invite", "--list"]).ok().stdout.matches("open until").count(), 3);
+    // Nor is a home made that would be for such a name, and for no other from then on.
+    let other = Home::empty();
+    let refused = other.run(&["init", "--name", &"n".repeat(65)]);
+    assert_eq!(refused.code, Some(2), "{refused}");
+    assert!(refused.stderr.contains("at most 64 characters"), "{refused}");
+    other.run(&["init", "--name", &"n".repeat(64)]).ok();
+}
+
 /// The line that `invite` prints.
 fn invite(home: &Home, ca: SocketAddr, args: &[&str]) -> String {
     let (address, mut command) = (ca.to_string(), home.sealwire());

@@ -73,6 +73,23 @@ pub(crate) fn service_name(trust_domain: &TrustDomain) -> String {
     format!("spiffe://{trust_domain}{SERVICE_PATH}")
 }
 
+/// Refuses a name that no certificate of an authority of ours can hold, so that it can be said before
+/// anything else is made or promised: a peer's name may be longer than a common name, as others'
+/// certificates need none.
+///
+/// # Errors
+/// [`Error::Request`] if it has more than 64 characters (RFC 5280 appendix A.1).
+pub fn check_issuable(id: &PeerId) -> Result<(), Error> {
+    if id.name().len() <= MAX_COMMON_NAME {
+        return Ok(());
+    }
+    let reason = format!(
+        "a name in a certificate has at most {MAX_COMMON_NAME} characters (RFC 5280 appendix A.1), and this one {}",
+        id.name().len()
+    );
+    Err(Error::Request { name: id.to_string(), reason })
+}
+
 impl LeafRequest {
     /// All that the leaf says but its key: of that trust domain, expiring no later than `latest`,
     /// and not valid before a revocation of the name.
@@ -87,11 +104,7 @@ impl LeafRequest {
         if id.trust_domain() != trust_domain {
             return Err(refuse(format!("this authority is of trust domain {trust_domain}")));
         }
-        if id.name().len() > MAX_COMMON_NAME {
-            return Err(refuse(format!(
-                "a name in a certificate has at most {MAX_COMMON_NAME} characters (RFC 5280 appendix A.1)"
-            )));
-        }
+        check_issuable(id)?;
         let mut params = params(&id.to_string(), self.validity, Some(latest))?;
         if let Some(revoked) = revoked {
             let earliest = u64::try_from(revoked.unix_seconds()).map_or(0, |second| second + 1);

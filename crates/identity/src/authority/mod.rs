@@ -18,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use sealwire_names::{Fingerprint, Timestamp, TrustDomain};
 
 pub use export::check_passphrase;
-pub use leaf::{IssuedLeaf, LeafRequest};
+pub use leaf::{IssuedLeaf, LeafRequest, check_issuable};
 pub(crate) use leaf::{SERVICE_PATH, service_name};
 pub use root::{RenewedIssuing, Replacement, RootAuthority};
 
@@ -273,6 +273,16 @@ impl CertificateAuthority {
         now: Timestamp,
     ) -> Result<Option<RevocationList>, Error> {
         self.lists().own(path, now)
+    }
+
+    /// When the file at `path` has to be written again at the latest because of the lists of other
+    /// authorities in it: one that is out of date would keep everybody from taking the file up. `None`
+    /// if there are none in it.
+    ///
+    /// # Errors
+    /// As [`Self::write_revocation_list`].
+    pub fn other_lists_due(&self, path: &Path, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        self.lists().others_due(path, now)
     }
 
     fn lists(&self) -> ListWriter<'_> {

@@ -319,7 +319,18 @@ fn our_authoritys_list() {
     let chain = sealwire_identity::parse_pem_certificates(one.as_bytes()).unwrap();
     let peer = verifier.verify(&chain, None, now()).unwrap();
     assert!(check(&lists, &peer, now()).is_err(), "what the old one has revoked stays so");
-    // Until that is out of date.
+    // Until that is about to be out of date: with it nobody could take the file up.
+    let due = next.other_lists_due(&file, now()).unwrap().unwrap();
+    let lapses = lists.iter().map(|list| list.next_update).min().unwrap();
+    assert_eq!(due.until(lapses), Some(std::time::Duration::from_secs(300)));
+    assert_eq!(next.other_lists_due(&file, due).unwrap(), Some(due));
+    let after = |millis| Timestamp::from_unix_millis(due.unix_millis() + millis);
+    next.write_revocation_list(&file, &[], after(-1), 7 * DAY).unwrap();
+    assert_eq!(RevocationLists::load(&[&file], &[&cert], after(-1)).unwrap().iter().count(), 4);
+    next.write_revocation_list(&file, &[], after(1), 7 * DAY).unwrap();
+    assert_eq!(RevocationLists::load(&[&file], &[&cert], after(1)).unwrap().iter().count(), 3);
+    assert!(next.other_lists_due(&file, after(1)).unwrap().unwrap() > after(1));
+    // The clock is put back, and the list of the old one comes into it no more.
     next.write_revocation_list(&file, &[], days_from_now(8), 7 * DAY).unwrap();
     let lists = RevocationLists::load(&[&file], &[&cert], days_from_now(8)).unwrap();
     assert_eq!(lists.iter().count(), 3);

@@ -78,8 +78,8 @@ pub(crate) struct KeptList {
     pub(crate) due: Timestamp,
 }
 
-/// The home's list, if there is one: written anew if half of its time has passed, or if another
-/// authority issues now.
+/// The home's list, if there is one: written anew if half of its time has passed, if that of another
+/// authority beside it is about to be out of date, or if another one issues now.
 pub(crate) fn renew_revocation_list(
     config: &SecureMcpConfig,
     now: Timestamp,
@@ -88,15 +88,16 @@ pub(crate) fn renew_revocation_list(
     if !file.exists() {
         return Ok(None);
     }
-    let due = |list: &RevocationList| {
+    let authority = open_authority(config)?;
+    let authority = authority.authority();
+    let due = |list: &RevocationList| -> Result<Timestamp, Failure> {
         let half = list.this_update.until(list.next_update).unwrap_or_default() / 2;
         let half = i64::try_from(half.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_unix_millis(list.this_update.unix_millis().saturating_add(half))
+        let half = Timestamp::from_unix_millis(list.this_update.unix_millis().saturating_add(half));
+        Ok(authority.other_lists_due(&file, now)?.map_or(half, |others| half.min(others)))
     };
-    let authority = open_authority(config)?;
-    let held = authority.authority().revocation_list(&file, now)?;
-    let list = match held {
-        Some(list) if now < due(&list) => list,
+    let list = match authority.revocation_list(&file, now)? {
+        Some(list) if now < due(&list)? => list,
         held => {
             let validity = held.and_then(|list| list.this_update.until(list.next_update));
             let days = validity.map_or(u64::from(DEFAULT_DAYS), |it| it.as_secs().div_ceil(DAY));
@@ -106,7 +107,7 @@ pub(crate) fn renew_revocation_list(
         }
     };
     let pem = String::from_utf8_lossy(&files::read_public(&file)?).into_owned();
-    Ok(Some(KeptList { pem, due: due(&list) }))
+    Ok(Some(KeptList { pem, due: due(&list)? }))
 }
 
 pub(super) fn shown(file: &Path, list: &RevocationList) -> String {

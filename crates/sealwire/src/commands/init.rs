@@ -4,7 +4,9 @@ use std::time::Duration;
 use clap::Args;
 use sealwire::config::{DEFAULT_TRUST_DOMAIN, SecureMcpConfig};
 use sealwire::home::Home;
-use sealwire_identity::{CertificateAuthority, SigningKey, TokenUri, TrustAnchors, files};
+use sealwire_identity::{
+    CertificateAuthority, SigningKey, TokenUri, TrustAnchors, check_issuable, files,
+};
 use sealwire_names::{Kind, PeerId, TrustDomain};
 use serde::Serialize;
 
@@ -179,7 +181,10 @@ fn wanted(arguments: &Arguments) -> Result<PeerId, Failure> {
     if !Home::core_name_is_free(name) {
         return Err(refuse("that directory of certs/ has another use".to_owned()));
     }
-    PeerId::new(domain, Kind::Core, name).map_err(|error| refuse(error.to_string()))
+    let id = PeerId::new(domain, Kind::Core, name).map_err(|error| refuse(error.to_string()))?;
+    // Before anything is made: what is there is gone on with, by the name that is in it.
+    check_issuable(&id).map_err(|error| refuse(error.to_string()))?;
+    Ok(id)
 }
 
 fn make_home(

@@ -5,8 +5,8 @@ use clap::Args;
 use sealwire::config::{is_endpoint, parse_duration};
 use sealwire::invitations::{Invitation, Invitations};
 use sealwire::revocations::revoked;
-use sealwire_identity::Revocations;
 use sealwire_identity::join::{JoinLine, Token};
+use sealwire_identity::{Revocations, check_issuable};
 use sealwire_names::{Kind, Timestamp};
 use serde_json::json;
 
@@ -82,6 +82,8 @@ fn invite(name: &str, arguments: &Arguments, context: &Context) -> Result<(), Fa
     }
     let config = context.load_config()?;
     let peer = Target::new(&config, name, arguments.kind)?.id;
+    // Else whoever joins would be the first to learn of it.
+    check_issuable(&peer)?;
     let address = match &arguments.address {
         Some(given) => given.clone(),
         None => own_address(config.ca.address)?,
