@@ -99,6 +99,11 @@ impl Home {
         self.ca_dir().join("issuing-key.pem")
     }
 
+    /// What the root has revoked of those below it, as a list (RFC 5280).
+    pub fn root_list(&self) -> PathBuf {
+        self.ca_dir().join("root-crl.pem")
+    }
+
     /// Whether certificates can be issued here.
     pub fn has_authority(&self) -> bool {
         self.issuing_key().exists() || self.ca_key().exists()

@@ -360,3 +360,25 @@ fn the_authority_that_issues_cannot_name_another_root() {
     assert_eq!(fs::read(client.file("certs/ca/ca-cert.pem")).unwrap(), trusted);
     drop(ca);
 }
+
+/// What is known of it elsewhere in the home comes into the next one.
+#[test]
+fn a_roots_list_that_is_lost_is_missed_and_made_again() {
+    let home = Home::with_config("");
+    let old = shown(&home, ISSUING_CERT)["serial"].as_str().unwrap().to_uppercase();
+    home.run(&["ca", "renew-issuing", "--new-key"]).ok();
+    home.run(&["cert", "crl"]).ok();
+    assert!(!home.run(&["doctor", "--offline"]).stdout.contains("root_list_missing"));
+    for file in ["certs/ca/root-crl.pem", "certs/ca/ca-crl.pem"] {
+        fs::remove_file(home.file(file)).unwrap();
+    }
+    let examined = home.run(&["doctor", "--offline"]).stdout;
+    assert!(examined.contains("[root_list_missing]"), "{examined}");
+    assert!(examined.contains("ca renew-issuing"), "{examined}");
+    home.run(&["ca", "renew-issuing"]).ok();
+    assert!(!home.run(&["doctor", "--offline"]).stdout.contains("root_list_missing"));
+    let mut command = Command::new("openssl");
+    command.args(["crl", "-noout", "-text", "-in"]).arg(home.file("certs/ca/root-crl.pem"));
+    let listed = run(command, b"").ok().stdout;
+    assert!(listed.contains(&old), "{old} in {listed}");
+}

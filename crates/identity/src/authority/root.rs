@@ -28,6 +28,8 @@ pub struct RootAuthority {
     trusted: Trusted,
     trust_domain: TrustDomain,
     not_after: Timestamp,
+    /// What else is known to be revoked, since when, besides what its list says.
+    revoked: Vec<(CertificateSummary, Timestamp)>,
 }
 
 /// What became of the authority below a root.
@@ -126,7 +128,15 @@ impl RootAuthority {
             trusted,
             trust_domain: trust_domain.clone(),
             not_after,
+            revoked: Vec::new(),
         })
+    }
+
+    /// The same, which revokes these in each list that it writes, too, if it has certified them: so
+    /// that a list which was lost says again what is known elsewhere to have been in it.
+    #[must_use]
+    pub fn with_revoked(self, revoked: Vec<(CertificateSummary, Timestamp)>) -> Self {
+        Self { revoked, ..self }
     }
 
     /// Certifies the authority below it for so long, from now: the same key under the same name, so
@@ -237,7 +247,8 @@ impl RootAuthority {
         until: Timestamp,
     ) -> Result<(), Error> {
         let now = Timestamp::from(SystemTime::now());
-        let revoked: Vec<_> = revoked.iter().map(|it| (it.clone(), now)).collect();
+        let revoked = revoked.iter().map(|it| (it.clone(), now));
+        let revoked: Vec<_> = self.revoked.iter().cloned().chain(revoked).collect();
         let writer = ListWriter {
             issuer: &self.issuer,
             certificate: &self.certificate,

@@ -4,8 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sealwire::config::SecureMcpConfig;
+use sealwire::revocations::revoked;
 use sealwire_audit::ChangeKind;
-use sealwire_identity::{CertificateAuthority, RootAuthority, check_passphrase, files, token_of};
+use sealwire_identity::{
+    CertificateAuthority, CertificateSummary, Revoked, RootAuthority, check_passphrase, describe,
+    files, token_of,
+};
+use sealwire_names::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::cli::{Context, Failure, ask_secret, print};
@@ -30,15 +35,33 @@ impl RootKeyArguments {
         let (dir, domain) = (home.ca_dir(), &config.trust_domain);
         if let Some(file) = &self.root_key {
             let passphrase = passphrase(self.passphrase_file.as_deref(), false)?;
-            return Ok(RootAuthority::load_exported(&dir, domain, file, &passphrase)?);
+            let root = RootAuthority::load_exported(&dir, domain, file, &passphrase)?;
+            return Ok(root.with_revoked(revoked_issuing(config)?));
         }
         if !home.ca_key().exists() {
             return Err(Failure::new("this needs the root's key, which is not here")
                 .at(home.ca_key().display())
                 .fix("name the file that `sealwire ca export-root` has written: --root-key FILE"));
         }
-        Ok(RootAuthority::load(&dir, domain)?)
+        Ok(RootAuthority::load(&dir, domain)?.with_revoked(revoked_issuing(config)?))
     }
+}
+
+/// The issuing authorities of this home that its state says are revoked, and since when.
+fn revoked_issuing(
+    config: &SecureMcpConfig,
+) -> Result<Vec<(CertificateSummary, Timestamp)>, Failure> {
+    let file = config.layout().issuing_cert();
+    if !file.exists() {
+        return Ok(Vec::new());
+    }
+    let all = describe(&files::read_public(&file)?, &file.display().to_string())?;
+    let revoked = revoked(&config.layout())?;
+    let since = |certificate: &CertificateSummary| {
+        let what = Revoked::certificate(certificate);
+        revoked.iter().find(|revocation| revocation.what == what).map(|it| it.at)
+    };
+    Ok(all.into_iter().filter_map(|it| since(&it).map(|at| (it, at))).collect())
 }
 
 /// Move the root's key away, encrypted by a passphrase

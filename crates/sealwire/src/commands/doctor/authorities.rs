@@ -122,6 +122,12 @@ fn issuing_ends(case: &Case<'_>, authority: &CertificateAuthority, report: &mut 
 fn root(case: &Case<'_>, domain: &TrustDomain, report: &mut Report) {
     let home = &case.context.home;
     let (key, dir) = (home.ca_key(), home.ca_dir());
+    let list = home.root_list();
+    if !list.exists() {
+        let what = "the root's revocation list is gone: what it says is in no list that is written";
+        let found = Finding::warning(Id::RootListMissing, what).at(list.display());
+        report.found(found.run(case.sealwire("ca renew-issuing")));
+    }
     if !key.exists() {
         return report.passed("the root's key is not on this machine", dir.display());
     }

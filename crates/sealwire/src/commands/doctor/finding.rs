@@ -243,6 +243,7 @@ ids! {
     ListenExposed => "listen_exposed",
     AuthorityKeyExposed => "authority_key_exposed",
     RootKeyHere => "root_key_here",
+    RootListMissing => "root_list_missing",
     ManyAuthorities => "many_authorities",
     AgentsShareUser => "agents_share_user",
     ResumeWindowShort => "resume_window_short",
