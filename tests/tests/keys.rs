@@ -277,9 +277,11 @@ fn an_authority_that_is_revoked_vouches_for_nobody_any_more() {
     refused(&take(&there, &[]), 2, &["statement does not count", "revoked"]);
     let sent = send();
     assert!(sent.code == Some(1) && sent.stderr.contains("no key of Ann is known"), "{sent}");
+    assert_eq!(of(&here, "Ann")[0]["state"], "revoked");
     // Its owner says himself that it is his, or the authority of now does.
     let told = of(&first, "Ann")[0]["fingerprint"].as_str().unwrap().to_owned();
     take(&here, &["--agent", "Ann", "--fingerprint", &told]).ok();
+    assert_eq!(of(&here, "Ann")[0]["state"], "current");
     send().ok();
 }
 
@@ -298,6 +300,9 @@ fn an_agent_whose_name_is_revoked_is_believed_no_more() {
     send("Ann", "Bob").ok();
     let bundle = home.run(&["key", "export", "Ann"]).ok().stdout + "\n";
     home.run(&["cert", "revoke", "agent/Ann"]).ok();
+    let listed = home.run(&["key", "list"]).ok().stdout;
+    assert!(listed.contains("revoked: sealwire key rotate Ann --compromised"), "{listed}");
+    assert_eq!(of(&home, "Bob")[0]["state"], "current");
     // Mail that waits is not delivered, and is there for an operator to look at.
     let received = home.run(&["agent", "recv", "--as", "Bob"]);
     assert!(!received.stdout.contains("before"), "{received}");
@@ -321,6 +326,7 @@ fn an_agent_whose_name_is_revoked_is_believed_no_more() {
         send("Ann", "Bob").code == Some(0)
             && home.run(&["agent", "recv", "--as", "Bob"]).stdout.contains("before")
     });
+    assert_eq!(of(&home, "Ann")[0]["state"], "current");
 }
 
 /// With two, nobody of the home could be believed any more.

@@ -20,6 +20,6 @@ mod vouched;
 
 pub use error::KeyError;
 pub use key_store::{Generation, KeyStore, OwnKeys};
-pub use revoked::RevokedAgents;
+pub use revoked::{RevokedAgents, RevokedKeys};
 pub use setup::{directory, open_channel, open_mailbox, settings, trust_matrix};
 pub use vouched::{Believed, read_vouched, vouch};

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use sealwire_envelope::{Bundle, Directory};
-use sealwire_identity::Revoked;
+use sealwire_identity::{Revocations, Revoked};
 use sealwire_names::{AgentId, Kind, Timestamp};
 
-use super::KeyError;
+use super::{KeyError, KeyStore};
 use crate::config::SecureMcpConfig;
-use crate::revocations::revoked;
+use crate::revocations::{ListFiles, revoked};
 
 /// Up to when the keys of whom are revoked.
 ///
@@ -53,14 +53,44 @@ impl RevokedAgents {
             None => Ok(()),
         }
     }
+}
+
+/// Which keys count no more: because their agent's name is revoked, or the authority by whose word
+/// they were taken.
+#[derive(Clone, Debug)]
+pub struct RevokedKeys {
+    agents: RevokedAgents,
+    vouched: Vec<Bundle>,
+}
+
+impl RevokedKeys {
+    /// Those of a home.
+    ///
+    /// # Errors
+    /// If it is not known what is revoked, and what is wrong with a file.
+    pub fn of(
+        config: &SecureMcpConfig,
+        store: &KeyStore,
+        now: Timestamp,
+    ) -> Result<Self, KeyError> {
+        let lists = ListFiles::of(config).load_late(now)?;
+        let all = revoked(&config.layout())
+            .map_err(|error| KeyError::State { reason: error.to_string() })?;
+        let vouched = store.vouched_by_revoked(&Revocations::new(all).with_lists(lists))?;
+        Ok(Self { agents: RevokedAgents::of(config)?, vouched })
+    }
+
+    /// Whether that bundle is one of them.
+    pub fn holds(&self, bundle: &Bundle) -> bool {
+        self.agents.check(bundle).is_err() || self.vouched.contains(bundle)
+    }
 
     /// Takes out of a directory what does not count. It stays known there, and revoked.
     pub(super) fn revoke_in(&self, directory: &mut Directory) {
-        for agent in self.0.keys() {
-            let gone = directory.bundles(agent).filter(|bundle| self.check(bundle).is_err());
-            let keys: Vec<_> =
-                gone.flat_map(|bundle| [bundle.signing.kid(), bundle.recipient.kid()]).collect();
-            keys.into_iter().for_each(|kid| directory.revoke(kid));
-        }
+        let of_agents = self.agents.0.keys().flat_map(|agent| directory.bundles(agent));
+        let gone = of_agents.filter(|bundle| self.holds(bundle)).chain(&self.vouched);
+        let keys: Vec<_> =
+            gone.flat_map(|bundle| [bundle.signing.kid(), bundle.recipient.kid()]).collect();
+        keys.into_iter().for_each(|kid| directory.revoke(kid));
     }
 }

@@ -4,16 +4,14 @@ use std::time::SystemTime;
 
 use sealwire_envelope::{Bundle, Directory, Group};
 use sealwire_guard::{Entry, Partners, Target, TrustMatrix};
-use sealwire_identity::Revocations;
 use sealwire_mailbox::{
     AgentKeys, ChannelSettings, Rate, SecureAgentChannel, SqliteOptions, SqliteTransport,
     TransportError,
 };
 use sealwire_names::{AgentId, Timestamp};
 
-use super::{KeyError, KeyStore, RevokedAgents};
+use super::{KeyError, KeyStore, RevokedAgents, RevokedKeys};
 use crate::config::{AgentSecurityConfig, Recipients, SecureMcpConfig};
-use crate::revocations::{ListFiles, revoked};
 use crate::state::quarantine_agents;
 
 /// Opens the mailbox of a home, and makes its file if there is none.
@@ -97,14 +95,7 @@ pub fn directory(
     for generation in store.known(now)?.into_values().flatten() {
         vouch(generation.bundle)?;
     }
-    RevokedAgents::of(config)?.revoke_in(&mut directory);
-    let lists = ListFiles::of(config).load_late(now)?;
-    let all = revoked(&config.layout());
-    let all = all.map_err(|error| KeyError::State { reason: error.to_string() })?;
-    for bundle in store.vouched_by_revoked(&Revocations::new(all).with_lists(lists))? {
-        directory.revoke(bundle.signing.kid());
-        directory.revoke(bundle.recipient.kid());
-    }
+    RevokedKeys::of(config, store, now)?.revoke_in(&mut directory);
     Ok(directory)
 }
 

@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use sealwire::SecureMcpConfig;
-use sealwire::agents::{Generation, KeyError, KeyStore, RevokedAgents, read_vouched, vouch};
+use sealwire::agents::{
+    Generation, KeyError, KeyStore, RevokedAgents, RevokedKeys, read_vouched, vouch,
+};
 use sealwire::revocations::{ListFiles, revoked};
 use sealwire_audit::ChangeKind;
 use sealwire_envelope::Bundle;
@@ -265,6 +267,8 @@ enum State {
     Expired,
     /// Kept for mail that may wait.
     Replaced,
+    /// By the agent's name, or with the authority that has vouched for them: they count no more.
+    Revoked,
 }
 
 impl Keys {
@@ -340,6 +344,10 @@ impl Keys {
                 State::Due => format!("due since {}: sealwire key rotate {}", row.due, row.agent),
                 State::Expired => format!("expired {}", row.not_after),
                 State::Replaced => format!("replaced {}", row.replaced.as_deref().unwrap_or("")),
+                State::Revoked if row.own && row.replaced.is_none() => {
+                    format!("revoked: sealwire key rotate {} --compromised", row.agent)
+                }
+                State::Revoked => "revoked".to_owned(),
             };
             let whose = if row.own { "own      " } else { "elsewhere" };
             let (agent, fingerprint) = (&row.agent, &row.fingerprint);
@@ -358,16 +366,17 @@ impl Keys {
     fn rows(&self) -> Result<(Vec<Row>, Vec<&str>), Failure> {
         let mut rows = Vec::new();
         let mut without = Vec::new();
+        let revoked = RevokedKeys::of(&self.config, &self.store, self.now)?;
         for agent in &self.config.agent_security.agents {
             if !self.store.has(agent) {
                 without.push(agent.as_str());
                 continue;
             }
             let generations = self.store.generations(agent)?;
-            rows.extend(generations.iter().map(|generation| self.row(generation, true)));
+            rows.extend(generations.iter().map(|generation| self.row(generation, true, &revoked)));
         }
         for generations in self.store.known(self.now)?.values() {
-            rows.extend(generations.iter().map(|generation| self.row(generation, false)));
+            rows.extend(generations.iter().map(|generation| self.row(generation, false, &revoked)));
         }
         Ok((rows, without))
     }
@@ -487,10 +496,11 @@ impl Keys {
         self.tell("imported", &[bundle], arguments.json, "")
     }
 
-    fn row(&self, generation: &Generation, own: bool) -> Row {
+    fn row(&self, generation: &Generation, own: bool, revoked: &RevokedKeys) -> Row {
         let Generation { bundle, replaced } = generation;
         let due = self.store.due(bundle);
         let state = match replaced {
+            _ if revoked.holds(bundle) => State::Revoked,
             Some(_) => State::Replaced,
             None if bundle.not_after <= self.now => State::Expired,
             // Only its owner can do something about it.
@@ -521,9 +531,10 @@ impl Keys {
         nothing: &str,
     ) -> Result<(), Failure> {
         let is_own = |bundle: &Bundle| self.config.agent_security.agents.contains(&bundle.agent);
+        let revoked = RevokedKeys::of(&self.config, &self.store, self.now)?;
         let row = |bundle: &Bundle| {
             let generation = Generation { bundle: bundle.clone(), replaced: None };
-            self.row(&generation, is_own(bundle))
+            self.row(&generation, is_own(bundle), &revoked)
         };
         let rows: Vec<Row> = bundles.iter().map(row).collect();
         for Row { agent, fingerprint, .. } in &rows {
