@@ -97,8 +97,16 @@ impl CertificateAuthority {
         Ok(all)
     }
 
+    /// Whether there are keys of a rotation: of one that has begun, or whose beginning or giving up
+    /// was interrupted.
+    pub fn has_next_keys(dir: &Path) -> bool {
+        let files = Layout(dir);
+        files.next_root_key().exists() || files.next_issuing_key().exists()
+    }
+
     /// Gives a rotation up: the root to come is trusted no longer, and its keys are removed. What is
-    /// in a token stays there. The caller has revoked [`Self::next_issuing`].
+    /// in a token stays there. The caller has revoked [`Self::next_issuing`]. Interrupted, it can be
+    /// done again.
     ///
     /// # Errors
     /// [`Error::Exists`] if what is to come issues already, as when [`Self::activate_next`] was

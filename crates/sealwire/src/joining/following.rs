@@ -163,7 +163,17 @@ where
             match answer {
                 ListsAnswer::Lists(lists) => {
                     // It is told anew several times within the age that is allowed.
-                    patience = self.take(lists, &own, &service).await?.max(DEADLINE);
+                    patience = match self.take(lists, &own, &service).await {
+                        Ok(patience) => patience.max(DEADLINE),
+                        // Signed by an authority that has taken another's place since: by a new
+                        // connection the service proves itself by that one.
+                        Err(failure) if *is_told => {
+                            let reason = failure.one_line();
+                            tracing::info!(reason, "asks anew what is revoked");
+                            return Ok(None);
+                        }
+                        Err(failure) => return Err(failure),
+                    };
                     *is_told = true;
                 }
                 ListsAnswer::Refused { why } => return Ok(Some(why)),

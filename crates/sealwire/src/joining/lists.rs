@@ -55,6 +55,8 @@ struct Held {
 /// What is told.
 struct Published {
     edition: Edition,
+    /// The files of the authority that has signed it.
+    authority: Snapshot,
     revocations: Revocations,
     revoked: Vec<Revocation>,
     lists: Lists,
@@ -106,9 +108,14 @@ impl Publisher {
         };
         let revoked = state.revoked()?;
         let max_age = self.config.ca.list_max_age;
+        // Whoever comes is shown a certificate of the authority of now, and believes no list of another.
+        let files = Snapshot::take(home.authority_files());
         let is_new = |last: &Arc<Published>| {
             let age = last.edition.issued.until(now).unwrap_or_default();
-            last.revoked != revoked || last.lists.crl != crl || age >= max_age / PARTS
+            last.authority != files
+                || last.revoked != revoked
+                || last.lists.crl != crl
+                || age >= max_age / PARTS
         };
         if !self.latest.borrow().as_ref().is_none_or(is_new) {
             return Ok(());
@@ -124,7 +131,7 @@ impl Publisher {
         let lists = Lists { text, signature, crl };
         let Denylist { revoked, .. } = list;
         let revocations = Revocations::new(revoked.iter().cloned());
-        let published = Published { edition, revocations, revoked, lists };
+        let published = Published { edition, authority: files, revocations, revoked, lists };
         self.latest.send_replace(Some(Arc::new(published)));
         Ok(())
     }
@@ -152,6 +159,13 @@ impl Publisher {
         held.crl.as_ref().map(|list| list.pem.clone())
     }
 
+    /// Whether another authority issues than has signed the latest list.
+    fn is_by_another_authority(&self) -> bool {
+        let latest = self.latest.borrow().clone();
+        let files = || Snapshot::take(self.config.layout().authority_files());
+        latest.is_some_and(|latest| latest.authority != files())
+    }
+
     /// Who asks, if he may be told.
     pub(super) fn admit(
         &self,
@@ -160,6 +174,9 @@ impl Publisher {
     ) -> Result<VerifiedPeer, Refused> {
         if request.version != VERSION {
             return Err(Refused::stranger(Why::Malformed, "it is of another version"));
+        }
+        if self.is_by_another_authority() {
+            self.look().map_err(|why| Refused::failed(why.one_line()))?;
         }
         let anchors = anchors(&self.config).map_err(|why| Refused::failed(why.one_line()))?;
         let now = SystemTime::now().into();

@@ -126,26 +126,40 @@ fn finish(config: &SecureMcpConfig) -> Result<(), Failure> {
 
 fn abandon(config: &SecureMcpConfig) -> Result<(), Failure> {
     let (dir, domain) = (config.layout().ca_dir(), &config.trust_domain);
-    let next = CertificateAuthority::next(&dir)?.ok_or_else(none_begun)?;
-    if open_authority(config)?.authority().key_hash() == next.key_hash {
+    let next = CertificateAuthority::next(&dir)?;
+    // Its keys may be all that is left where this was interrupted.
+    if next.is_none() && !CertificateAuthority::has_next_keys(&dir) {
+        return Err(none_begun());
+    }
+    if let Some(next) = &next
+        && open_authority(config)?.authority().key_hash() == next.key_hash
+    {
         return Err(Failure::new("the other authority issues already")
-            .at(next.subject)
+            .at(&next.subject)
             .fix("finish the rotation: sealwire ca rotate --finish"));
     }
-    let in_token = token_of(&dir.join("next-key.pem"))?;
+    let next_key = dir.join("next-key.pem");
+    let in_token = if next_key.exists() { token_of(&next_key)? } else { None };
     // First, as its key is gone afterwards: it may be that somebody has it.
     revoke(config, &CertificateAuthority::next_issuing(&dir)?, ABANDONED)?;
     CertificateAuthority::abandon_next(&dir, domain)?;
     SignedAnchors::forget(&dir)?;
     note(config, ChangeKind::KeyChanged, "the authority", "a rotation is given up");
     let token = in_token.map(|uri| format!("destroy its key in the token: {uri}\n"));
+    let token = token.unwrap_or_default();
+    let Some(next) = next else {
+        return print(&format!(
+            "the rotation is given up: what was left of it is removed\n{token}\
+             machines that have learned of it trust it still: take the certificate that is not in {} \
+             here out of the file of trust anchors on each of them\n",
+            config.layout().ca_cert().display()
+        ));
+    };
     print(&format!(
         "the rotation is given up: {} is not trusted here any more, and its keys are removed\n\
-         {}machines that have learned of it trust it still: take its certificate out of the file of \
+         {token}machines that have learned of it trust it still: take its certificate out of the file of \
          trust anchors on each of them, the one with the SHA-256 fingerprint {}\n",
-        next.subject,
-        token.unwrap_or_default(),
-        next.fingerprint,
+        next.subject, next.fingerprint,
     ))
 }
 
