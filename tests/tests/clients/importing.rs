@@ -95,6 +95,25 @@ fn what_weakens_is_marked_and_nothing_is_written_unless_somebody_agrees() {
     }
     user.sealwire(&["config", "check"]).ok();
 
+    // What this home asks of every server is not to be taken back by an entry, nor by its absence.
+    let user = User::new();
+    user.configure(
+        "[defaults]\nauth_method = \"approval\"\npins = \"approved\"\ndefault_level = 2\n",
+    );
+    user.write(
+        "config.toml",
+        "[mcp_servers.a]\ncommand = \"sh\"\nauth_method = \"mtls\"\npins = \"first_use\"\n\
+         policy.tools = { read = 0, write = 2 }\n[mcp_servers.b]\ncommand = \"sh\"\n",
+    );
+    let told = user.sealwire(&["import", "--from", "config.toml", "--dry-run"]).ok();
+    let marked: Vec<_> =
+        told.stdout.lines().filter_map(|line| line.split("WEAKER: ").nth(1)).collect();
+    let of = |key: &str| marked.iter().filter(|line| line.starts_with(key)).count();
+    for key in ["a.auth_method", "a.pins", "a.policy.tools", "b.default_level"] {
+        assert_eq!(of(&format!("mcp_servers.{key}: ")), 1, "{key}: {told}");
+    }
+    assert_eq!(marked.len(), 4, "{told}");
+
     // What only adds is not marked.
     let user = User::new();
     user.write("config.toml", "[audit]\nmax_total_size = \"1GiB\"\nretention_days = 400\n");
@@ -144,7 +163,8 @@ fn what_an_entry_says_to_sealwire_is_taken_and_the_rest_is_told() {
          [mcp_servers.far]\nendpoint = \"tools.example.org:7443\"\nexpected_cn = \"far\"\n\
          trusted_ca = \"gone.pem\"\nbind_address = \"127.0.0.1:9\"\n\
          [mcp_servers.both]\nendpoint = \"tools.example.org:7443\"\ncommand = \"sh\"\n\
-         [mcp_servers.off]\ncommand = \"sh\"\nenabled = false\n",
+         [mcp_servers.off]\ncommand = \"sh\"\nenabled = false\n\
+         [mcp_servers.away]\nendpoint = \"tools.example.org:7443\"\nenabled = false\n",
     );
     let told = user.sealwire(&["import", "--from", "config.toml", "--yes"]).ok();
     for part in [
@@ -155,6 +175,7 @@ fn what_an_entry_says_to_sealwire_is_taken_and_the_rest_is_told() {
         "far.bind_address: not taken: has no effect",
         "both: not taken: it has both command and endpoint",
         "off: not taken: it is turned off there",
+        "away: not taken: it is turned off there",
     ] {
         assert!(told.stdout.contains(part), "{part}: {told}");
     }

@@ -1,8 +1,10 @@
 //! `install`, `uninstall` and `import`: what becomes of clients' files, planted and real ones.
 
 mod importing;
+mod odd;
 mod planted;
 mod real;
+mod settings;
 mod unusual;
 
 use std::fs;

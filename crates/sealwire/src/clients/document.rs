@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::file::with_line_ends_of;
 use super::{Client, Syntax, json, toml};
 
 /// One entry of a client's file.
@@ -48,8 +49,35 @@ pub(crate) enum Shape {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remote {
     pub(crate) url: String,
+    /// Whether the client does not go there for now.
+    pub(crate) is_off: bool,
     /// The other keys of the entry, as [`Program::others`].
-    pub(crate) others: Vec<String>,
+    pub(crate) others: Vec<Other>,
+}
+
+/// A key of an entry that is neither its program nor its URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Other {
+    pub(crate) key: String,
+    /// One of those in it, where it is a table.
+    pub(crate) inner: Option<String>,
+    /// What it says, however that is written. It may be a secret.
+    pub(crate) value: String,
+}
+
+impl Other {
+    /// The key, for people.
+    pub(crate) fn name(&self) -> String {
+        match &self.inner {
+            Some(inner) => format!("{}.{inner}", self.key),
+            None => self.key.clone(),
+        }
+    }
+
+    /// Whether it means the same to the client however the server is reached.
+    pub(crate) fn is_kept(&self, client: Client) -> bool {
+        client.settings().contains(&self.key.as_str())
+    }
 }
 
 /// A program to be started.
@@ -66,9 +94,8 @@ pub(crate) struct Program {
     pub(crate) env_file: bool,
     /// Whether the client does not start it for now.
     pub(crate) is_off: bool,
-    /// The other keys of the entry, which are between the client and itself; of tables those in
-    /// them, too. Values may be secrets.
-    pub(crate) others: Vec<String>,
+    /// The other keys of the entry, which are between the client and itself.
+    pub(crate) others: Vec<Other>,
     /// Where its command stands, and its arguments, if there are any.
     pub(crate) command_at: Range<usize>,
     pub(crate) args_at: Option<Range<usize>>,
@@ -77,9 +104,9 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// The keys of the entry that say anything beyond its command and arguments, as
-    /// [`Program::others`].
-    pub(crate) fn additions(&self) -> Vec<String> {
+    /// The keys of the entry that say anything beyond its command and arguments, and beyond what
+    /// is `known` of it.
+    pub(crate) fn additions(&self, known: &[Other]) -> Vec<String> {
         let own = [
             ("env", !self.env.is_empty()),
             ("env_vars", !self.env_vars.is_empty()),
@@ -87,7 +114,8 @@ impl Program {
             ("envFile", self.env_file),
         ];
         let own = own.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key.to_owned());
-        own.chain(self.others.iter().cloned()).collect()
+        let others = self.others.iter().filter(|other| !known.contains(other)).map(Other::name);
+        own.chain(others).collect()
     }
 }
 
@@ -123,11 +151,42 @@ pub(crate) fn list(client: Client, items: &[String]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// A whole entry, to stand where `found` does.
-pub(crate) fn entry(client: Client, found: &Found, command: &str, args: &[String]) -> String {
+/// A whole entry, to stand in the place of `was`, the text of that of a server at a URL, with what
+/// the client is told of the server.
+///
+/// # Errors
+/// Why that is not possible.
+pub(crate) fn entry(
+    client: Client,
+    found: &Found,
+    was: &str,
+    command: &str,
+    args: &[String],
+) -> Result<String, String> {
+    let entry = match client.syntax() {
+        Syntax::Json => json::entry(client, was, command, args)?,
+        Syntax::Toml => toml::entry(client, &found.name, was, command, args)?,
+    };
+    Ok(with_line_ends_of(was, &entry))
+}
+
+/// What an entry says that stood there by itself, beside its program.
+pub(crate) fn others(client: Client, entry: &str) -> Vec<Other> {
+    let alone = match client.syntax() {
+        Syntax::Json => format!("{{\"{}\": {{\"x\": {entry}}}}}", client.table()),
+        Syntax::Toml => entry.to_owned(),
+    };
+    match read(client, &alone).ok().and_then(|mut found| found.pop()).map(|one| one.shape) {
+        Some(Shape::Program(program)) => program.others,
+        _ => Vec::new(),
+    }
+}
+
+/// The comments in a client's file.
+pub(crate) fn comments(client: Client, text: &str) -> Vec<String> {
     match client.syntax() {
-        Syntax::Json => json::entry(client, command, args),
-        Syntax::Toml => toml::entry(&found.table, &found.name, command, args),
+        Syntax::Json => json::comments(text),
+        Syntax::Toml => toml::comments(text),
     }
 }
 
@@ -192,7 +251,8 @@ pub(crate) fn without_args(
     let (_, before, after) = &program.args_place;
     let at = args.start.saturating_sub(before.len())..args.end + after.len();
     // Where they were put in, unless somebody has moved them since.
-    if text.get(at.clone()).is_some_and(|put| put.starts_with(before) && put.ends_with(after)) {
+    let is_put = |put: &str| put.starts_with(before) && put.ends_with(after);
+    if !before.is_empty() && text.get(at.clone()).is_some_and(is_put) {
         return Ok(spliced(text, vec![Splice { at, text: String::new() }]));
     }
     match client.syntax() {

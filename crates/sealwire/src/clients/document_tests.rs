@@ -48,6 +48,7 @@ fn there_and_back(client: Client, text: &str) -> String {
         was: Was::Program { command, args: before },
         command: COMMAND.to_owned(),
         args: args(),
+        wrote: None,
     };
     assert_eq!(replaced.undone(client, &rewritten).unwrap(), text, "{rewritten}");
     rewritten
@@ -79,6 +80,10 @@ fn toml_is_rewritten_in_place_and_put_back_byte_for_byte() {
         "mcp_servers = { x = { command = \"npx\" } }\n",
         "[mcp_servers]\nx = { command = \"npx\", args = [], env_vars = [\"A\"] }\n",
         "[mcp_servers.\"a b\"]\r\ncommand = \"npx\"\r\n",
+        "mcp_servers.x.command = \"npx\" # why\nmcp_servers.x.args = [] # none\nmodel = \"m\"\n",
+        "mcp_servers . x . command = \"npx\"\r\nmodel = \"m\"\r\n",
+        "[mcp_servers]\n  x.command = \"npx\" # why\n",
+        "mcp_servers = { x.command = \"npx\", x.args = [] }\n",
     ] {
         there_and_back(Client::Codex, text);
     }
@@ -149,10 +154,15 @@ fn entries_are_added_and_removed() {
 fn an_entry_of_a_url_is_replaced_with_all_that_is_of_it() {
     let text = "[mcp_servers.a]\nurl = \"https://h/mcp\"\n[mcp_servers.a.http_headers]\nX = \"y\" # end\n\n# theirs\n[tui]\nx = 1\n";
     let found = read(Client::Codex, text).unwrap();
-    let remote =
-        Remote { url: "https://h/mcp".to_owned(), others: vec!["http_headers.X".to_owned()] };
+    let others = vec![Other {
+        key: "http_headers".to_owned(),
+        inner: Some("X".to_owned()),
+        value: "\"y\"".to_owned(),
+    }];
+    let remote = Remote { url: "https://h/mcp".to_owned(), is_off: false, others };
     assert_eq!(found[0].shape, Shape::Remote(remote));
-    let with = entry(Client::Codex, &found[0], COMMAND, &args());
+    let was = &text[found[0].at.clone().unwrap()];
+    let with = entry(Client::Codex, &found[0], was, COMMAND, &args()).unwrap();
     let rewritten = spliced(text, vec![Splice { at: found[0].at.clone().unwrap(), text: with }]);
     assert!(rewritten.ends_with("\n\n# theirs\n[tui]\nx = 1\n"), "{rewritten}");
     assert!(!rewritten.contains("http_headers"), "{rewritten}");
@@ -173,7 +183,8 @@ fn what_stands_between_the_tables_of_an_entry_is_not_replaced_with_it() {
     let text =
         format!("[mcp_servers.x]\ncommand = \"npx\"\n{theirs}\n[mcp_servers.x.tools.t]\na = 1\n");
     there_and_back(Client::Codex, &text);
-    for was in [Was::Nothing { file: true }, Was::Whole("[mcp_servers.x]\n".to_owned())] {
+    for was in [Was::Nothing { file: true, put: None }, Was::Whole("[mcp_servers.x]\n".to_owned())]
+    {
         let replaced = Replaced {
             client: "codex".to_owned(),
             file: "f".into(),
@@ -183,12 +194,30 @@ fn what_stands_between_the_tables_of_an_entry_is_not_replaced_with_it() {
             was,
             command: "npx".to_owned(),
             args: Vec::new(),
+            wrote: None,
         };
         let why = replaced.undone(Client::Codex, &text).unwrap_err();
         assert!(why.contains("would lose tools.t:"), "{why}");
         let inline = "[mcp_servers]\nx = { command = \"npx\" }\n";
         assert!(replaced.undone(Client::Codex, inline).unwrap_err().contains("in one place"));
     }
+}
+
+#[test]
+fn what_is_written_in_a_way_that_cannot_be_changed_is_told() {
+    for (text, expected) in [
+        ("mcp_servers = { x.command = \"npx\" }\n", "and has no args"),
+        ("mcp_servers = { x = { command = \"npx\", url = \"u\" } }\n", "both command and url"),
+        ("[mcp_servers.x.tools.t]\na = 1\n[mcp_servers.x]\nurl = \"u\"\n", "in one place"),
+        ("mcp_servers.x.url = \"u\"\n", "in one place"),
+    ] {
+        let found = read(Client::Codex, text).unwrap();
+        let Shape::Unknown(why) = &found[0].shape else { panic!("{text}: {found:?}") };
+        assert!(why.contains(expected), "{text}: {why}");
+    }
+    let text = "{\"servers\": {\"a\": {\"type\": \"http\", \"command\": \"b\"}}}";
+    let found = read(Client::VsCode, text).unwrap();
+    assert!(matches!(&found[0].shape, Shape::Unknown(why) if why.contains("its type is")));
 }
 
 #[test]
@@ -222,4 +251,44 @@ fn half_a_character_elsewhere_keeps_no_entry_from_anything() {
     }
     let new = read(client, &added).unwrap().into_iter().find(|one| one.name == "new").unwrap();
     assert_eq!(remove(client, &added, &new).unwrap(), text);
+}
+
+#[test]
+fn what_the_client_is_told_of_a_server_is_in_the_new_entry_too() {
+    for (client, was, expected) in [
+        (
+            Client::Codex,
+            "[mcp_servers.x]\r\nurl = \"u\" # there\r\n# only\r\nenabled_tools = [\"a\"]\r\nhttp_headers.A = \"b\"\r\n[mcp_servers.x.tools.a]\r\nq = 1\r\n[mcp_servers.x.oauth]\r\nr = 1\r\n",
+            "[mcp_servers.x]\r\n# only\r\nenabled_tools = [\"a\"]\r\ncommand = \"/usr/bin/sealwire\"\r\nargs = [\"connect\", \"x\"]\r\n[mcp_servers.x.tools.a]\r\nq = 1\r\n",
+        ),
+        (
+            Client::Gemini,
+            "{ \"url\": \"u\", \"trust\": true, // why\n  \"headers\": {}, \"includeTools\": [ \"a\" ], }",
+            "{ \"command\": \"/usr/bin/sealwire\", \"args\": [\"connect\", \"x\"], \"trust\": true, \"includeTools\": [ \"a\" ] }",
+        ),
+        (
+            Client::VsCode,
+            "{}",
+            "{ \"type\": \"stdio\", \"command\": \"/usr/bin/sealwire\", \"args\": [\"connect\", \"x\"] }",
+        ),
+    ] {
+        let found = Found {
+            table: vec![client.table().to_owned()],
+            name: "x".to_owned(),
+            shape: Shape::Unknown(String::new()),
+            at: None,
+        };
+        let new = entry(client, &found, was, COMMAND, &args()).unwrap();
+        assert_eq!(new, expected);
+        let kept: Vec<_> = others(client, &new).iter().map(Other::name).collect();
+        assert!(others(client, &new).iter().all(|other| other.is_kept(client)), "{kept:?}");
+    }
+}
+
+#[test]
+fn comments_are_told_from_what_looks_like_one() {
+    let text = "# a\nx = \"# no\" # b\ny = \"\"\"\n# no\n\"\"\"\nz = [ # c\n '# no' ]\n";
+    assert_eq!(comments(Client::Codex, text), ["# a", "# b", "# c"]);
+    let text = "// a\n{ \"x\": \"// no\", /* b */ \"y\": [ // c\n \"\\ud83d /* no */\" ] } // a";
+    assert_eq!(comments(Client::Cursor, text), ["a", "b", "c", "a"]);
 }

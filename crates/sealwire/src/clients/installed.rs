@@ -1,6 +1,7 @@
 //! What was replaced in clients' files, so that it can come back: `clients.json` in the home's
 //! state directory, mode 0600, since arguments may hold secrets.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use sealwire::home::Home;
@@ -34,6 +35,9 @@ pub(crate) struct Replaced {
     /// The command and its arguments, as they were written.
     pub(crate) command: String,
     pub(crate) args: Vec<String>,
+    /// The whole entry, as it was written in another one's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wrote: Option<String>,
 }
 
 /// What was there before.
@@ -44,6 +48,9 @@ pub(crate) enum Was {
     Nothing {
         /// Whether there was.
         file: bool,
+        /// Where the entry was put.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        put: Option<Put>,
     },
     /// A program: the text of its command, and of its arguments if there were any.
     Program {
@@ -54,6 +61,40 @@ pub(crate) enum Was {
     },
     /// An entry that was replaced as a whole, as it stood.
     Whole(String),
+}
+
+/// The part of a file's text that became another one when an entry was added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Put {
+    before: String,
+    after: String,
+}
+
+impl Put {
+    /// The part in which the two differ.
+    pub(crate) fn of(before: &str, after: &str) -> Self {
+        let same = |pair: &(char, char)| pair.0 == pair.1;
+        let length = |pairs: &mut dyn Iterator<Item = (char, char)>| -> usize {
+            pairs.map(|(c, _)| c.len_utf8()).sum()
+        };
+        let start = length(&mut before.chars().zip(after.chars()).take_while(same));
+        let (before, after) = (&before[start..], &after[start..]);
+        let end = length(&mut before.chars().rev().zip(after.chars().rev()).take_while(same));
+        let part = |text: &str| text[..text.len() - end].to_owned();
+        Self { before: part(before), after: part(after) }
+    }
+
+    /// `text` as it was, if what was put stands there as it was put, once, around `at`.
+    fn taken_out(&self, text: &str, at: &Range<usize>) -> Option<String> {
+        let start = text.find(&self.after)?;
+        if text.rfind(&self.after) != Some(start) {
+            return None;
+        }
+        let end = start + self.after.len();
+        let is_around = !self.after.is_empty() && start <= at.end && at.start <= end;
+        is_around.then(|| format!("{}{}{}", &text[..start], self.before, &text[end..]))
+    }
 }
 
 impl Installed {
@@ -108,6 +149,10 @@ impl Installed {
     }
 }
 
+fn would_lose(what: &str) -> String {
+    format!("it was changed since, and would lose {what}: take that out of it, and run this again")
+}
+
 impl Replaced {
     /// `text` with this entry as it was before.
     ///
@@ -120,18 +165,19 @@ impl Replaced {
         }
         // What we wrote goes as a whole then; what somebody has added would go with it.
         let goes = matches!(self.was, Was::Nothing { .. } | Was::Whole(_));
-        let added = if goes { program.additions() } else { Vec::new() };
+        let wrote = self.wrote.as_deref().map(|wrote| document::others(client, wrote));
+        let added = if goes { program.additions(&wrote.unwrap_or_default()) } else { Vec::new() };
         if !added.is_empty() {
-            return Err(format!(
-                "it was changed since, and would lose {}: take that out of it, and run this again",
-                added.join(", ")
-            ));
+            return Err(would_lose(&added.join(", ")));
         }
-        match &self.was {
-            Was::Nothing { .. } => document::remove(client, text, &found),
+        let undone = match &self.was {
+            Was::Nothing { put, .. } => match self.taken_out(client, text, &found, put.as_ref()) {
+                Some(undone) => undone,
+                None => document::remove(client, text, &found)?,
+            },
             Was::Whole(was) => {
                 let splice = Splice { at: document::whole(&found)?, text: was.clone() };
-                Ok(document::spliced(text, vec![splice]))
+                document::spliced(text, vec![splice])
             }
             Was::Program { command, args } => {
                 let mut text = text.to_owned();
@@ -144,9 +190,36 @@ impl Replaced {
                 if let (Some(at), Some(args)) = (program.args_at, args) {
                     splices.push(Splice { at, text: args.clone() });
                 }
-                Ok(document::spliced(&text, splices))
+                document::spliced(&text, splices)
+            }
+        };
+        // Nobody but whoever wrote them since could write them again.
+        let mut left = document::comments(client, &undone);
+        for comment in document::comments(client, text) {
+            match left.iter().position(|kept| *kept == comment) {
+                Some(at) => drop(left.swap_remove(at)),
+                None => return Err(would_lose("a comment")),
             }
         }
+        Ok(undone)
+    }
+
+    /// `text` as it was before this entry was added, if nothing else has changed there.
+    fn taken_out(
+        &self,
+        client: Client,
+        text: &str,
+        found: &Found,
+        put: Option<&Put>,
+    ) -> Option<String> {
+        let undone = put?.taken_out(text, found.at.as_ref()?)?;
+        let is_this = |one: &Found| one.table == self.table && one.name == self.name;
+        let names = |found: Vec<Found>| -> Vec<_> {
+            found.into_iter().map(|one| (one.table, one.name)).collect()
+        };
+        let mut others = document::read(client, text).ok()?;
+        others.retain(|one| !is_this(one));
+        (names(document::read(client, &undone).ok()?) == names(others)).then_some(undone)
     }
 
     /// The entry as it stands now.
@@ -160,6 +233,35 @@ impl Replaced {
                 Ok((found, program))
             }
             _ => Err("it was changed since".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_was_put_is_taken_out_only_where_it_was_put() {
+        let put = Put::of("{\"a\": {}}", "{\"a\": {\"\u{e9}\": 1}}");
+        assert_eq!(put, Put { before: String::new(), after: "\"\u{e9}\": 1".to_owned() });
+        let out = |text: &str, at| put.taken_out(text, &at);
+        assert_eq!(out("  {\"a\": {\"\u{e9}\": 1}}", 9..15).as_deref(), Some("  {\"a\": {}}"));
+        assert_eq!(out("{\"a\": {\"\u{e9}\": 2}}", 7..13), None);
+        assert_eq!(out("[\"\u{e9}\": 1, \"\u{e9}\": 1]", 1..7), None, "not once");
+        assert_eq!(out("[\"\u{e9}\": 1        ]", 12..14), None, "elsewhere");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_put_comes_out_again(before in "[ab\u{e9}\n]{0,12}", after in "[ab\u{e9}\n]{0,12}") {
+            let put = Put::of(&before, &after);
+            let at = after.find(&put.after).unwrap();
+            if after.rfind(&put.after) == Some(at) && !put.after.is_empty() {
+                prop_assert_eq!(put.taken_out(&after, &(at..at)), Some(before));
+            }
         }
     }
 }

@@ -5,10 +5,11 @@ use std::ops::Range;
 use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::cst::{CstInputValue, CstRootNode};
-use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use jsonc_parser::tokens::{Token, TokenAndRange};
+use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, parse_to_ast};
 
 use super::Client;
-use super::document::{Found, Program, Remote, Shape};
+use super::document::{Found, Other, Program, Remote, Shape};
 use super::halves::Halves;
 
 /// What editors take. Whatever else there is, a client may understand otherwise.
@@ -111,14 +112,21 @@ fn shape(text: &str, entry: &Object<'_>) -> Result<Shape, String> {
             if command.is_some() {
                 return Err(format!("it has both command and {key}"));
             }
-            let others = others(entry, &[key, "type"]);
-            return Ok(Shape::Remote(Remote { url: url.value.to_string(), others }));
+            return Ok(Shape::Remote(Remote {
+                url: url.value.to_string(),
+                is_off: is_off(entry),
+                others: others(entry, &[key, "type"]),
+            }));
         }
     }
     let Some(command) = command else {
         return Err("it has neither command nor url".to_owned());
     };
     let value = command.value.as_string_lit().ok_or("its command is no text")?;
+    let kind = member(entry, "type")?.and_then(|kind| kind.value.as_string_lit());
+    if let Some(kind) = kind.filter(|kind| !matches!(&*kind.value, "stdio" | "local")) {
+        return Err(format!("it has a command, and its type is {:?}", kind.value));
+    }
     let args = member(entry, "args")?;
     let mut program = Program {
         command: value.value.to_string(),
@@ -170,15 +178,19 @@ fn is_off(entry: &Object<'_>) -> bool {
 }
 
 /// The keys of an entry that are not `known`.
-fn others(entry: &Object<'_>, known: &[&str]) -> Vec<String> {
+fn others(entry: &Object<'_>, known: &[&str]) -> Vec<Other> {
     let mut others = Vec::new();
+    let mut add = |key: &str, inner: Option<&str>, value: &Value<'_>| {
+        let value = serde_json::Value::from(value.clone()).to_string();
+        others.push(Other { key: key.to_owned(), inner: inner.map(str::to_owned), value });
+    };
     for property in &entry.properties {
-        let name = property.name.as_str();
+        let key = property.name.as_str();
         match property.value.as_object().map(|object| &object.properties[..]) {
-            _ if known.contains(&name) => {}
-            None | Some([]) => others.push(name.to_owned()),
+            _ if known.contains(&key) => {}
+            None | Some([]) => add(key, None, &property.value),
             Some(inner) => {
-                others.extend(inner.iter().map(|inner| format!("{name}.{}", inner.name.as_str())));
+                inner.iter().for_each(|it| add(key, Some(it.name.as_str()), &it.value));
             }
         }
     }
@@ -193,10 +205,40 @@ pub(super) fn string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-pub(super) fn entry(client: Client, command: &str, args: &[String]) -> String {
-    let kind = if client.states_type() { "\"type\": \"stdio\", " } else { "" };
+pub(super) fn entry(
+    client: Client,
+    was: &str,
+    command: &str,
+    args: &[String],
+) -> Result<String, String> {
+    let mut members = Vec::new();
+    if client.states_type() {
+        members.push("\"type\": \"stdio\"".to_owned());
+    }
+    members.push(format!("\"command\": {}", string(command)));
     let args: Vec<_> = args.iter().map(|arg| string(arg)).collect();
-    format!("{{ {kind}\"command\": {}, \"args\": [{}] }}", string(command), args.join(", "))
+    members.push(format!("\"args\": [{}]", args.join(", ")));
+    let parsed = parse_to_ast(was, &CollectOptions::default(), &options());
+    let value = parsed.map_err(|error| error.to_string())?.value;
+    let was_object = value.as_ref().and_then(Value::as_object).ok_or("it is no JSON object")?;
+    for property in &was_object.properties {
+        if client.settings().contains(&property.name.as_str()) {
+            members.push(was[property.start()..property.end()].to_owned());
+        }
+    }
+    Ok(format!("{{ {} }}", members.join(", ")))
+}
+
+pub(super) fn comments(text: &str) -> Vec<String> {
+    let halves = Halves::of(text);
+    let collect = CollectOptions { comments: CommentCollectionStrategy::AsTokens, tokens: true };
+    let parsed = parse_to_ast(halves.text(), &collect, &options());
+    let tokens = parsed.ok().and_then(|parsed| parsed.tokens).unwrap_or_default();
+    let comment = |token: TokenAndRange<'_>| match token.token {
+        Token::CommentLine(text) | Token::CommentBlock(text) => Some(text.trim().to_owned()),
+        _ => None,
+    };
+    tokens.into_iter().filter_map(comment).collect()
 }
 
 pub(super) fn add(
@@ -220,11 +262,11 @@ pub(super) fn add(
     let args = args.iter().map(|arg| text(arg)).collect();
     members.push(("args".to_owned(), CstInputValue::Array(args)));
     servers.append(name, CstInputValue::Object(members));
-    let mut text = root.to_string();
-    if !text.ends_with('\n') {
-        text.push('\n');
+    let mut new = root.to_string();
+    if halves.text().trim().is_empty() && !new.ends_with('\n') {
+        new.push('\n');
     }
-    halves.back_in(text)
+    halves.back_in(new)
 }
 
 pub(super) fn remove(text: &str, table: &[String], name: &str) -> Result<String, String> {

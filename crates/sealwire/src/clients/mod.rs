@@ -105,6 +105,47 @@ impl Client {
         matches!(self, Self::ClaudeCode | Self::VsCode)
     }
 
+    /// The keys of an entry that say nothing of how its server is reached, and mean the same to the
+    /// client whether it starts a program or goes to a URL. Of a word that a client does not know
+    /// here nothing follows, in either.
+    pub(crate) const fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Codex => &[
+                "default_tools_approval_mode",
+                "disabled_tools",
+                "enabled",
+                "enabled_tools",
+                "name",
+                "required",
+                "startup_timeout_ms",
+                "startup_timeout_sec",
+                "supports_parallel_tool_calls",
+                "tool_timeout_sec",
+                "tools",
+            ],
+            _ => &[
+                "alwaysAllow",
+                "alwaysLoad",
+                "autoApprove",
+                "description",
+                "disabled",
+                "disabledTools",
+                "enabled",
+                "enabledTools",
+                "excludeTools",
+                "includeTools",
+                "name",
+                "timeout",
+                "trust",
+            ],
+        }
+    }
+
+    /// Whether a program that it starts gets the client's whole environment, as far as is known.
+    pub(crate) const fn passes_environment(self) -> bool {
+        !matches!(self, Self::Codex)
+    }
+
     /// What the client itself puts in the place of `text` before it starts anything; `None` if it
     /// is taken as it stands.
     pub(crate) fn expands(self, text: &str) -> bool {

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-use toml_edit::{Document, Item, Key, TableLike, Value};
+use toml_edit::{Array, Document, DocumentMut, Item, Key, TableLike, Value};
+use toml_parser::Source;
+use toml_parser::lexer::TokenKind;
 
 use super::Client;
-use super::document::{Found, Program, Remote, Shape};
+use super::document::{Found, Other, Program, Remote, Shape};
 
 pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
     let document = Document::parse(text).map_err(|error| {
@@ -32,8 +34,12 @@ pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
 /// too: its tables may stand anywhere in the file.
 fn region(text: &str, key: &str, name: &str, item: &Item) -> Option<Range<usize>> {
     let start = item.span()?.start;
-    let mut end = item.span()?.end;
-    extend(item, &mut end);
+    let mut whole = item.span()?;
+    extend(item, &mut whole);
+    let end = whole.end;
+    if whole.start < start {
+        return None;
+    }
     let rest = &text[end..];
     let region = start..end + rest.find('\n').map_or(rest.len(), |at| at + 1);
     let alone = Document::parse(&text[region.clone()]).ok()?;
@@ -42,10 +48,12 @@ fn region(text: &str, key: &str, name: &str, item: &Item) -> Option<Range<usize>
     (is_only(alone.as_table()) && is_only(servers) && servers.get(name).is_some()).then_some(region)
 }
 
-fn extend(item: &Item, end: &mut usize) {
-    *end = (*end).max(item.span().map_or(0, |span| span.end));
+fn extend(item: &Item, whole: &mut Range<usize>) {
+    if let Some(span) = item.span() {
+        *whole = whole.start.min(span.start)..whole.end.max(span.end);
+    }
     if let Some(table) = item.as_table() {
-        table.iter().for_each(|(_, item)| extend(item, end));
+        table.iter().for_each(|(_, item)| extend(item, whole));
     }
 }
 
@@ -58,8 +66,11 @@ fn shape(text: &str, item: &Item, entry: &dyn TableLike, is_whole: bool) -> Resu
         if !is_whole {
             return Err("it does not stand in one place, under a header of its own".to_owned());
         }
-        let others = others(entry, &["url"]);
-        return Ok(Shape::Remote(Remote { url: url.to_owned(), others }));
+        return Ok(Shape::Remote(Remote {
+            url: url.to_owned(),
+            is_off: is_off(entry),
+            others: others(entry, &["url"]),
+        }));
     }
     let (key, command) = entry.get_key_value("command").ok_or("it has neither command nor url")?;
     let at = |item: &Item| item.span().ok_or("it cannot be found in the text");
@@ -68,8 +79,12 @@ fn shape(text: &str, item: &Item, entry: &dyn TableLike, is_whole: bool) -> Resu
         command: command.as_str().ok_or("its command is no text")?.to_owned(),
         command_at: at(command)?,
         args_at: args.map(at).transpose()?,
-        args_place: args_place(text, item, key, at(command)?)?,
-        is_off: entry.get("enabled").and_then(Item::as_bool) == Some(false),
+        args_place: match args {
+            None => args_place(text, item, key, at(command)?)?,
+            // They have theirs; where they had none before, they are put there again.
+            Some(_) => args_place(text, item, key, at(command)?).unwrap_or_default(),
+        },
+        is_off: is_off(entry),
         others: others(entry, &["command", "args", "env", "env_vars", "cwd"]),
         ..Program::default()
     };
@@ -96,35 +111,70 @@ fn shape(text: &str, item: &Item, entry: &dyn TableLike, is_whole: bool) -> Resu
     Ok(Shape::Program(program))
 }
 
+/// As Codex says that a server is not to be started.
+fn is_off(entry: &dyn TableLike) -> bool {
+    entry.get("enabled").and_then(Item::as_bool) == Some(false)
+}
+
 /// The keys of an entry that are not `known`.
-fn others(entry: &dyn TableLike, known: &[&str]) -> Vec<String> {
+fn others(entry: &dyn TableLike, known: &[&str]) -> Vec<Other> {
     let mut others = Vec::new();
-    for (name, item) in entry.iter().filter(|(name, _)| !known.contains(name)) {
+    let mut add = |key: &str, inner: Option<&str>, item: &Item| {
+        let (key, inner) = (key.to_owned(), inner.map(str::to_owned));
+        others.push(Other { key, inner, value: plain(item) });
+    };
+    for (key, item) in entry.iter().filter(|(name, _)| !known.contains(name)) {
         match item.as_table_like().filter(|inner| !inner.is_empty()) {
-            None => others.push(name.to_owned()),
-            Some(inner) => {
-                others.extend(inner.iter().map(|(inner, _)| format!("{name}.{inner}")));
-            }
+            None => add(key, None, item),
+            Some(inner) => inner.iter().for_each(|(inner, item)| add(key, Some(inner), item)),
         }
     }
     others
 }
 
-/// In a line of their own before the command's, as a comment may follow that; in an inline table
-/// behind it.
+/// What it says, without comments, and whichever way it is written in.
+fn plain(item: &Item) -> String {
+    let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+    if let Some(table) = item.as_table_like() {
+        let mut members = table.iter().map(|(key, item)| format!("{key:?} = {}", plain(item)));
+        return format!("{{{}}}", list(&mut members));
+    }
+    if let Some(array) = item.as_array() {
+        return format!("[{}]", list(&mut array.iter().map(|value| plain(&value.clone().into()))));
+    }
+    if let Some(tables) = item.as_array_of_tables() {
+        return format!("[{}]", list(&mut tables.iter().map(|it| plain(&it.clone().into()))));
+    }
+    match item.as_value() {
+        Some(Value::String(text)) => format!("{:?}", text.value()),
+        Some(Value::Integer(number)) => number.value().to_string(),
+        Some(Value::Float(number)) => number.value().to_string(),
+        Some(value) => value.clone().decorated("", "").to_string(),
+        None => String::new(),
+    }
+}
+
+/// In a line of their own before the command's, as a comment may follow that, with the same keys
+/// before a dot; in an inline table behind it.
 fn args_place(
     text: &str,
     entry: &Item,
     key: &Key,
     command: Range<usize>,
 ) -> Result<(usize, String, String), &'static str> {
-    if entry.is_inline_table() {
-        return Ok((command.end, ", args = ".to_owned(), String::new()));
+    const OTHERWISE: &str = "it is written in another way than under a header, and has no args";
+    if let Some(inline) = entry.as_inline_table() {
+        return match inline.is_dotted() {
+            true => Err(OTHERWISE),
+            false => Ok((command.end, ", args = ".to_owned(), String::new())),
+        };
     }
     let key = key.span().ok_or("it cannot be found in the text")?.start;
     let line = text[..key].rfind('\n').map_or(0, |at| at + 1);
-    if !text[line..key].trim().is_empty() {
-        return Err("it is written in another way than under a header");
+    let before = text[line..key].trim();
+    let is_dotted = entry.as_table().is_some_and(toml_edit::Table::is_dotted);
+    if !(before.is_empty() || before.ends_with('.') && is_dotted) {
+        return Err(OTHERWISE);
     }
     let end = if text[command.end..].starts_with("\r\n") { "\r\n" } else { "\n" };
     Ok((line, format!("{}args = ", &text[line..key]), end.to_owned()))
@@ -134,16 +184,28 @@ pub(super) fn string(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-pub(super) fn entry(table: &[String], name: &str, command: &str, args: &[String]) -> String {
-    let key: Vec<_> = table.iter().map(String::as_str).chain([name]).map(key).collect();
-    let args: Vec<_> = args.iter().map(|arg| string(arg)).collect();
-    let (key, command, args) = (key.join("."), string(command), args.join(", "));
-    format!("[{key}]\ncommand = {command}\nargs = [{args}]\n")
+pub(super) fn entry(
+    client: Client,
+    name: &str,
+    was: &str,
+    command: &str,
+    args: &[String],
+) -> Result<String, String> {
+    let mut document = was.parse::<DocumentMut>().map_err(|error| error.message().to_owned())?;
+    let servers = document.get_mut(client.table()).and_then(Item::as_table_mut);
+    let entry = servers.and_then(|servers| servers.get_mut(name)).and_then(Item::as_table_mut);
+    let entry = entry.ok_or("it has no header of its own")?;
+    entry.retain(|key, _| client.settings().contains(&key));
+    entry.insert("command", toml_edit::value(command));
+    entry.insert("args", toml_edit::value(args.iter().collect::<Array>()));
+    Ok(document.to_string())
 }
 
-/// A name as it stands in a header.
-fn key(name: &str) -> String {
-    Key::new(name).display_repr().into_owned()
+pub(super) fn comments(text: &str) -> Vec<String> {
+    let tokens = Source::new(text).lex();
+    let comments = tokens.filter(|token| token.kind() == TokenKind::Comment);
+    let text_of = |span: toml_parser::Span| text.get(span.start()..span.end()).unwrap_or_default();
+    comments.map(|token| text_of(token.span()).trim().to_owned()).collect()
 }
 
 pub(super) fn add(
@@ -153,7 +215,10 @@ pub(super) fn add(
     command: &str,
     args: &[String],
 ) -> String {
-    let entry = entry(&[client.table().to_owned()], name, command, args);
+    let args: Vec<_> = args.iter().map(|arg| string(arg)).collect();
+    let (key, command) = (Key::new(name), string(command));
+    let (table, key, args) = (client.table(), key.display_repr(), args.join(", "));
+    let entry = format!("[{table}.{key}]\ncommand = {command}\nargs = [{args}]\n");
     match text.trim().is_empty() {
         true => entry,
         false if text.ends_with('\n') => format!("{text}\n{entry}"),

@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         settings::take(file, &mut candidate, &mut report)?;
     }
     entries::take(client, &found, file.as_ref(), &mut candidate, &mut report);
-    report.weaker = weaker::weaker(&before, candidate.config());
+    report.weaker = weaker::weaker(&before, candidate.plain(), candidate.config());
     if !arguments.json {
         print(&format!("{}: {}\n{}", client.name(), path.display(), report.text()))?;
         if report.is_empty() {

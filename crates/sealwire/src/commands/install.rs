@@ -1,3 +1,4 @@
+mod apply;
 mod consent;
 mod plan;
 mod program;
@@ -5,16 +6,14 @@ mod program;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealwire::config::SecureMcpConfig;
 use serde_json::{Value, json};
 
+use self::apply::{apply, unwritable};
 use self::plan::{Change, Planner, Step};
-use self::program::with_servers;
 use super::issuing::HomeLock;
 use crate::cli::{Context, Failure, print, print_json, printable};
-use crate::clients::document::{self, Splice};
+use crate::clients::document;
 use crate::clients::file::{NotWritten, Original};
-use crate::clients::installed::{Installed, Replaced, Was};
 use crate::clients::{Client, Place, System};
 
 pub(crate) use consent::{Asked, confirmed};
@@ -116,7 +115,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         apply(client, &original, &steps, &planner, &own, context)?;
     }
     if arguments.json {
-        let mut result = as_json(&steps, &planner);
+        let mut result = as_json(client, &steps, &planner);
         result["changed"] = json!(is_changed);
         result["client"] = json!(client.word());
         result["file"] = json!(path);
@@ -207,105 +206,24 @@ fn shown(client: Client, path: &Path, steps: &[Step], planner: &Planner<'_>) -> 
                 text.push_str(&format!("  + {}\n", printable(line)));
             }
         }
+        if client.passes_environment() {
+            text.push_str(
+                "  Of the client's own environment these servers get HOME, PATH, LANG and the \
+                 like, and\n  what is in their env_vars: add there what else they need.\n",
+            );
+        }
     }
     text
 }
 
-fn as_json(steps: &[Step], planner: &Planner<'_>) -> Value {
-    let entries: Vec<_> = steps.iter().map(|step| step.json(planner)).collect();
+fn as_json(client: Client, steps: &[Step], planner: &Planner<'_>) -> Value {
+    let entries: Vec<_> = steps.iter().map(|step| step.json(client, planner)).collect();
     let table = |server: &NewServer| {
         let table = server_table(server, !planner.config.zero_trust_mode);
         json!({ "name": server.name, "table": table })
     };
     let servers: Vec<_> = planner.new_servers.iter().map(table).collect();
     json!({ "entries": entries, "servers": servers })
-}
-
-/// Writes sealwire's own entries, then what is replaced, then the client's file: whatever comes in
-/// between, the client has what it had, or what goes on.
-fn apply(
-    client: Client,
-    original: &Original,
-    steps: &[Step],
-    planner: &Planner<'_>,
-    own: &Original,
-    context: &Context,
-) -> Result<(), Failure> {
-    let mut text = original.text().to_owned();
-    let home = planner.config.layout();
-    let unknown = |why: String| {
-        Failure::new("what is installed cannot be kept")
-            .because(why)
-            .fix("see to the state directory")
-    };
-    let before = Installed::load(&home).map_err(unknown)?;
-    let mut installed = before.clone();
-    let mut splices = Vec::new();
-    for step in steps {
-        let (server, was) = match &step.change {
-            Change::None(_) => continue,
-            Change::Add { server } => (server, Was::Nothing { file: original.is_there() }),
-            Change::Program { server, program } => {
-                let (command, args) = planner.invocation(server);
-                let kept = |at: &std::ops::Range<usize>| text[at.clone()].to_owned();
-                splices.push(Splice {
-                    at: program.command_at.clone(),
-                    text: document::string(client, &command),
-                });
-                let list = document::list(client, &args);
-                splices.push(match &program.args_at {
-                    Some(at) => Splice { at: at.clone(), text: list },
-                    None => {
-                        let (at, before, after) = &program.args_place;
-                        Splice { at: *at..*at, text: format!("{before}{list}{after}") }
-                    }
-                });
-                (
-                    server,
-                    Was::Program {
-                        command: kept(&program.command_at),
-                        args: program.args_at.as_ref().map(kept),
-                    },
-                )
-            }
-            Change::Whole { server, found } => {
-                let (command, args) = planner.invocation(server);
-                let at = document::whole(found).map_err(|why| left_alone(&original.path, why))?;
-                let was = Was::Whole(text[at.clone()].to_owned());
-                splices.push(Splice { at, text: document::entry(client, found, &command, &args) });
-                (server, was)
-            }
-        };
-        let (command, args) = planner.invocation(server);
-        installed.note(Replaced {
-            client: client.word().to_owned(),
-            file: original.path.clone(),
-            table: step.table.clone(),
-            name: step.name.clone(),
-            server: server.clone(),
-            was,
-            command,
-            args,
-        });
-    }
-    text = document::spliced(&text, splices);
-    for step in steps {
-        if let Change::Add { server } = &step.change {
-            let (command, args) = planner.invocation(server);
-            text = document::add(client, &text, &step.name, &command, &args)
-                .map_err(|why| left_alone(&original.path, why))?;
-        }
-    }
-    add_servers(context, own, planner)?;
-    installed.store(&home).map_err(unknown)?;
-    original.replace(&text).map_err(|error| {
-        // Nothing was replaced, so there is nothing to put back.
-        let forgotten = before.store(&home).err();
-        if let Some(error) = forgotten {
-            tracing::warn!(error, "what was not installed is still noted");
-        }
-        not_written(&original.path, &error)
-    })
 }
 
 /// Why a client's file was not written.
@@ -320,27 +238,4 @@ pub(crate) fn not_written(path: &Path, error: &NotWritten) -> Failure {
 /// `sealwire.toml`, as it is now.
 fn own(context: &Context) -> Result<Original, Failure> {
     Original::read(&context.config_file).map_err(|why| unwritable(context, &why))
-}
-
-/// Adds servers to `sealwire.toml`, as text at its end.
-fn add_servers(context: &Context, own: &Original, planner: &Planner<'_>) -> Result<(), Failure> {
-    if planner.new_servers.is_empty() {
-        return Ok(());
-    }
-    let path = &context.config_file;
-    let with_level = !planner.config.zero_trust_mode;
-    let text = with_servers(own.text(), &planner.new_servers, with_level);
-    SecureMcpConfig::load_text(context.home.root(), path, &text)?;
-    if let Some(why) = own.obstacle() {
-        return Err(unwritable(context, &why)
-            .fix("put that right, or write these entries yourself, and run this again"));
-    }
-    own.replace(&text)
-        .map_err(|error| unwritable(context, &error.to_string()).fix("run this again"))
-}
-
-fn unwritable(context: &Context, why: &str) -> Failure {
-    Failure::config("the configuration cannot be added to")
-        .at(context.config_file.display())
-        .because(why)
 }

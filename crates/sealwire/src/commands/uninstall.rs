@@ -148,7 +148,8 @@ impl Plan {
             };
             decided.push(((*entry).clone(), why));
         }
-        let was_made = entries.iter().any(|entry| entry.was == Was::Nothing { file: false });
+        let was_made =
+            entries.iter().any(|entry| matches!(entry.was, Was::Nothing { file: false, .. }));
         let is_to_go = was_made && document::is_bare(&text);
         let plan = Self { original, text, is_to_go, entries: decided };
         match plan.original.obstacle().filter(|_| plan.undoes()) {

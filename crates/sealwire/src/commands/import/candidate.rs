@@ -27,6 +27,10 @@ pub(super) struct Candidate<'c> {
     /// The tables of new servers, which go to its end.
     servers: Vec<DocumentMut>,
     config: SecureMcpConfig,
+    /// The tables of new servers, as long as nothing but their programs was said, and what that
+    /// comes to.
+    plain_servers: Vec<DocumentMut>,
+    plain: SecureMcpConfig,
 }
 
 /// Where something is put.
@@ -48,12 +52,19 @@ impl<'c> Candidate<'c> {
             .text()
             .parse::<DocumentMut>()
             .map_err(|error| unwritable(context, error.message()))?;
-        Ok(Self { context, original, document, servers: Vec::new(), config })
+        let plain = config.clone();
+        let (servers, plain_servers) = (Vec::new(), Vec::new());
+        Ok(Self { context, original, document, servers, config, plain_servers, plain })
     }
 
     /// What it comes to.
     pub(super) const fn config(&self) -> &SecureMcpConfig {
         &self.config
+    }
+
+    /// The same without what is said of new servers beyond their programs.
+    pub(super) const fn plain(&self) -> &SecureMcpConfig {
+        &self.plain
     }
 
     /// Whether it has a value, or a table, there.
@@ -67,9 +78,12 @@ impl<'c> Candidate<'c> {
     /// Why that would not be in order.
     pub(super) fn add_server(&mut self, table: DocumentMut) -> Result<Target, String> {
         let mut servers = self.servers.clone();
+        let mut plain_servers = self.plain_servers.clone();
+        plain_servers.push(without_level(&table));
         servers.push(table);
+        let plain = self.check(&self.document, &plain_servers)?;
         self.config = self.check(&self.document, &servers)?;
-        self.servers = servers;
+        (self.servers, self.plain_servers, self.plain) = (servers, plain_servers, plain);
         Ok(Target::Server(self.servers.len() - 1))
     }
 
@@ -195,6 +209,16 @@ impl<'c> Candidate<'c> {
             problems(config).into_iter().filter(|problem| !known.contains(problem)).collect();
         if new.is_empty() { Ok(()) } else { Err(reason(&new)) }
     }
+}
+
+/// The table of a server without the level that is given where nothing is said.
+fn without_level(table: &DocumentMut) -> DocumentMut {
+    let mut table = table.clone();
+    let servers = table.get_mut("mcp_servers").and_then(Item::as_table_like_mut);
+    for (_, server) in servers.into_iter().flat_map(|servers| servers.iter_mut()) {
+        server.as_table_like_mut().map(|server| server.remove("default_level"));
+    }
+    table
 }
 
 fn read(context: &Context, text: &str) -> Result<SecureMcpConfig, ConfigError> {

@@ -6,28 +6,17 @@ use toml_edit::{DocumentMut, Item, TableLike};
 use super::candidate::{Candidate, Leaf, MOST, leaves};
 use super::report::{Report, Server};
 use crate::clients::Client;
-use crate::clients::document::{Found, Program, Shape};
+use crate::clients::document::{Found, Other, Program, Shape};
 use crate::commands::install::{NewServer, server_table, starts_sealwire, usable};
 
-/// Keys of Codex's entries that are between it and itself.
-const OF_CODEX: [&str; 17] = [
+/// Keys of Codex's entries by which it goes to a URL.
+const TO_URL: [&str; 6] = [
     "bearer_token_env_var",
-    "default_tools_approval_mode",
-    "disabled_tools",
-    "enabled",
-    "enabled_tools",
     "env_http_headers",
     "http_headers",
-    "name",
     "oauth",
     "oauth_resource",
-    "required",
     "scopes",
-    "startup_timeout_ms",
-    "startup_timeout_sec",
-    "supports_parallel_tool_calls",
-    "tool_timeout_sec",
-    "tools",
 ];
 /// Keys of ours that a server's table gets from the program.
 const OF_PROGRAM: [&str; 6] = ["args", "command", "cwd", "env", "env_vars", "endpoint"];
@@ -68,6 +57,11 @@ fn take_one(
         return Err(format!("it has more than {MOST} keys"));
     }
     let says = |key: &str| said.iter().any(|(path, _)| path.get(2).is_some_and(|it| it == key));
+    let says_off =
+        |entry: &dyn TableLike| entry.get("enabled").and_then(Item::as_bool) == Some(false);
+    if entry.is_some_and(says_off) {
+        return Err("it is turned off there".to_owned());
+    }
     let endpoint = entry.and_then(|entry| entry.get("endpoint"));
     let (table, stays) = match (endpoint.map(Item::as_str), &found.shape) {
         (Some(None), _) => return Err("its endpoint is no text".to_owned()),
@@ -97,7 +91,7 @@ fn take_one(
                 !candidate.config().zero_trust_mode && !says("default_level") && !says("policy");
             let stays = match entry {
                 Some(entry) => codex_keys(entry),
-                None => program.others.clone(),
+                None => program.others.iter().map(Other::name).collect(),
             };
             (server_table(&server, with_level), stays)
         }
@@ -192,15 +186,19 @@ fn endpoint_table(name: &str, endpoint: &str) -> String {
 fn ours(entry: &dyn TableLike, name: &str) -> Vec<Leaf> {
     let mut found = Vec::new();
     leaves(entry, &mut vec!["mcp_servers".to_owned(), name.to_owned()], &mut found);
-    let is_ours =
-        |key: &str| !OF_CODEX.contains(&key) && !OF_PROGRAM.contains(&key) && key != "url";
+    let is_ours = |key: &str| !is_codex(key) && !OF_PROGRAM.contains(&key) && key != "url";
     found.retain(|(path, _)| path.get(2).is_some_and(|key| is_ours(key)));
     found
 }
 
 fn codex_keys(entry: &dyn TableLike) -> Vec<String> {
     let keys = entry.iter().map(|(key, _)| key.to_owned());
-    keys.filter(|key| OF_CODEX.contains(&key.as_str())).collect()
+    keys.filter(|key| is_codex(key)).collect()
+}
+
+/// Whether a key of an entry is between Codex and itself.
+fn is_codex(key: &str) -> bool {
+    TO_URL.contains(&key) || Client::Codex.settings().contains(&key)
 }
 
 /// Values of variables may be secrets, and may have several lines.

@@ -7,7 +7,9 @@ use sealwire::config::{
     SmtpSecurity,
 };
 use sealwire_audit::Durability;
-use sealwire_guard::{Effect, Level, PinMode, Rate, RateLimits};
+use sealwire_guard::{
+    AuthMethod, DEFAULT_LEVEL, Effect, Level, PinMode, Rate, RateLimits, ServerPolicy,
+};
 
 /// One way in which it is weaker.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,18 +20,27 @@ pub(super) struct Weaker {
     pub(super) what: String,
 }
 
-/// All of them. What is compared is what holds in the end, whatever keys say it.
-pub(super) fn weaker(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<Weaker> {
+/// All of them. What is compared is what holds in the end, whatever keys say it. A server that there
+/// was not is compared with itself in `plain`, where nothing but its program, or address, is said.
+pub(super) fn weaker(
+    before: &SecureMcpConfig,
+    plain: &SecureMcpConfig,
+    after: &SecureMcpConfig,
+) -> Vec<Weaker> {
     let mut found = Found(Vec::new());
-    if before.zero_trust_mode && !after.zero_trust_mode {
-        found.add("security.zero_trust_mode", "peers and tools need not be named any more");
-    }
+    found.ends(
+        (before.zero_trust_mode, after.zero_trust_mode),
+        "security.zero_trust_mode",
+        "peers and tools need not be named any more",
+    );
     if before.ca_cert != after.ca_cert {
         found.add("security.certificates.ca_cert", authorities(&after.ca_cert));
     }
-    if !before.crl.is_empty() && after.crl.is_empty() {
-        found.add("security.certificates.crl", "revocation lists are not asked any more");
-    }
+    found.ends(
+        (!before.crl.is_empty(), !after.crl.is_empty()),
+        "security.certificates.crl",
+        "revocation lists are not asked any more",
+    );
     match (&before.rate_limits, &after.rate_limits) {
         (Some(before), Some(after)) => found.limits(before, after),
         (Some(_), None) => found.add("security.rate_limiting.enabled", "nothing limits how often"),
@@ -40,7 +51,7 @@ pub(super) fn weaker(before: &SecureMcpConfig, after: &SecureMcpConfig) -> Vec<W
     found.alerts(&before.alerts, &after.alerts);
     for (name, server) in &after.servers {
         if !before.servers.contains_key(name) {
-            found.server(server, after);
+            found.server(plain, server, after);
         }
     }
     found.0
@@ -53,6 +64,20 @@ impl Found {
         self.0.push(Weaker { key: key.into(), what: what.into() });
     }
 
+    /// Something that held, and does not hold any more.
+    fn ends(&mut self, (before, after): (bool, bool), key: &str, what: &str) {
+        if before && !after {
+            self.add(key, what);
+        }
+    }
+
+    /// Something of which there may be more than there might.
+    fn grows<T: PartialOrd>(&mut self, (before, after): (T, T), key: &str, what: &str) {
+        if before < after {
+            self.add(key, what);
+        }
+    }
+
     fn limits(&mut self, before: &RateLimits, after: &RateLimits) {
         let table = "security.rate_limiting";
         for (key, old, new) in [
@@ -63,10 +88,11 @@ impl Found {
                 self.add(format!("{table}.{key}"), "peers may ask more often");
             }
         }
-        if before.refuse_unregistered && !after.refuse_unregistered {
-            let what = "peers that have no limit of their own are let in";
-            self.add(format!("{table}.refuse_unregistered"), what);
-        }
+        self.ends(
+            (before.refuse_unregistered, after.refuse_unregistered),
+            "security.rate_limiting.refuse_unregistered",
+            "peers that have no limit of their own are let in",
+        );
         for (pattern, rate) in &after.peers {
             let old = before.peers.iter().find(|(old, _)| old == pattern).map(|(_, rate)| *rate);
             let is_new = old.is_none() && before.refuse_unregistered;
@@ -77,21 +103,26 @@ impl Found {
     }
 
     fn agents(&mut self, before: &AgentSecurityConfig, after: &AgentSecurityConfig) {
-        if before.key_rotation < after.key_rotation {
-            self.add("security.encryption.key_rotation_days", "agents' keys are used for longer");
-        }
-        if before.timestamp_tolerance < after.timestamp_tolerance {
-            let what = "messages from further in the future are taken";
-            self.add("security.replay_protection.timestamp_tolerance_sec", what);
-        }
-        if before.max_messages_per_sec < after.max_messages_per_sec {
-            let key = "agent_security.rate_limiting.max_messages_per_sec";
-            self.add(key, "each agent may send more often");
-        }
-        if before.burst_size < after.burst_size {
-            let key = "agent_security.rate_limiting.burst_size";
-            self.add(key, "each agent may send more at once");
-        }
+        self.grows(
+            (before.key_rotation, after.key_rotation),
+            "security.encryption.key_rotation_days",
+            "agents' keys are used for longer",
+        );
+        self.grows(
+            (before.timestamp_tolerance, after.timestamp_tolerance),
+            "security.replay_protection.timestamp_tolerance_sec",
+            "messages from further in the future are taken",
+        );
+        self.grows(
+            (before.max_messages_per_sec, after.max_messages_per_sec),
+            "agent_security.rate_limiting.max_messages_per_sec",
+            "each agent may send more often",
+        );
+        self.grows(
+            (before.burst_size, after.burst_size),
+            "agent_security.rate_limiting.burst_size",
+            "each agent may send more at once",
+        );
         for agent in &after.trust.privileged {
             if !before.trust.privileged.contains(agent) {
                 let key = "agent_security.trust.privileged_agents";
@@ -119,22 +150,14 @@ impl Found {
     }
 
     fn audit(&mut self, before: &AuditConfig, after: &AuditConfig) {
-        if before.enabled && !after.enabled {
-            self.add("audit.enabled", "no evidence is kept of what is called and refused");
-        }
-        for (key, old, new, what) in [
-            ("calls", before.rules.calls, after.rules.calls, "calls that are allowed"),
-            ("messages", before.rules.messages, after.rules.messages, "agents' messages"),
-            ("security", before.rules.security, after.rules.security, "refusals and incidents"),
+        let (old, new) = (&before.rules, &after.rules);
+        for (pair, key, what) in [
+            ((before.enabled, after.enabled), "enabled", "what is called and refused"),
+            ((old.calls, new.calls), "include_mcp_calls", "calls that are allowed"),
+            ((old.messages, new.messages), "include_agent_messages", "agents' messages"),
+            ((old.security, new.security), "include_security_events", "refusals and incidents"),
         ] {
-            if old && !new {
-                let key = match key {
-                    "calls" => "audit.include_mcp_calls",
-                    "messages" => "audit.include_agent_messages",
-                    _ => "audit.include_security_events",
-                };
-                self.add(key, format!("no evidence is kept of {what}"));
-            }
+            self.ends(pair, &format!("audit.{key}"), &format!("no evidence is kept of {what}"));
         }
         if before.rules.retention_days > after.rules.retention_days {
             let days = after.rules.retention_days;
@@ -152,67 +175,131 @@ impl Found {
     }
 
     fn alerts(&mut self, before: &AlertsConfig, after: &AlertsConfig) {
-        let table = "audit.alerts";
-        if before.enabled && !after.enabled {
-            self.add(format!("{table}.enabled"), "nobody is told of anything");
-        }
-        if before.on_security_events && !after.on_security_events {
-            let key = format!("{table}.alert_on_security_events");
-            self.add(key, "nobody is told of incidents, quarantine and revocations");
-        }
-        if !before.allow_private && after.allow_private {
-            let what = "alerts may be sent to addresses of this machine and its network";
-            self.add(format!("{table}.allow_private"), what);
-        }
-        if before.repeat_after < after.repeat_after {
-            self.add(format!("{table}.repeat_after"), "the same alert is told less often");
-        }
-        if before.give_up_after > after.give_up_after {
-            let what = "alerts that cannot be delivered are given up earlier";
-            self.add(format!("{table}.give_up_after"), what);
-        }
+        self.ends(
+            (before.enabled, after.enabled),
+            "audit.alerts.enabled",
+            "nobody is told of anything",
+        );
+        self.ends(
+            (before.on_security_events, after.on_security_events),
+            "audit.alerts.alert_on_security_events",
+            "nobody is told of incidents, quarantine and revocations",
+        );
+        self.ends(
+            (!before.allow_private, !after.allow_private),
+            "audit.alerts.allow_private",
+            "alerts may be sent to addresses of this machine and its network",
+        );
+        self.grows(
+            (before.repeat_after, after.repeat_after),
+            "audit.alerts.repeat_after",
+            "the same alert is told less often",
+        );
+        self.grows(
+            (after.give_up_after, before.give_up_after),
+            "audit.alerts.give_up_after",
+            "alerts that cannot be delivered are given up earlier",
+        );
         if before.ca_cert != after.ca_cert
             && let Some(file) = &after.ca_cert
         {
             let what = format!("receivers are who the authorities in {} say", file.display());
-            self.add(format!("{table}.ca_cert"), what);
+            self.add("audit.alerts.ca_cert", what);
         }
         let is_clear = |alerts: &AlertsConfig| {
             alerts.email.as_ref().is_some_and(|email| email.security == SmtpSecurity::None)
         };
-        if !is_clear(before) && is_clear(after) {
-            self.add(format!("{table}.smtp.security"), "mail is sent without encryption");
-        }
+        self.ends(
+            (!is_clear(before), !is_clear(after)),
+            "audit.alerts.smtp.security",
+            "mail is sent without encryption",
+        );
     }
 
-    /// A server that there was not, against one of which only the program was said.
-    fn server(&mut self, server: &ServerEntry, config: &SecureMcpConfig) {
+    /// A server that there was not.
+    fn server(&mut self, plain: &SecureMcpConfig, server: &ServerEntry, after: &SecureMcpConfig) {
         let name = &server.name;
         let key = |key: &str| format!("mcp_servers.{name}.{key}");
-        if server.pins == PinMode::Off {
-            let what = format!("what {name} says of its tools may change, and nobody is asked");
+        let base = plain.servers.get(name);
+        if strictness(server.pins) < base.map_or(u8::MAX, |base| strictness(base.pins)) {
+            let what = match server.pins {
+                PinMode::Off => {
+                    format!("what {name} says of its tools may change, and nobody is asked")
+                }
+                _ => {
+                    format!("what {name} says of its tools first is believed, and nobody is asked")
+                }
+            };
             self.add(key("pins"), what);
         }
-        if server.trusted_ca != config.ca_cert {
+        if base.is_none_or(|base| base.trusted_ca != server.trusted_ca) {
             self.add(key("trusted_ca"), authorities(&server.trusted_ca));
         }
-        let policies = config.policy.servers.iter().filter(|policy| policy.entry == *name);
-        for policy in policies {
-            if policy.default_level == Some(Level::Public) {
-                let what = format!("whoever reaches {name} may call each tool that is not listed");
-                self.add(key("default_level"), what);
-            }
-            for (pattern, level) in &policy.ceilings {
-                let what = format!("{pattern} may use {name} up to level {}", level.number());
-                self.add(key("policy.ceilings"), what);
-            }
+        let of = |config: &SecureMcpConfig| {
+            config.policy.servers.iter().find(|policy| policy.entry == *name).cloned()
+        };
+        if let Some(policy) = of(after) {
+            self.policy(of(plain).as_ref(), &policy, after.zero_trust_mode);
         }
-        for rule in &config.policy.rules {
+        for rule in &after.policy.rules {
             if rule.effect == Effect::Allow && rule.is_at(name) && !rule.is_everywhere() {
                 let what = "something is allowed whatever the levels are";
                 self.add(key("policy.allow"), what);
             }
         }
+    }
+
+    fn policy(&mut self, plain: Option<&ServerPolicy>, policy: &ServerPolicy, zero_trust: bool) {
+        let name = &policy.entry;
+        let key = |key: &str| format!("mcp_servers.{name}.{key}");
+        // Where nothing is said, an import says 1, unless each tool has to be named.
+        let otherwise = if zero_trust { DEFAULT_LEVEL } else { Level::Authenticated };
+        let base = plain.and_then(|plain| plain.default_level).unwrap_or(otherwise);
+        if policy.default_level.is_some_and(|level| level < base) {
+            let what = match policy.default_level {
+                Some(Level::Public) => {
+                    format!("whoever reaches {name} may call each tool that is not listed")
+                }
+                _ => format!(
+                    "tools of {name} that are not listed need less than level {}",
+                    base.number()
+                ),
+            };
+            self.add(key("default_level"), what);
+        }
+        for (space, pattern, level) in &policy.levels {
+            if *level < base {
+                let what = format!(
+                    "{} {pattern} needs level {} alone, and not {}",
+                    space.noun(),
+                    level.number(),
+                    base.number()
+                );
+                self.add(key(&format!("policy.{}", space.key())), what);
+            }
+        }
+        let asked = plain.map_or(AuthMethod::Approval, |plain| plain.auth_method);
+        if policy.auth_method < asked {
+            let what = format!(
+                "calls of level 2 and 3 do not need {:?} any more, but {:?}",
+                asked.as_str(),
+                policy.auth_method.as_str()
+            );
+            self.add(key("auth_method"), what);
+        }
+        for (pattern, level) in &policy.ceilings {
+            let what = format!("{pattern} may use {name} up to level {}", level.number());
+            self.add(key("policy.ceilings"), what);
+        }
+    }
+}
+
+/// How much of what a server says of itself an operator approves.
+const fn strictness(pins: PinMode) -> u8 {
+    match pins {
+        PinMode::Off => 0,
+        PinMode::FirstUse => 1,
+        PinMode::Approved => 2,
     }
 }
 
@@ -241,7 +328,14 @@ mod tests {
             let read = SecureMcpConfig::parse(Path::new("/h"), text);
             read.unwrap_or_else(|error| panic!("{error}: {text}"))
         };
-        weaker(&read(before), &read(after)).into_iter().map(|weaker| weaker.key).collect()
+        // The first three lines of a server's table are its program.
+        let program: String = match after.find("[mcp_servers.") {
+            Some(at) => after[at..].lines().take(3).map(|line| format!("{line}\n")).collect(),
+            None => String::new(),
+        };
+        let plain = format!("{before}{program}");
+        let found = weaker(&read(before), &read(&plain), &read(after));
+        found.into_iter().map(|weaker| weaker.key).collect()
     }
 
     const LIMITED: &str = "[security.rate_limiting]\nenabled = true\n";
@@ -359,22 +453,37 @@ mod tests {
 
     #[test]
     fn a_new_server_is_compared_with_one_of_which_only_the_program_is_said() {
-        let local = |more: &str| {
-            let table = "[mcp_servers.a]\ntransport = \"stdio\"\ncommand = \"b\"\n";
-            keys("", &format!("{table}{more}"))
-        };
-        assert_eq!(local(""), [""; 0]);
-        assert_eq!(local("default_level = 1\n"), [""; 0]);
-        for (key, more) in [
-            ("pins", "pins = \"off\"\n"),
-            ("default_level", "default_level = 0\n"),
-            ("policy.ceilings", "policy.ceilings = { \"core/x\" = 3 }\n"),
-            ("policy.allow", "[[mcp_servers.a.policy.allow]]\ntools = [\"*\"]\n"),
-        ] {
-            assert_eq!(local(more), [format!("mcp_servers.a.{key}")]);
+        let table = "[mcp_servers.a]\ntransport = \"stdio\"\ncommand = \"b\"\n";
+        let local =
+            |defaults: &str, more: &str| keys(defaults, &format!("{defaults}{table}{more}"));
+        for more in ["", "default_level = 1\n", "pins = \"approved\"\n", "default_level = 3\n"] {
+            assert_eq!(local("", more), [""; 0], "{more}");
         }
-        assert_eq!(local("[[mcp_servers.a.policy.deny]]\ntools = [\"*\"]\n"), [""; 0]);
+        let strict =
+            "[defaults]\ndefault_level = 2\nauth_method = \"approval\"\npins = \"approved\"\n";
+        for (defaults, key, more) in [
+            ("", "pins", "pins = \"off\"\n"),
+            (strict, "pins", "pins = \"first_use\"\n"),
+            ("", "default_level", "default_level = 0\n"),
+            (strict, "default_level", "default_level = 1\n"),
+            ("", "policy.tools", "policy.tools = { \"x*\" = 0, y = 1 }\n"),
+            (strict, "policy.resources", "policy.resources = { \"x*\" = 1, y = 2 }\n"),
+            (strict, "policy.prompts", "policy.prompts = { x = 1 }\n"),
+            (strict, "auth_method", "auth_method = \"mtls\"\n"),
+            (strict, "auth_method", "auth_method = \"agent_token\"\n"),
+            ("", "policy.ceilings", "policy.ceilings = { \"core/x\" = 3 }\n"),
+            ("", "policy.allow", "[[mcp_servers.a.policy.allow]]\ntools = [\"*\"]\n"),
+        ] {
+            assert_eq!(local(defaults, more), [format!("mcp_servers.a.{key}")], "{more}");
+        }
+        let off = "[defaults]\npins = \"off\"\n";
+        assert_eq!(local(off, "pins = \"off\"\n"), [""; 0], "it was so already");
+        assert_eq!(local("", "[[mcp_servers.a.policy.deny]]\ntools = [\"*\"]\n"), [""; 0]);
         let far = "[mcp_servers.a]\nendpoint = \"h:1\"\ntrusted_ca = \"x.pem\"\n";
-        assert_eq!(keys("", far), ["mcp_servers.a.trusted_ca"]);
+        let plain = "[mcp_servers.a]\nendpoint = \"h:1\"\n";
+        let read = |text: &str| SecureMcpConfig::parse(Path::new("/h"), text).unwrap();
+        let found = weaker(&read(""), &read(plain), &read(far));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].key, "mcp_servers.a.trusted_ca");
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::program::{NewServer, usable, with_servers};
 use crate::cli::{Connects, Context, Failure, connects, printable, shell_word};
 use crate::clients::Client;
-use crate::clients::document::{self, Found, Program, Shape};
+use crate::clients::document::{self, Found, Other, Program, Remote, Shape};
 
 /// Decides, and knows by what command a server of this home is reached.
 pub(super) struct Planner<'c> {
@@ -190,10 +190,8 @@ impl<'c> Planner<'c> {
                 }) || self.new_servers.iter().any(|other| other.name.eq_ignore_ascii_case(&name));
             if !is_taken {
                 // One that cannot stand there is left alone by itself.
-                let mut servers = self.new_servers.clone();
-                servers.push(server);
-                self.check(&servers)?;
-                self.new_servers = servers;
+                self.check(&server)?;
+                self.new_servers.push(server);
                 return Ok(name);
             }
         }
@@ -202,7 +200,8 @@ impl<'c> Planner<'c> {
 }
 
 impl Planner<'_> {
-    fn check(&self, servers: &[NewServer]) -> Result<(), String> {
+    fn check(&self, server: &NewServer) -> Result<(), String> {
+        let servers = std::slice::from_ref(server);
         let text = with_servers(&self.text, servers, !self.config.zero_trust_mode);
         let context = self.context;
         let read = SecureMcpConfig::load_text(context.home.root(), &context.config_file, &text);
@@ -236,7 +235,8 @@ impl Step {
                 if let Shape::Remote(remote) = &found.shape {
                     let url = remote.url.split(['?', '#']).next().unwrap_or_default();
                     lines.push(format!("- url {}", without_user(url)));
-                    lines.extend(remote.others.iter().map(|key| format!("- {key} …")));
+                    let (_, lost) = kept_and_lost(client, remote);
+                    lines.extend(lost.iter().map(|key| format!("- {key} …")));
                 }
             }
             Change::Program { program, .. } => {
@@ -250,15 +250,57 @@ impl Step {
         let (command, args) = planner.invocation(server);
         lines.push(format!("+ command {}", document::string(client, &command)));
         lines.push(format!("+ args {}", document::list(client, &args)));
+        if let Change::Whole { found, .. } = &self.change
+            && let Shape::Remote(remote) = &found.shape
+            && let (kept, _) = kept_and_lost(client, remote)
+            && !kept.is_empty()
+        {
+            lines.push(format!("  keeps {}", kept.join(", ")));
+        }
+        if self.is_off() {
+            lines.push(format!("  stays turned off in {}", client.name()));
+        }
         lines.push(format!("  runs {}", runs(server, planner)));
+        let missing = self.does_not_get(planner);
+        if !missing.is_empty() {
+            lines
+                .push(format!("  {server} does not get {}: it runs elsewhere", missing.join(", ")));
+        }
         let lines: Vec<_> = lines.iter().map(|line| format!("    {}\n", printable(line))).collect();
         format!("  {place}:\n{}", lines.concat())
     }
 }
 
 impl Step {
+    fn is_off(&self) -> bool {
+        match &self.change {
+            Change::None(_) | Change::Add { .. } => false,
+            Change::Program { program, .. } => program.is_off,
+            Change::Whole { found, .. } => {
+                matches!(&found.shape, Shape::Remote(remote) if remote.is_off)
+            }
+        }
+    }
+
+    /// What the entry goes on to say, and its server has no use of: that is not started here.
+    fn does_not_get(&self, planner: &Planner<'_>) -> Vec<String> {
+        let Change::Program { server, program } = &self.change else { return Vec::new() };
+        let role = planner.config.servers.get(server).map(|entry| &entry.role);
+        if matches!(role, None | Some(ServerRole::Local { .. })) {
+            return Vec::new();
+        }
+        let names = program.env.iter().map(|(name, _)| name).chain(&program.env_vars);
+        let mut missing: Vec<_> = names.map(|name| format!("env {name}")).collect();
+        for (key, is_there) in [("envFile", program.env_file), ("cwd", program.cwd.is_some())] {
+            if is_there {
+                missing.push(key.to_owned());
+            }
+        }
+        missing
+    }
+
     /// The same for programs.
-    pub(super) fn json(&self, planner: &Planner<'_>) -> Value {
+    pub(super) fn json(&self, client: Client, planner: &Planner<'_>) -> Value {
         let (change, why, before) = match &self.change {
             Change::None(why) => ("none", Some(why), Value::Null),
             Change::Add { .. } => ("added", None, Value::Null),
@@ -266,11 +308,11 @@ impl Step {
                 ("program", None, json!({ "command": program.command, "args": program.args }))
             }
             Change::Whole { found, .. } => {
-                let keys = match &found.shape {
-                    Shape::Remote(remote) => &remote.others[..],
-                    Shape::Program(_) | Shape::Unknown(_) => &[],
+                let (kept, lost) = match &found.shape {
+                    Shape::Remote(remote) => kept_and_lost(client, remote),
+                    Shape::Program(_) | Shape::Unknown(_) => Default::default(),
                 };
-                ("whole", None, json!({ "keys": keys }))
+                ("whole", None, json!({ "kept": kept, "lost": lost }))
             }
         };
         let after = self.server().map(|server| {
@@ -280,6 +322,8 @@ impl Step {
                 "command": command,
                 "args": args,
                 "runs": runs(server, planner),
+                "is_off": self.is_off(),
+                "does_not_get": self.does_not_get(planner),
             })
         });
         json!({
@@ -290,6 +334,14 @@ impl Step {
             "after": after,
         })
     }
+}
+
+/// The keys of an entry that its client goes on to heed, and those that go with the URL.
+fn kept_and_lost(client: Client, remote: &Remote) -> (Vec<String>, Vec<String>) {
+    let (kept, lost): (Vec<&Other>, Vec<&Other>) =
+        remote.others.iter().partition(|other| other.is_kept(client));
+    let names = |others: Vec<&Other>| others.into_iter().map(Other::name).collect();
+    (names(kept), names(lost))
 }
 
 /// What is started, or reached, in the end.
