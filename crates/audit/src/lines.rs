@@ -21,7 +21,11 @@ pub(crate) struct Whole {
 
 /// Finds the last line of a file that is whole and canonical.
 pub(crate) fn last_whole(file: &File) -> io::Result<Whole> {
-    let mut end = file.metadata()?.len();
+    last_whole_before(file, file.metadata()?.len())
+}
+
+/// Finds the last line that is whole and canonical of those that end at or before a place.
+pub(crate) fn last_whole_before(file: &File, mut end: u64) -> io::Result<Whole> {
     while end > 0 {
         let start = start_of_line(file, end)?;
         let length = end - start;
@@ -101,6 +105,23 @@ pub(crate) fn find(file: &File, length: u64, entry: u64) -> io::Result<u64> {
     Ok(low)
 }
 
+/// Where the first zero is between two places of a file, of which no line has any.
+pub(crate) fn first_zero(file: &File, (mut start, end): (u64, u64)) -> io::Result<Option<u64>> {
+    let mut block = vec![0; WINDOW];
+    while start < end {
+        let most = usize::try_from(end - start).unwrap_or(WINDOW).min(WINDOW);
+        let read = file.read_at(&mut block[..most], start)?;
+        if read == 0 {
+            break;
+        }
+        if let Some(at) = memchr::memchr(0, &block[..read]) {
+            return Ok(Some(start + at as u64));
+        }
+        start += read as u64;
+    }
+    Ok(None)
+}
+
 /// Gives each line of a file between two places to `take`, without its line feed.
 pub(crate) fn each(
     file: &File,
@@ -154,6 +175,24 @@ mod tests {
             assert_eq!(last_whole(&file).unwrap(), Whole { length, next: Some(9) });
             let file = file_with(torn.as_bytes());
             assert_eq!(last_whole(&file).unwrap(), Whole { length: 0, next: None });
+        }
+    }
+
+    #[test]
+    fn the_first_zero_is_found() {
+        let mut content = vec![b'x'; 300_000];
+        content[7] = 0;
+        content[250_000] = 0;
+        content[299_999] = 0;
+        let file = file_with(&content);
+        for (start, end, found) in [
+            (0, 300_000, Some(7)),
+            (8, 300_000, Some(250_000)),
+            (8, 250_000, None),
+            (250_001, 400_000, Some(299_999)),
+            (9, 9, None),
+        ] {
+            assert_eq!(first_zero(&file, (start, end)).unwrap(), found, "{start} {end}");
         }
     }
 

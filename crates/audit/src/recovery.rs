@@ -1,4 +1,11 @@
 //! Opening a log: whose turn it is, what is whole of it, and the tree over that.
+//!
+//! What a power cut takes is what was not synced, and that is not always an end: a file may lack a
+//! block and have the next one. It reads as zeros then. A sync is good for all that stands before,
+//! so what stands after such a hole never lasted, nor was anything let through by it that had to
+//! wait until it does; it is cut off with the hole. Not so if a checkpoint covers it, or what was
+//! written ahead, or if it is in the file of a day before the last: all of that was synced, and no
+//! power cut takes it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,7 +17,7 @@ use crate::day::Day;
 use crate::day_files::{self, DayFiles};
 use crate::edge::{CHECKPOINT, Edge};
 use crate::files;
-use crate::lines;
+use crate::lines::{self, Whole};
 use crate::note::{Checkpoint, Signer};
 use crate::prune::{self, PRUNED};
 use crate::text::parse_line;
@@ -67,11 +74,13 @@ pub(crate) struct Opened {
     pub(crate) first: u64,
 }
 
-/// Bytes at the end that were no entry.
+/// Bytes at the end that were no entry, or stood after a hole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Torn {
     pub(crate) bytes: u64,
     pub(crate) sha256: [u8; 32],
+    /// Numbers of entries that are given again: of those in a hole and after it.
+    pub(crate) entries: u64,
 }
 
 /// The files with lines, by day, up to the last whole one.
@@ -81,6 +90,8 @@ struct Found {
     length: u64,
     next: u64,
     torn: Vec<(PathBuf, u64)>,
+    /// The entry after the last one that was found, if there is a hole before that.
+    beyond: Option<u64>,
 }
 
 /// Opens the log in `directory`, or begins it.
@@ -117,7 +128,8 @@ pub(crate) fn open(directory: &Path, signer: Signer) -> Result<Opened, OpenError
         )),
         _ => unusable(directory)(error),
     })?;
-    let found = look(directory, first).map_err(unusable(directory))?;
+    let size = signed.map_or(0, |signed| signed.size);
+    let found = look(directory, first, size, restored.end).map_err(unusable(directory))?;
     if let Some(Checkpoint { size, .. }) = signed
         && found.next < size
     {
@@ -133,11 +145,11 @@ pub(crate) fn open(directory: &Path, signer: Signer) -> Result<Opened, OpenError
         _ => unusable(directory)(error),
     })?;
     // Only now is anything cut off.
-    let torn = cut(&found.torn).map_err(unusable(directory))?;
+    let torn = cut(&found).map_err(unusable(directory))?;
     write_ahead::remove(directory).map_err(unusable(directory))?;
     let day = found.files.last().map(|(day, _)| *day);
     let days = DayFiles::resume(directory, day).map_err(unusable(directory))?;
-    Ok(Opened { lock, days, edge, torn, restored, first })
+    Ok(Opened { lock, days, edge, torn, restored: restored.bytes, first })
 }
 
 fn take_lock(directory: &Path) -> Result<File, OpenError> {
@@ -169,22 +181,46 @@ fn process(number: Option<u32>) -> String {
     number.map_or_else(|| "another process".to_owned(), |number| format!("process {number}"))
 }
 
-/// Finds the end of what is whole.
-fn look(directory: &Path, first: u64) -> io::Result<Found> {
+/// Finds the end of what is whole. So many entries are `signed`; what lasts up to the place `synced`
+/// is whole.
+fn look(
+    directory: &Path,
+    first: u64,
+    signed: u64,
+    synced: Option<(Day, u64)>,
+) -> io::Result<Found> {
     let mut files = files::days(directory, day_files::SUFFIX)?;
+    let last = files.last().map(|(day, _)| *day);
     let mut torn = Vec::new();
-    while let Some((_, path)) = files.last() {
+    let mut beyond = None;
+    while let Some((day, path)) = files.last() {
         let file = File::open(path)?;
-        let whole = lines::last_whole(&file)?;
+        let mut whole = lines::last_whole(&file)?;
+        if Some(*day) == last
+            && let Some(hole) = hole(&file, whole, signed)?
+            && !synced.is_some_and(|(of, end)| of == *day && hole < end)
+        {
+            beyond = whole.next;
+            whole = lines::last_whole_before(&file, hole)?;
+        }
         if file.metadata()?.len() > whole.length {
             torn.push((path.clone(), whole.length));
         }
         if let Some(next) = whole.next {
-            return Ok(Found { files, length: whole.length, next, torn });
+            return Ok(Found { files, length: whole.length, next, torn, beyond });
         }
         files.pop();
     }
-    Ok(Found { files, length: 0, next: first, torn })
+    Ok(Found { files, length: 0, next: first, torn, beyond })
+}
+
+/// Where something is missing before the last line of a file and after what was signed.
+fn hole(file: &File, whole: Whole, signed: u64) -> io::Result<Option<u64>> {
+    if whole.next.is_none_or(|next| next <= signed) {
+        return Ok(None);
+    }
+    let begin = lines::find(file, whole.length, signed)?;
+    lines::first_zero(file, (begin, whole.length))
 }
 
 /// The tree over all lines: from the tiles of what is signed, and the lines after it.
@@ -244,10 +280,10 @@ fn build(
 }
 
 /// Cuts off what is torn.
-fn cut(torn: &[(PathBuf, u64)]) -> io::Result<Option<Torn>> {
+fn cut(found: &Found) -> io::Result<Option<Torn>> {
     let mut bytes = 0;
     let mut hash = Sha256::new();
-    for (path, length) in torn {
+    for (path, length) in &found.torn {
         let mut file = files::open(path)?;
         file.seek(SeekFrom::Start(*length))?;
         let mut block = vec![0; 1 << 16];
@@ -263,5 +299,6 @@ fn cut(torn: &[(PathBuf, u64)]) -> io::Result<Option<Torn>> {
         file.set_len(*length)?;
         file.sync_all()?;
     }
-    Ok((bytes > 0).then(|| Torn { bytes, sha256: hash.finalize().into() }))
+    let entries = found.beyond.map_or(0, |beyond| beyond.saturating_sub(found.next));
+    Ok((bytes > 0).then(|| Torn { bytes, sha256: hash.finalize().into(), entries }))
 }

@@ -8,7 +8,7 @@
 //!
 //! The file has two halves. Records go to one until it is full, and then to the other, once the
 //! day's file is synced as far as that says. A record is a header, lines as they are in the day's
-//! file, and zeros up to the next block; docs/spec/audit.md §1.3 has its bytes.
+//! file, and zeros up to the next block; docs/spec/audit.md §1.1 has its bytes.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -175,25 +175,34 @@ fn hash(head: &[u8], lines: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(head).chain_update(lines).finalize().into()
 }
 
-/// Puts back what the files of days have lost of what is there, and how many bytes that was. The
-/// file stays until it is removed.
+/// What was found there, and put back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Restored {
+    /// How many bytes a day's file had lost.
+    pub(crate) bytes: u64,
+    /// Up to here, lines had reached the disk.
+    pub(crate) end: Option<(Day, u64)>,
+}
+
+/// Puts back what the files of days have lost of what is there. The file stays until it is removed.
 ///
 /// # Errors
 /// If a file cannot be read or written; `InvalidData` if what is there does not follow what a
 /// day's file has, or is not what that says: no power cut does that.
-pub(crate) fn recover(directory: &Path) -> io::Result<u64> {
+pub(crate) fn recover(directory: &Path) -> io::Result<Restored> {
     let mut content = Vec::new();
     match File::open(directory.join(WRITE_AHEAD)) {
         Ok(file) => file.take(2 * HALF as u64).read_to_end(&mut content)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Restored::default()),
         Err(error) => return Err(error),
     };
     // Before another day was begun, the file of the one before was synced. It may be pruned by now.
     let last = files::days(directory, day_files::SUFFIX)?.pop().map(|(day, _)| day);
-    let mut restored = 0;
+    let mut restored = Restored::default();
     for record in records(&content).iter().filter(|record| Some(record.day) >= last) {
         let file = open_day(directory, record.day)?;
-        restored += restore(&file, record)?;
+        restored.bytes += restore(&file, record)?;
+        restored.end = Some((record.day, record.offset + record.lines.len() as u64));
         file.sync_data()?;
     }
     Ok(restored)
@@ -340,24 +349,24 @@ mod tests {
             (&holes[..12_000], all.len() - 12_000),
         ] {
             fs::write(&path, there).unwrap();
-            let put_back = recover(dir.path()).unwrap();
+            let put_back = recover(dir.path()).unwrap().bytes;
             assert!(put_back >= restored as u64, "{put_back} of {restored}");
             assert_eq!(fs::read(&path).unwrap(), all);
-            assert_eq!(recover(dir.path()).unwrap(), 0);
+            assert_eq!(recover(dir.path()).unwrap().bytes, 0);
         }
         fs::remove_file(&path).unwrap();
-        assert_eq!(recover(dir.path()).unwrap(), all.len() as u64);
+        assert_eq!(recover(dir.path()).unwrap().bytes, all.len() as u64);
         assert_eq!(fs::read(&path).unwrap(), all);
 
         // What stands after it was not lost.
         let more = [&all[..], b"more\n"].concat();
         fs::write(&path, &more).unwrap();
-        assert_eq!(recover(dir.path()).unwrap(), 0);
+        assert_eq!(recover(dir.path()).unwrap().bytes, 0);
         assert_eq!(fs::read(&path).unwrap(), more);
 
         remove(dir.path()).unwrap();
         remove(dir.path()).unwrap();
-        assert_eq!(recover(dir.path()).unwrap(), 0);
+        assert_eq!(recover(dir.path()).unwrap().bytes, 0);
     }
 
     #[test]
@@ -376,7 +385,7 @@ mod tests {
         // The oldest half is gone, and was settled before.
         for there in [settled - (half * LARGEST) as u64, settled, settled + 1] {
             fs::write(&path, &all[..usize::try_from(there).unwrap()]).unwrap();
-            assert_eq!(recover(dir.path()).unwrap(), all.len() as u64 - there);
+            assert_eq!(recover(dir.path()).unwrap().bytes, all.len() as u64 - there);
             assert_eq!(fs::read(&path).unwrap(), all);
         }
     }
@@ -405,7 +414,7 @@ mod tests {
         let (mut ahead, _) = written(dir.path(), day("2026-11-22"), &[100, 200]);
         ahead.put(&run(day("2026-11-23"), 0, b"new\n")).unwrap();
         fs::write(day_files::path(dir.path(), day("2026-11-23")), "").unwrap();
-        assert_eq!(recover(dir.path()).unwrap(), 4);
+        assert_eq!(recover(dir.path()).unwrap().bytes, 4);
         assert!(!day_files::path(dir.path(), day("2026-11-22")).exists());
     }
 

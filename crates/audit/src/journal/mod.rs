@@ -36,7 +36,7 @@ use crate::call::CallDraft;
 use crate::day::Day;
 use crate::entry::{self, Body, Class};
 use crate::note::{Checkpoint, Signer};
-use crate::recovery::{self, OpenError};
+use crate::recovery::{self, OpenError, Torn};
 use crate::text::{NotCanonical, parse_body};
 use crate::{AuditSink, Event, MAX_LINE, Message, Position, body_of};
 
@@ -127,7 +127,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the log, or begins it. What of its end is torn is cut off, and an entry says so.
+    /// Opens the log, or begins it. What of its end is torn, or stands after a hole that a power cut
+    /// has left, is cut off, and an entry says so.
     ///
     /// Nothing runs yet: what is recorded is written when it is waited for, or by
     /// [`Journal::flush`].
@@ -144,10 +145,19 @@ impl Journal {
             tracing::warn!(bytes = restored, "the end of the audit log was lost, and is put back");
         }
         if let Some(torn) = &torn {
-            tracing::warn!(
-                bytes = torn.bytes,
-                "the end of the audit log was torn; what was no entry is cut off"
-            );
+            let Torn { bytes, entries, .. } = *torn;
+            match entries {
+                0 => tracing::warn!(
+                    bytes,
+                    "the end of the audit log was torn; what was no entry is cut off"
+                ),
+                _ => tracing::warn!(
+                    bytes,
+                    entries,
+                    "the end of the audit log has a hole: what stands after it had not reached the \
+                     disk for certain, and is cut off"
+                ),
+            }
         }
         if restored > 0 || torn.is_some() {
             this.shared.own("log.recovered", |body| {
@@ -156,6 +166,9 @@ impl Journal {
                 }
                 if let Some(torn) = &torn {
                     body.number("cut_bytes", torn.bytes).hex("sha256", &torn.sha256);
+                    if torn.entries > 0 {
+                        body.number("cut_entries", torn.entries);
+                    }
                 }
             });
         }
@@ -233,6 +246,11 @@ impl Journal {
     pub fn replace(&self, rules: Rules) {
         *self.shared.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
         self.shared.wake_keeper();
+    }
+
+    /// Whether what was recorded last could be written. Costs nothing.
+    pub fn is_writable(&self) -> bool {
+        !self.shared.is_in_trouble()
     }
 
     /// How it is.

@@ -187,3 +187,119 @@ fn a_file_written_ahead_that_says_something_else_stops_a_start() {
     assert!(error.contains("write-ahead") && error.contains("has others there"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
+
+/// A log with entries that are signed, then some that are only written; what its day's file is, and
+/// how long what is signed of that.
+fn half_signed(directory: &Path, entries: [u64; 2]) -> (Journal, PathBuf, usize) {
+    let journal = open(directory, Durability::Fsync);
+    let record = |count| {
+        for number in 0..count {
+            journal.append(format!("\"type\":\"x\",\"n\":{number}}}").as_bytes()).unwrap();
+        }
+    };
+    record(entries[0]);
+    journal.flush().unwrap();
+    let (_, path) = files::days(&directory.join("audit"), ".jsonl").unwrap().pop().unwrap();
+    let signed = fs::read(&path).unwrap().len();
+    record(entries[1]);
+    journal.shared.write().unwrap();
+    (journal, path, signed)
+}
+
+/// The log of `directory` without whatever has it open, and with this as the day's file.
+fn copy_with(directory: &Path, day: &Path, text: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let copy = tempfile::tempdir().unwrap();
+    copy_all(&directory.join("audit"), &copy.path().join("audit"));
+    let day = copy.path().join("audit").join(day.file_name().unwrap());
+    fs::write(&day, text).unwrap();
+    (copy, day)
+}
+
+#[test]
+fn what_stands_after_a_hole_and_is_not_signed_is_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_journal, path, signed) = half_signed(directory.path(), [300, 300]);
+    let text = fs::read(&path).unwrap();
+    let last = text.len() - 20;
+    for (from, to) in [
+        (signed, signed + 1),
+        (signed, last - 500),
+        (signed + 7, signed + 4_096),
+        (last - 4_096, last - 1_000),
+        (last - 1_000, last - 900),
+    ] {
+        let mut holed = text.clone();
+        holed[from..to].fill(0);
+        let (copy, day) = copy_with(directory.path(), &path, &holed);
+        let journal = open(copy.path(), Durability::Fsync);
+        let kept = text[..from].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
+        assert_eq!(fs::read(&day).unwrap(), text[..kept], "{from} to {to}");
+        let entries = text[..kept].iter().filter(|&&byte| byte == b'\n').count();
+        journal.flush().unwrap();
+        drop(journal);
+        let told = read_signed(copy.path());
+        assert_eq!(told.len(), entries + 1);
+        let told = &told[entries];
+        assert_eq!(told["type"], "log.recovered");
+        assert_eq!(told["cut_bytes"], text.len() - kept);
+        assert_eq!(told["cut_entries"], 600 - entries);
+        // Once.
+        open(copy.path(), Durability::Fsync).flush().unwrap();
+        assert_eq!(read_signed(copy.path()).len(), entries + 1);
+    }
+}
+
+#[test]
+fn what_is_signed_is_not_cut_off_whatever_is_missing() {
+    // Also where the tiles say all that is to be known of what is signed.
+    for entries in [[256, 50], [300, 50], [20, 5_000]] {
+        let directory = tempfile::tempdir().unwrap();
+        let (_journal, path, signed) = half_signed(directory.path(), entries);
+        let text = fs::read(&path).unwrap();
+        for from in (0..signed).step_by(signed / 7).chain([signed - 1]) {
+            for to in [from + 1, signed, signed + 100, text.len() - 100] {
+                let mut holed = text.clone();
+                holed[from..to.max(from + 1)].fill(0);
+                let (copy, day) = copy_with(directory.path(), &path, &holed);
+                let opened = open_with(copy.path(), Durability::Fsync, RULES);
+                let left = fs::read(&day).unwrap();
+                match opened {
+                    Err(error) => {
+                        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+                        assert_eq!(left, holed, "{from} to {to}");
+                    }
+                    // Only `audit verify` reads all that is signed.
+                    Ok(_) => assert_eq!(left, holed, "{from} to {to}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_before_what_was_written_ahead_is_not_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, path, signed) = half_signed(directory.path(), [20, 20]);
+    journal.shared.hurry().unwrap();
+    journal.append(b"\"type\":\"x\",\"is\":\"ahead\"}").unwrap();
+    journal.shared.commit().unwrap();
+    let text = fs::read(&path).unwrap();
+    let mut holed = text.clone();
+    holed[signed + 10..signed + 90].fill(0);
+    let (copy, day) = copy_with(directory.path(), &path, &holed);
+    let error = open_with(copy.path(), Durability::Fsync, RULES).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert_eq!(fs::read(&day).unwrap(), holed);
+    // What stands after that was not let through.
+    journal.append(b"\"type\":\"x\",\"is\":\"later\"}").unwrap();
+    journal.append(b"\"type\":\"x\",\"is\":\"last\"}").unwrap();
+    journal.shared.write().unwrap();
+    let mut holed = fs::read(&path).unwrap();
+    holed[text.len() + 3] = 0;
+    let (copy, day) = copy_with(directory.path(), &path, &holed);
+    let again = open(copy.path(), Durability::Fsync);
+    assert_eq!(fs::read(&day).unwrap(), text);
+    again.flush().unwrap();
+    drop(again);
+    assert_eq!(read_signed(copy.path()).last().unwrap()["cut_entries"], 2);
+}
