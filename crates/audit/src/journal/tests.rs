@@ -190,23 +190,24 @@ fn calls_that_come_together_are_told_apart() {
     let journal = open(directory.path(), Durability::Interval);
     journal.start("1").unwrap();
     let peer = peer();
-    // One id at a time, and again, as fast as they can be answered.
+    // One id at a time, and again, all in one millisecond.
+    let at = Some(SystemTime::now().into());
     let decided: Vec<_> = (0..50u64)
         .map(|n| {
             let id = n % 3;
-            let message = message(&peer, "t", id);
+            let message = Message { at, ..message(&peer, "t", id) };
             (id, journal.record(&Event::Decision { message: &message, denied: None }).unwrap())
         })
         .collect();
     for &(id, decision) in &decided {
-        let message = message(&peer, "t", id);
+        let message = Message { at, ..message(&peer, "t", id) };
         let (result, duration) = (CallResult::Result, Duration::from_micros(id));
         journal.record(&Event::Outcome { message: &message, decision, result, duration }).unwrap();
     }
     journal.close().unwrap();
     let entries = read_signed(directory.path());
     // An entry, or the call at that place of it.
-    let at = |entry: u64, call: u64| {
+    let of = |entry: u64, call: u64| {
         let entry = &entries[usize::try_from(entry).unwrap()];
         match entry.get("calls") {
             Some(calls) => calls[usize::try_from(call).unwrap()].clone(),
@@ -219,7 +220,7 @@ fn calls_that_come_together_are_told_apart() {
         for call in calls {
             let number = |name: &str| call[name].as_u64();
             let place = (number("decision_entry").unwrap(), number("decision_call").unwrap_or(0));
-            assert_eq!(at(place.0, place.1)["jsonrpc.request.id"], call["jsonrpc.request.id"]);
+            assert_eq!(of(place.0, place.1)["jsonrpc.request.id"], call["jsonrpc.request.id"]);
             assert_eq!(call["duration_us"].to_string(), call["jsonrpc.request.id"]);
             assert!(seen.insert(place), "one outcome each");
         }
@@ -427,8 +428,11 @@ fn what_was_allowed_before_has_its_outcome_and_who_waits_for_it_is_told() {
         call(&journal, "t", 2).unwrap_err();
         let (result, duration) = (CallResult::Result, Duration::ZERO);
         let outcome = Event::Outcome { message: &message, decision, result, duration };
+        // It is tried again and again to write what there is: not before we have looked.
+        let files = lock(&journal.shared.files);
         let outcome = journal.record(&outcome).unwrap();
         wait(&journal, outcome).unwrap_err();
+        drop(files);
         journal.replace(RULES);
         while call(&journal, "t", 3).is_err() {
             thread::sleep(Duration::from_millis(10));
