@@ -15,6 +15,7 @@
 
 mod chaos;
 mod connect;
+mod disk;
 pub mod fake_server;
 pub mod fuzz;
 mod home;
@@ -30,6 +31,7 @@ mod token;
 
 pub use chaos::{ChaosProxy, Cut};
 pub use connect::Connect;
+pub use disk::Disk;
 pub use home::{Home, OPEN, quoted, server_table};
 pub use http::HttpServer;
 pub use messages::MockMessages;

@@ -2,46 +2,12 @@
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sealwire_testkit::{Home, Output, Process, Serve, run, wait_until};
+use sealwire_testkit::{Disk, Home, Process, Serve, wait_until};
 use sealwire_tests::{echo_table, honest_session};
 
 use super::{Caller, all_is_there, entries, got, of_type, recording_table};
-
-/// A tmpfs; unmounted when dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path, options: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let output = mount(at, options);
-        if output.code != Some(0) {
-            println!("not tried, as nothing can be mounted here: {}", output.stderr);
-            return None;
-        }
-        Some(Self(at.to_owned()))
-    }
-
-    fn change(&self, options: &str) {
-        mount(&self.0, &format!("remount,{options}")).ok();
-    }
-}
-
-fn mount(at: &Path, options: &str) -> Output {
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", options, "sealwire-test"]).arg(at);
-    run(mount, b"")
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let mut unmount = Command::new("umount");
-        unmount.arg("--lazy").arg(&self.0);
-        let _ = run(unmount, b"");
-    }
-}
 
 #[test]
 fn on_a_full_disk_calls_are_refused_until_there_is_room() {

@@ -2,6 +2,7 @@
 //! and the log stand before it, with no network, whether a `serve` runs or not.
 
 mod log;
+mod restarts;
 mod seen;
 
 use std::fs;
@@ -58,13 +59,15 @@ fn each(entry: &Value) -> Vec<Value> {
     own.iter().enumerate().map(whole).collect()
 }
 
-/// Calls of tools that were allowed, each with its outcome.
+/// Calls of the local server's tools that were allowed, each with its outcome.
 fn calls(home: &Home) -> usize {
     let outcomes = entries(home, "call.outcome");
     let decisions = entries(home, "call.decision");
-    let calls = decisions
-        .iter()
-        .filter(|entry| entry["mcp.method.name"] == "tools/call" && entry["decision"] == "allow");
+    let calls = decisions.iter().filter(|entry| {
+        entry["server"] == "echo"
+            && entry["mcp.method.name"] == "tools/call"
+            && entry["decision"] == "allow"
+    });
     let mut count = 0;
     for call in calls {
         assert!(call.get("peer").is_none(), "{call}");

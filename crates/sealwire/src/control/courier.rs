@@ -3,17 +3,12 @@
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sealwire::config::SecureMcpConfig;
 use sealwire_audit::{AuditSink, Change, ChangeKind, Event, LogSink, Position, body_of};
 
-use super::client::find;
 use super::protocol::Request;
-use super::turn::{Looked, Turn};
-
-/// How long another process may have the log.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::turn::{Recorder, Turn};
 
 /// Records for a process that is not `serve`: by the one that runs, or by itself.
 #[derive(Debug)]
@@ -50,18 +45,12 @@ pub(crate) fn note(
 
 impl Courier {
     fn deliver(&self, body: &[u8]) -> io::Result<()> {
-        let mut turn = Turn::new(PATIENCE);
-        loop {
-            let daemon = find(&self.config.layout());
-            if let Some(mut daemon) = daemon.map_err(|error| io::Error::other(error.one_line()))? {
-                let entry = String::from_utf8_lossy(body).into_owned();
-                let told = daemon.ask(&Request::Record { entry });
-                return told.map(drop).map_err(|error| io::Error::other(error.one_line()));
-            }
-            if let Looked::Ours(journal) = turn.look(&self.config).map_err(io::Error::other)? {
-                let Some(journal) = journal else { return Ok(()) };
+        let request = || Request::Record { entry: String::from_utf8_lossy(body).into_owned() };
+        match Turn::new().take(&self.config, request)? {
+            Recorder::Serve(_) | Recorder::Us(None) => Ok(()),
+            Recorder::Us(Some(journal)) => {
                 journal.append(body)?;
-                return journal.flush();
+                journal.flush()
             }
         }
     }

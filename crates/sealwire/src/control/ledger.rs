@@ -14,22 +14,16 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use sealwire::config::SecureMcpConfig;
-use sealwire::home::Home;
 use sealwire_audit::{AuditSink, Event, Journal, Position};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::find;
 use super::local_event::{LocalEvent, Place};
-use super::protocol::{Answer, Request};
-use super::turn::{Looked, Turn};
+use super::protocol::Request;
+use super::turn::{PATIENCE, Recorder, Turn};
 
-/// How long somebody else may have the log, or a `serve` be about to end or begin.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the answer of a `serve` may take: that of a disk.
-const ANSWER: Duration = PATIENCE;
-/// How long to wait before a `serve` is asked again.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long to wait before it is tried again to write.
+const RETRY: Duration = Duration::from_millis(250);
 /// How long the log is kept for what may follow at once; others wait for it.
 const HOLD: Duration = Duration::from_millis(20);
 /// How long it is kept at most, whatever follows, and how long it is then left to others, who look
@@ -217,58 +211,41 @@ impl Writer {
         Some(state.waiting.drain(..count).collect())
     }
 
-    /// Records what cannot be recorded again: where it is known that it was not, it is tried for a
-    /// while.
     fn deliver(&mut self, events: &[LocalEvent]) -> io::Result<Vec<Place>> {
-        let mut turn = Turn::new(PATIENCE);
-        loop {
-            if let Some((journal, _)) = &self.held {
-                return write(journal, events);
+        if self.held.is_none() {
+            let request = || Request::RecordLocal { events: events.to_vec() };
+            match Turn::new().take(&self.shared.config, request)? {
+                Recorder::Serve(answer) => return positions(&answer, events.len()),
+                Recorder::Us(journal) => self.held = journal.map(|it| (it, Instant::now())),
             }
-            let config = &self.shared.config;
-            let home = config.layout();
-            let daemon = find(&home).map_err(|error| io::Error::other(error.one_line()))?;
-            if let Some(daemon) = daemon {
-                let request = Request::RecordLocal { events: events.to_vec() };
-                match daemon.within(ANSWER).and_then(|mut daemon| daemon.exchange(&request)) {
-                    Ok(Answer::Done(answer)) => return positions(&answer, events.len()),
-                    Ok(Answer::Failed { what, .. }) => return Err(io::Error::other(what)),
-                    // It may be there twice then: better than not at all.
-                    Err(error) if turn.is_over() => return Err(unanswered(&home, &error)),
-                    Err(_) => sleep(LOOK),
-                }
-                continue;
-            }
-            match turn.look(config).map_err(io::Error::other)? {
-                Looked::Theirs => {}
-                Looked::Ours(Some(journal)) => self.held = Some((journal, Instant::now())),
-                Looked::Ours(None) => return Ok(vec![Place::default(); events.len()]),
-            }
+        }
+        match &self.held {
+            Some((journal, _)) => write(journal, events),
+            None => Ok(vec![Place::default(); events.len()]),
         }
     }
 }
 
-/// A `serve` is there, and does not take what is to be recorded.
-fn unanswered(home: &Home, error: &io::Error) -> io::Error {
-    let process = std::fs::read_to_string(home.serve_lock()).unwrap_or_default();
-    let process = match process.trim() {
-        "" => String::new(),
-        process => format!(" (process {process})"),
-    };
-    let why = match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it does not answer".to_owned(),
-        _ => error.to_string(),
-    };
-    io::Error::other(format!(
-        "`serve`{process} has the audit log, and {why}: see its log, or whether it is stopped"
-    ))
-}
-
+/// Writes events. What a disk does not take now is kept, and it may take it soon.
 fn write(journal: &Journal, events: &[LocalEvent]) -> io::Result<Vec<Place>> {
     let append = |entry: &str| journal.append(entry.as_bytes());
     let record = |event: &LocalEvent| event.record(journal, append).map(Place::of);
     let recorded: Vec<_> = events.iter().map(record).collect::<io::Result<_>>()?;
-    journal.flush()?;
+    let give_up = Instant::now() + PATIENCE;
+    let mut has_failed = false;
+    while let Err(error) = journal.flush() {
+        if Instant::now() >= give_up {
+            return Err(error);
+        }
+        if !has_failed {
+            has_failed = true;
+            tracing::error!(%error, "the audit log cannot be written; what waits for it is tried again");
+        }
+        sleep(RETRY);
+    }
+    if has_failed {
+        tracing::info!("the audit log can be written again");
+    }
     Ok(recorded)
 }
 

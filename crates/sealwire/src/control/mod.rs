@@ -2,7 +2,8 @@
 //!
 //! `<home>/run/control.sock` has mode 0600, in a directory of mode 0700, and whoever connects
 //! must be the user that `serve` runs as, or root, who could become it: the kernel tells. One
-//! `serve` at a time has it, the one that holds `serve.lock` beside it.
+//! `serve` at a time has it, the one that holds `serve.lock` beside it, until it has drained; if it
+//! writes the audit log, no other begins before.
 //!
 //! A new command is a variant of [`Request`](protocol::Request) and an arm in
 //! [`Service::carry_out`](service::Service).

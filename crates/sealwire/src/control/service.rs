@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sealwire::home::Home;
 use sealwire::incidents::{IncidentSink, Raised, SecurityIncident};
@@ -34,6 +34,10 @@ use crate::cli::lost_log_lines;
 
 /// How often it is looked whether another process has changed the quarantine.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long it is waited for that a disk takes what a local conversation needs recorded, and for a
+/// moment in between.
+const DISK: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Incidents that are shown.
 pub(crate) const SHOWN: u32 = 20;
@@ -294,9 +298,16 @@ impl Service {
     }
 
     /// Records what happened between a client of this machine and its server, as durably as
-    /// anything, and counts it. What follows from it, its `connect` sees to.
+    /// anything, and counts it. What follows from it, its `connect` sees to. Its conversation ends
+    /// if this fails; so what a disk does not take is waited for, and nothing is recorded twice.
     async fn record_local(&self, events: &[LocalEvent]) -> Answer {
         let log = self.0.incidents.inner();
+        let give_up = Instant::now() + DISK;
+        while self.0.journal.as_ref().is_some_and(|journal| !journal.is_writable())
+            && Instant::now() < give_up
+        {
+            sleep(RETRY).await;
+        }
         let append = |entry: &str| match &self.0.journal {
             Some(journal) => {
                 let position = journal.append(entry.as_bytes())?;
@@ -310,7 +321,12 @@ impl Service {
         let durable = match recorded {
             Ok(positions) => {
                 let last = positions.iter().fold(Position::default(), |last, one| last.and(*one));
-                poll_fn(|cx| log.poll_durable(last, cx)).await.map(|()| positions)
+                loop {
+                    match poll_fn(|cx| log.poll_durable(last, cx)).await {
+                        Err(_) if Instant::now() < give_up => sleep(RETRY).await,
+                        done => break done.map(|()| positions),
+                    }
+                }
             }
             Err(error) => Err(error),
         };

@@ -34,7 +34,7 @@ use crate::notify;
 const MOST_RAISED: usize = 256;
 /// How long we wait for what is revoked before we serve nobody.
 const FIRST_LIST: Duration = Duration::from_secs(5);
-/// How much longer than it drains another `serve` may take to let go of the audit log.
+/// How much longer than it drains another `serve` may take to end.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
 /// Serve MCP servers over mutual TLS
@@ -64,8 +64,9 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     }
     let home = loaded.config.layout();
     let state = state(&home)?;
-    let claim = Socket::claim(&home)?;
-    let journal = journal(&loaded.config)?;
+    let patience = loaded.config.listen.drain_timeout + TAKE_OVER;
+    let claim = Socket::claim(&home, patience)?;
+    let journal = journal(&loaded.config, patience)?;
     let recorder = recorder(journal.as_ref());
     let alerts =
         Alerts::start(&home, loaded.alerts.take(), (Arc::clone(&recorder), journal.clone()))?;
@@ -141,12 +142,19 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             () = terminal_lost => {}
             () = reload_for_ever(reloader, names, &mut running, &service, &mut asked) => {}
         }
-        // Another one may take our place while we drain. We follow the quarantine all the same.
-        drop((socket, asked));
+        drop(asked);
+        // Another one may take our place while we drain, but for the log. Who has things recorded here, as clients of
+        // local servers do, goes on with that. We follow the quarantine in any case.
+        let mut socket = socket.filter(|_| running.journal.is_some());
+        socket.iter_mut().for_each(Socket::drains);
         running.answers.readiness.draining();
         notify::stopping(running.server.drain_timeout());
         running.server.drain().await;
         running.alerts.stop();
+        if let Some(socket) = socket {
+            // The log is ours until this process is gone, and so is this.
+            std::mem::forget(socket.close().await);
+        }
         if let Some(error) = running.journal.and_then(|journal| journal.close().err()) {
             tracing::error!(%error, "the end of the audit log could not be written");
         }
@@ -284,14 +292,13 @@ fn record_reload(outcome: &Outcome, is_news: bool, running: &Running) {
     }
 }
 
-/// The log of what happens, which is begun. Another `serve` may still be draining.
-fn journal(config: &SecureMcpConfig) -> Result<Option<Arc<Journal>>, Failure> {
+/// The log of what happens, which is begun. Another process may still have it for so long.
+fn journal(config: &SecureMcpConfig, patience: Duration) -> Result<Option<Arc<Journal>>, Failure> {
     let fix = "let whoever runs `serve` write there, name another [audit] log_dir, or see what \
                `sealwire audit verify` says";
     let failed = |error: &dyn std::fmt::Display| {
         Failure::new("the audit log cannot be written").because(error).fix(fix)
     };
-    let patience = config.listen.drain_timeout + TAKE_OVER;
     let journal = evidence::open(config, patience).map_err(|error| failed(&error))?;
     let Some(journal) = journal else {
         tracing::info!("no audit log is kept");
