@@ -12,9 +12,9 @@ use toml_edit::DocumentMut;
 
 use self::candidate::Candidate;
 use self::report::Report;
-use super::install::{Asked, client_file, confirmed, left_alone, read};
+use super::install::{Consent, Proposal, client_file, left_alone, read};
 use super::issuing::HomeLock;
-use crate::cli::{Context, Failure, print, print_json};
+use crate::cli::{Context, Failure};
 use crate::clients::document;
 use crate::clients::{Client, Syntax};
 
@@ -40,19 +40,12 @@ pub(crate) struct Arguments {
     /// Its file [default: the one in the user's own directory]
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// Show what would be taken over, and write nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask, also of what weakens
-    #[arg(long)]
-    yes: bool,
-    /// Print the result as JSON; with --dry-run or --yes
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let asked = Asked::new(arguments.yes, arguments.dry_run, arguments.json)?;
+    arguments.consent.check()?;
     let client = arguments.client;
     let _lock = HomeLock::acquire_as_owner(&context.home)?;
     let before = context.load_config()?;
@@ -76,31 +69,34 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     }
     entries::take(client, &found, file.as_ref(), &mut candidate, &mut report);
     report.weaker = weaker::weaker(&before, candidate.plain(), candidate.config());
-    if !arguments.json {
-        print(&format!("{}: {}\n{}", client.name(), path.display(), report.text()))?;
-        if report.is_empty() {
-            return print("Nothing to take over.\n");
-        }
-    }
     let question = match report.weaker.len() {
         0 => "Write this?".to_owned(),
         1 => "Write this, weaker in 1 point?".to_owned(),
         points => format!("Write this, weaker in {points} points?"),
     };
-    let is_written = !report.is_empty() && confirmed(asked, &question)?;
-    if is_written {
-        candidate.write()?;
-    }
-    if arguments.json {
-        let mut result = report.json(is_written);
-        result["client"] = json!(client.word());
-        result["file"] = json!(path);
-        result["config_file"] = json!(context.config_file);
-        return print_json(&result);
-    }
-    if !is_written {
-        return print("Nothing was written.\n");
-    }
-    let (file, command) = (context.config_file.display(), &context.invocation);
-    print(&format!("Written to {file}. Next: {command} config check\n"))
+    let proposal = Proposal {
+        shown: format!("{}: {}\n{}", client.name(), path.display(), report.text()),
+        obstacle: None,
+        idle: report.is_empty().then(|| "Nothing to take over.\n".to_owned()),
+        question,
+    };
+    let done = arguments.consent.settle(
+        proposal,
+        || candidate.write(),
+        |done| {
+            let mut result = report.json(done.is_some());
+            result["client"] = json!(client.word());
+            result["file"] = json!(path);
+            result["config_file"] = json!(context.config_file);
+            result
+        },
+        |done| match done {
+            None => "Nothing was written.\n".to_owned(),
+            Some(()) => {
+                let (file, command) = (context.config_file.display(), &context.invocation);
+                format!("Written to {file}. Next: {command} config check\n")
+            }
+        },
+    );
+    done.map(drop)
 }

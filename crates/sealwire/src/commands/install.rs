@@ -2,6 +2,7 @@ mod apply;
 mod consent;
 mod plan;
 mod program;
+mod shown;
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +12,12 @@ use serde_json::{Value, json};
 use self::apply::{apply, unwritable};
 use self::plan::{Change, Planner, Step};
 use super::issuing::HomeLock;
-use crate::cli::{Context, Failure, print, print_json, printable};
+use crate::cli::{Context, Failure, printable};
 use crate::clients::document;
 use crate::clients::file::{NotWritten, Original};
 use crate::clients::{Client, Place, System};
 
-pub(crate) use consent::{Asked, confirmed};
+pub(crate) use consent::{Consent, Proposal};
 pub(crate) use program::{NewServer, server_table, starts_sealwire, usable};
 
 /// Have an MCP client reach its servers through sealwire
@@ -47,19 +48,12 @@ pub(crate) struct Arguments {
     /// The client's file [default: the one in the user's own directory]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Show what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-    /// Print the result as JSON; with --dry-run or --yes
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let asked = Asked::new(arguments.yes, arguments.dry_run, arguments.json)?;
+    arguments.consent.check()?;
     let client = arguments.client;
     let _lock = HomeLock::acquire_as_owner(&context.home)?;
     let config = context.load_config()?;
@@ -100,40 +94,38 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         }
     }
     let is_idle = steps.iter().all(|step| matches!(step.change, Change::None(_)));
-    if !arguments.json {
-        print(&shown(client, &path, &steps, &planner))?;
-        if is_idle {
-            print("Nothing to change.\n")?;
-            return hint(client, &original, &steps, &planner, context);
-        }
-    }
-    if let Some(why) = original.obstacle().filter(|_| !is_idle) {
-        return Err(left_alone(&path, why));
-    }
-    let is_changed = !is_idle && confirmed(asked, "Write this?")?;
-    if is_changed {
-        apply(client, &original, &steps, &planner, &own, context)?;
-    }
-    if arguments.json {
-        let mut result = as_json(client, &steps, &planner);
-        result["changed"] = json!(is_changed);
-        result["client"] = json!(client.word());
-        result["file"] = json!(path);
-        result["config_file"] = json!(context.config_file);
-        return print_json(&result);
-    }
-    if !is_changed {
-        return print("Nothing was changed.\n");
-    }
-    print(&format!(
-        "Done. Start {} again; `{} uninstall --client {}` puts back what was there.\n",
-        client.name(),
-        context.invocation,
-        client.word()
-    ))
+    let obstacle = original.obstacle().filter(|_| !is_idle).map(|why| left_alone(&path, why));
+    let proposal = Proposal {
+        shown: shown(client, &path, &steps, &planner),
+        obstacle,
+        idle: is_idle.then(|| hint(client, &original, &steps, &planner, context)),
+        question: "Write this?".to_owned(),
+    };
+    let done = arguments.consent.settle(
+        proposal,
+        || apply(client, &original, &steps, &planner, &own, context),
+        |done| {
+            let mut result = as_json(client, &steps, &planner);
+            result["changed"] = json!(done.is_some());
+            result["client"] = json!(client.word());
+            result["file"] = json!(path);
+            result["config_file"] = json!(context.config_file);
+            result
+        },
+        |done| match done {
+            None => "Nothing was changed.\n".to_owned(),
+            Some(()) => format!(
+                "Done. Start {} again; `{} uninstall --client {}` puts back what was there.\n",
+                client.name(),
+                context.invocation,
+                client.word()
+            ),
+        },
+    );
+    done.map(drop)
 }
 
-/// Says which servers of sealwire the client does not have, where there was nothing to do: they
+/// Says that there is nothing to do, and which servers of sealwire the client does not have: they
 /// are perhaps what was meant.
 fn hint(
     client: Client,
@@ -141,22 +133,25 @@ fn hint(
     steps: &[Step],
     planner: &Planner<'_>,
     context: &Context,
-) -> Result<(), Failure> {
+) -> String {
+    let mut text = "Nothing to change.\n".to_owned();
     let is_there = |name: &&String| {
         planner.reached.contains(name) || steps.iter().any(|step| step.name == **name)
     };
     let missing: Vec<_> =
         planner.config.servers.keys().filter(|name| !is_there(name)).map(String::as_str).collect();
     if !original.is_there() {
-        print(&format!("{} has no file there yet.\n", client.name()))?;
+        text.push_str(&format!("{} has no file there yet.\n", client.name()));
     }
-    let Some(first) = missing.first() else { return Ok(()) };
-    let command = format!("{} install --client {}", context.invocation, client.word());
-    print(&format!(
-        "sealwire has servers that it does not have: {}. To add one, or all:\n  \
-         {command} --server {first}\n  {command} --all\n",
-        missing.join(", ")
-    ))
+    if let Some(first) = missing.first() {
+        let command = format!("{} install --client {}", context.invocation, client.word());
+        text.push_str(&format!(
+            "sealwire has servers that it does not have: {}. To add one, or all:\n  \
+             {command} --server {first}\n  {command} --all\n",
+            missing.join(", ")
+        ));
+    }
+    text
 }
 
 /// Reads a client's file, which need not be there.

@@ -1,12 +1,13 @@
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::install::{Asked, confirmed, left_alone, not_written};
+use super::install::{Consent, Proposal, left_alone, not_written};
 use super::issuing::HomeLock;
-use crate::cli::{Context, Failure, print, print_json, printable};
+use crate::cli::{Context, Failure, print, printable};
 use crate::clients::Client;
 use crate::clients::document;
 use crate::clients::file::Original;
@@ -32,19 +33,12 @@ pub(crate) struct Arguments {
     /// Only this file
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Show what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-    /// Print the result as JSON; with --dry-run or --yes
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let asked = Asked::new(arguments.yes, arguments.dry_run, arguments.json)?;
+    arguments.consent.check()?;
     let _lock = HomeLock::acquire_as_owner(&context.home)?;
     let (home, doubt) = context.likely_state_home();
     let unknown = |why: String| Failure::new("what is installed is not known").because(why);
@@ -72,35 +66,48 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             Err(failure) => failures.push(failure),
         }
     }
-    if !arguments.json {
-        print(&plans.iter().map(Plan::text).collect::<String>())?;
-        if entries.is_empty() {
-            return print("Nothing is installed there.\n");
-        }
-    }
     let is_idle = plans.iter().all(|plan| !plan.undoes());
-    let is_agreed = !is_idle && confirmed(asked, "Write this?")?;
-    let mut done = Vec::new();
-    for plan in plans.iter().filter(|plan| is_agreed && plan.undoes()) {
-        if let Err(failure) = plan.write() {
-            failures.push(failure);
-            continue;
-        }
-        done.push(plan.original.path.clone());
-        plan.undone().for_each(|entry| installed.forget(entry));
-        installed.store(&home).map_err(|why| {
-            Failure::new("what was put back is still noted as installed").because(why)
-        })?;
-    }
-    if arguments.json {
-        let files: Vec<_> = plans.iter().map(|plan| plan.json(&done)).collect();
-        let failed: Vec<_> = failures.iter().map(Failure::one_line).collect();
-        print_json(&json!({ "changed": !done.is_empty(), "files": files, "failed": failed }))?;
-    } else if done.is_empty() {
-        print("Nothing was changed.\n")?;
-    } else if failures.is_empty() {
-        print("Done. Start the client again.\n")?;
-    }
+    let idle = match entries.is_empty() {
+        true => "Nothing is installed there.\n",
+        false => "Nothing was changed.\n",
+    };
+    let proposal = Proposal {
+        shown: plans.iter().map(Plan::text).collect(),
+        obstacle: None,
+        idle: is_idle.then(|| idle.to_owned()),
+        question: "Write this?".to_owned(),
+    };
+    let failed = RefCell::new(failures);
+    arguments.consent.settle(
+        proposal,
+        || {
+            let mut done = Vec::new();
+            for plan in plans.iter().filter(|plan| plan.undoes()) {
+                if let Err(failure) = plan.write() {
+                    failed.borrow_mut().push(failure);
+                    continue;
+                }
+                done.push(plan.original.path.clone());
+                plan.undone().for_each(|entry| installed.forget(entry));
+                installed.store(&home).map_err(|why| {
+                    Failure::new("what was put back is still noted as installed").because(why)
+                })?;
+            }
+            Ok(done)
+        },
+        |done| {
+            let done = done.map_or(&[][..], Vec::as_slice);
+            let files: Vec<_> = plans.iter().map(|plan| plan.json(done)).collect();
+            let failed: Vec<_> = failed.borrow().iter().map(Failure::one_line).collect();
+            json!({ "changed": !done.is_empty(), "files": files, "failed": failed })
+        },
+        |done| match done {
+            Some(_) if failed.borrow().is_empty() => "Done. Start the client again.\n".to_owned(),
+            Some(done) if !done.is_empty() => String::new(),
+            _ => "Nothing was changed.\n".to_owned(),
+        },
+    )?;
+    let mut failures = failed.into_inner();
     // All but the last are told here; that one is how the command ends.
     let last = failures.pop();
     for failure in failures {

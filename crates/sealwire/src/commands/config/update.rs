@@ -9,9 +9,9 @@ use sealwire_identity::files;
 use serde_json::{Value, json};
 use toml_edit::{DocumentMut, Item};
 
-use crate::cli::{Context, Failure, print, print_json, printable};
+use crate::cli::{Context, Failure, printable};
 use crate::clients::file::{Original, with_line_ends_of};
-use crate::commands::install::{Asked, confirmed};
+use crate::commands::install::{Consent, Proposal};
 use crate::commands::issuing::HomeLock;
 
 /// Copies of the file that are kept at most: more are not made by updates.
@@ -31,15 +31,8 @@ Examples:
 
 More: docs/day-two.md")]
 pub(super) struct Arguments {
-    /// Show what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-    /// Print the result as JSON; with --dry-run or --yes
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// One change, in the order in which they are made.
@@ -53,7 +46,7 @@ struct Change {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
-    let asked = Asked::new(arguments.yes, arguments.dry_run, arguments.json)?;
+    arguments.consent.check()?;
     let path = &context.config_file;
     // What says why it cannot be read at all is not said twice.
     if !path.exists() {
@@ -66,36 +59,40 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let original = Original::read(path).map_err(unusable)?;
     let (text, changes) = updated(original.text()).map_err(unusable)?;
     let now = SecureMcpConfig::load_text(context.home.root(), path, &text);
-    if !arguments.json {
-        print(&shown(path, &changes))?;
-    }
+    let is_idle = changes.is_empty();
     // Also where there was nothing to do: it is of no form that this version knows.
-    now.map_err(|error| match changes.is_empty() {
+    let invalid = now.err().map(|error| match is_idle {
         true => Failure::from(error),
         false => Failure::from(error)
             .because("nothing was written: lines are those of the file as it would be"),
-    })?;
-    if let Some(why) = original.obstacle().filter(|_| !changes.is_empty()) {
-        return Err(unusable(why).fix("put that right, or write what is shown yourself"));
-    }
-    let is_written = !changes.is_empty() && confirmed(asked, "Write this?")?;
-    let kept = match is_written {
-        true => Some(write(&original, &text).map_err(|why| unusable(why).fix("run this again"))?),
-        false => None,
+    });
+    let unwritable = || {
+        let why = original.obstacle().filter(|_| !is_idle)?;
+        Some(unusable(why).fix("put that right, or write what is shown yourself"))
     };
-    if arguments.json {
-        return print_json(&json!({
-            "file": path,
-            "changed": is_written,
-            "kept": kept,
-            "changes": changes.iter().map(as_json).collect::<Vec<_>>(),
-        }));
-    }
-    match kept {
-        None if changes.is_empty() => Ok(()),
-        None => print("Nothing was changed.\n"),
-        Some(kept) => print(&format!("Written. As it was: {}\n", kept.display())),
-    }
+    let proposal = Proposal {
+        shown: shown(path, &changes),
+        obstacle: invalid.or_else(unwritable),
+        idle: is_idle.then(String::new),
+        question: "Write this?".to_owned(),
+    };
+    let done = arguments.consent.settle(
+        proposal,
+        || write(&original, &text).map_err(|why| unusable(why).fix("run this again")),
+        |kept| {
+            json!({
+                "file": path,
+                "changed": kept.is_some(),
+                "kept": kept,
+                "changes": changes.iter().map(as_json).collect::<Vec<_>>(),
+            })
+        },
+        |kept| match kept {
+            None => "Nothing was changed.\n".to_owned(),
+            Some(kept) => format!("Written. As it was: {}\n", kept.display()),
+        },
+    );
+    done.map(drop)
 }
 
 /// The text in today's form, and what was changed for that.
