@@ -216,3 +216,33 @@ fn connect_to_a_name_that_is_not_there() {
         assert!(output.stderr.contains(part), "{part:?} missing: {output}");
     }
 }
+
+#[test]
+fn what_is_wrong_leads_to_the_section_or_page_that_explains_it() {
+    for (wrong, section) in [
+        ("[listen]\naddress = \"nowhere\"\n", "#listen"),
+        ("[mcp_servers.a]\ncommand = \"x\"\npinz = \"off\"\n", "#mcp_serversname"),
+        ("[security.certificates]\ncrl = 5\n[listen]\naddress = 5\n", ""),
+    ] {
+        let home = Home::with_config("");
+        home.configure(wrong);
+        let output = home.run(&["config", "check"]);
+        assert_eq!(output.code, Some(78), "{output}");
+        let see = format!("  see: docs/config.md{section}");
+        assert!(output.stderr.lines().any(|line| line == see), "{output}");
+    }
+    let home = Home::with_config("");
+    for (command, page) in [
+        (&["audit", "verify", "--bad"][..], "docs/audit.md"),
+        (&["install", "--client", "none"], "docs/clients.md"),
+        (&["--bad"], "docs/errors.md"),
+    ] {
+        let output = home.run(command);
+        assert_eq!(output.code, Some(2), "{output}");
+        assert!(output.stderr.contains(&format!("  see: {page}")), "{output}");
+    }
+    for asked in ["--help", "--version"] {
+        let output = home.run(&[asked]);
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output}");
+    }
+}

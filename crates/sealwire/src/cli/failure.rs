@@ -30,6 +30,8 @@ pub(crate) struct Failure {
     place: Option<String>,
     details: Vec<Detail>,
     page: Option<Page>,
+    /// The section of that page, where the page as a whole is named.
+    section: Option<String>,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,8 @@ struct Detail {
 impl Failure {
     /// The command failed.
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { exit: FAILED, what: what.into(), place: None, details: Vec::new(), page: None }
+        let (what, details) = (what.into(), Vec::new());
+        Self { exit: FAILED, what, place: None, details, page: None, section: None }
     }
 
     /// The command line asks for something that cannot be.
@@ -77,7 +80,7 @@ impl Failure {
 
     /// What explains it.
     pub(crate) fn see(self, page: Page) -> Self {
-        Self { page: Some(page), ..self }
+        Self { page: Some(page), section: None, ..self }
     }
 
     fn explained(self, page: Option<Page>) -> Self {
@@ -86,8 +89,7 @@ impl Failure {
 
     /// What explains it, if nothing is said of that.
     pub(crate) fn or_see(self, page: Page) -> Self {
-        let page = self.page.unwrap_or(page);
-        self.see(page)
+        if self.page.is_some() { self } else { self.see(page) }
     }
 
     /// All of it for the log, where an event is a line.
@@ -142,8 +144,10 @@ impl fmt::Display for Failure {
                 writeln!(f, "  to fix: {}", printable(remedy))?;
             }
         }
-        if let Some(page) = self.page {
-            writeln!(f, "  see: {}", page.path())?;
+        match (self.page, &self.section) {
+            (Some(page), Some(section)) => writeln!(f, "  see: {}#{section}", page.path())?,
+            (Some(page), None) => writeln!(f, "  see: {}", page.path())?,
+            (None, _) => {}
         }
         Ok(())
     }
@@ -162,6 +166,11 @@ impl Failure {
         let same_file = problems.windows(2).all(|pair| pair[0].file == pair[1].file);
         if let (true, Some(first)) = (same_file, problems.first()) {
             failure = failure.at(first.file.display());
+        }
+        // One section, if all of them are of it.
+        let section = problems.first().and_then(Problem::section);
+        if problems.iter().all(|problem| problem.section() == section) {
+            failure.section = section;
         }
         for problem in problems {
             let reason = match (same_file, problem.line) {

@@ -13,6 +13,7 @@ mod page;
 mod secret;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -135,34 +136,6 @@ impl Command {
         })
     }
 
-    /// What explains an error of it that says nothing else.
-    fn page(&self) -> Page {
-        match self {
-            Self::Init(_) | Self::Demo(_) | Self::DemoServer(_) => Page::FirstSteps,
-            Self::Cert(_) => Page::Certificates,
-            Self::Ca(_) => Page::Authority,
-            Self::Invite(_) | Self::Join(_) => Page::Join,
-            Self::Key(_) => Page::AgentKeys,
-            Self::Agent(_) => Page::Agents,
-            Self::Serve(_) => Page::Operations,
-            Self::Connect(_) | Self::Install(_) | Self::Uninstall(_) | Self::Import(_) => {
-                Page::Clients
-            }
-            Self::Config(_) => Page::Config,
-            Self::Policy(_) => Page::Policy,
-            Self::Quarantine(_) => Page::Quarantine,
-            Self::Alerts(_) => Page::Alerts,
-            Self::Audit(_) => Page::Audit,
-            Self::Report(_) => Page::Reports,
-            Self::Status(_) => Page::Control,
-            Self::Reload(_) => Page::Reloading,
-            Self::Pins(_) => Page::Pins,
-            Self::Doctor(_) => Page::Doctor,
-            Self::Health(_) => Page::Health,
-            Self::Completions(_) | Self::Man(_) => Page::Errors,
-        }
-    }
-
     /// Whether it reads the keys with which agents sign and read messages, or messages.
     fn has_agent_keys(&self) -> bool {
         match self {
@@ -256,8 +229,11 @@ fn parse(arguments: &[OsString]) -> Result<(GlobalOptions, Command), clap::Error
 /// Wrong usage ends here with exit code 2, and `--help` and `--version` with 0.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let (global, command) = parse(&arguments).unwrap_or_else(|error| error.exit());
-    let page = command.page();
+    let page = Page::of_command(word(&arguments));
+    let (global, command) = match parse(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return refused(&error, page),
+    };
     let done = Context::new(&global).and_then(|context| {
         if command.has_agent_keys() {
             memory::keep_private()?;
@@ -270,6 +246,31 @@ pub(crate) fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.or_see(page).report(),
     }
+}
+
+/// Tells what is wrong with the command line, and where that is explained; or what was asked for.
+fn refused(error: &clap::Error, page: Page) -> ExitCode {
+    // That nobody reads it is no reason to end in another way.
+    let _told = error.print();
+    if error.use_stderr() {
+        let _told = writeln!(std::io::stderr().lock(), "\n  see: {}", page.path());
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// The word for the command: the first one that neither is an option nor goes with one. All
+/// options before it take something.
+fn word(arguments: &[OsString]) -> &str {
+    let mut words = arguments.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
+    while let Some(word) = words.next() {
+        if !word.starts_with('-') {
+            return word;
+        }
+        if word.starts_with("--") && !word.contains('=') {
+            words.next();
+        }
+    }
+    ""
 }
 
 /// The whole command line, for completions.
@@ -313,6 +314,24 @@ mod tests {
         for line in ["sealwire connect", "sealwire connect --help", "sealwire connect a --hom x"] {
             let (parsed, whole, _) = parse(line);
             assert_eq!(parsed.unwrap_err().to_string(), whole.unwrap_err().to_string(), "{line}");
+        }
+    }
+
+    #[test]
+    fn each_command_has_its_page() {
+        for command in definition().get_subcommands() {
+            let expected = matches!(command.get_name(), "completions" | "man");
+            let is_none = Page::of_command(command.get_name()) == Page::Errors;
+            assert_eq!(is_none, expected, "{}", command.get_name());
+        }
+        for (line, expected) in [
+            ("sealwire --home serve --log-level=info audit --home x", "audit"),
+            ("sealwire audit verify --bad", "audit"),
+            ("sealwire --bad", ""),
+            ("sealwire", ""),
+        ] {
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(word(&words), expected, "{line}");
         }
     }
 

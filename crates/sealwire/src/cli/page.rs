@@ -88,6 +88,32 @@ pages! {
 }
 
 impl Page {
+    /// Of a command, by its word: what explains an error of it that says nothing else.
+    pub(crate) fn of_command(word: &str) -> Self {
+        match word {
+            "init" | "demo" | "demo-server" => Self::FirstSteps,
+            "cert" => Self::Certificates,
+            "ca" => Self::Authority,
+            "invite" | "join" => Self::Join,
+            "key" => Self::AgentKeys,
+            "agent" => Self::Agents,
+            "serve" => Self::Operations,
+            "connect" | "install" | "uninstall" | "import" => Self::Clients,
+            "config" => Self::Config,
+            "policy" => Self::Policy,
+            "quarantine" => Self::Quarantine,
+            "alerts" => Self::Alerts,
+            "audit" => Self::Audit,
+            "report" => Self::Reports,
+            "status" => Self::Control,
+            "reload" => Self::Reloading,
+            "pins" => Self::Pins,
+            "doctor" => Self::Doctor,
+            "health" => Self::Health,
+            _ => Self::Errors,
+        }
+    }
+
     /// Of a refusal: the table with its code.
     pub(crate) fn of_refusal(code: RefusalCode) -> Self {
         use RefusalCode as Code;

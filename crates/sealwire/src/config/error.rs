@@ -1,6 +1,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::schema;
+
 /// How many problems are kept: a file that is not a configuration at all should not
 /// fill the screen.
 const MAX_PROBLEMS: usize = 20;
@@ -78,6 +80,12 @@ impl Problem {
             Some(line) => format!("{}:{line}", self.file.display()),
             None => self.file.display().to_string(),
         }
+    }
+
+    /// The section of docs/config.md that explains the key, as the end of a link; `None` where no
+    /// table is meant.
+    pub fn section(&self) -> Option<String> {
+        schema::section(&self.key)
     }
 
     /// What is wrong, with the table and key where there is one.

@@ -314,6 +314,28 @@ pub(crate) const TABLES: [&Table; 33] = [
     &SMTP,
 ];
 
+/// The section of docs/config.md about a table, as forges and the book name it in links. `key`
+/// begins with the table as a file has it, `[mcp_servers.x] command`, say.
+pub(crate) fn section(key: &str) -> Option<String> {
+    let table = key.trim_start_matches('[').split(']').next().filter(|_| key.starts_with('['))?;
+    let fits = |title: &str| {
+        let title = title.trim_matches(['[', ']']);
+        match (title.find('<'), title.find('>')) {
+            (Some(start), Some(end)) => table
+                .strip_prefix(&title[..start])
+                .and_then(|it| it.strip_suffix(&title[end + 1..]))
+                .is_some_and(|name| !name.is_empty()),
+            _ => table == title,
+        }
+    };
+    // Names may have dots in them: of those that fit, the one that says most.
+    let titles = TABLES.iter().map(|table| table.title).filter(|title| title.starts_with('['));
+    let title = titles.filter(|title| fits(title)).max_by_key(|title| title.len())?;
+    Some(
+        title.to_lowercase().chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect(),
+    )
+}
+
 /// What to say about a key that `table` does not know.
 pub(crate) fn suggest(table: &Table, key: &str) -> String {
     if let Some(remedy) = retired::remedy(table.title, key) {
@@ -361,6 +383,21 @@ fn closeness(known: &str, typed: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_lead_to_the_section_of_their_table() {
+        for (key, expected) in [
+            ("[listen] address", Some("listen")),
+            ("[mcp_servers.a.b] command", Some("mcp_serversname")),
+            ("[mcp_servers.a.policy] tools", Some("mcp_serversnamepolicy")),
+            ("[security.certificates]", Some("securitycertificates")),
+            ("[[policy.allow]] tools", Some("policyallow")),
+            ("include", None),
+            ("", None),
+        ] {
+            assert_eq!(section(key).as_deref(), expected, "{key}");
+        }
+    }
 
     #[test]
     fn names_the_nearest_key_of_the_same_table() {
