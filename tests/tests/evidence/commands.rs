@@ -122,3 +122,17 @@ fn what_an_operator_changes_is_recorded() {
     assert_eq!(of_type(&entries, "connection.accepted").len(), 1);
     wait_until("it has ended", || !home.file("run/control.sock").exists());
 }
+
+#[test]
+fn a_certificate_that_is_handed_out_in_a_bundle_is_an_entry() {
+    let home = Home::with_config(&echo_table());
+    Serve::start(&home).stop();
+    let bundle = home.file("laptop.bundle");
+    let out = ["--out", bundle.to_str().unwrap()];
+    home.run(&[&["cert", "bundle", "laptop"], &out[..]].concat()).ok();
+    let entries = entries(&home.file("audit"));
+    let issued = of_type(&entries, "certificate.issued");
+    assert_eq!(issued.len(), 1, "{issued:?}");
+    assert_eq!(issued[0]["subject"], "spiffe://sealwire.internal/core/laptop");
+    assert!(issued[0]["detail"].as_str().unwrap().ends_with(", for another machine"));
+}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sealwire::config::{ListenConfig, SecureMcpConfig, ServerRole, is_endpoint};
 use sealwire::home::{CertificatePair, Home};
+use sealwire_audit::ChangeKind;
 use sealwire_identity::{describe, files, token_of};
 use sealwire_names::{Fingerprint, Kind};
 use zeroize::Zeroizing;
@@ -17,6 +18,7 @@ use super::certificates::revoked_leaf;
 use super::init::{EXAMPLES, Report, certificates_table, make_signing_key, template, write_config};
 use super::issuing::{HomeLock, Presence, Target, Terms, open_authority};
 use crate::cli::{Context, Failure, print, shell_word};
+use crate::control::note;
 
 /// Write the one file that another machine needs
 ///
@@ -59,7 +61,9 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
     };
     let _lock = HomeLock::acquire(&context.home)?;
     if target.presence()? == Presence::Absent {
-        target.issue(&open_authority(&config)?, &Terms::default())?;
+        let leaf = target.issue(&open_authority(&config)?, &Terms::default())?;
+        let detail = format!("until {}, for another machine", leaf.not_after);
+        note(&config, ChangeKind::CertificateIssued, &target.id, &detail);
         notes.push(format!("issued {}", target.id));
     }
     if let Some(uri) = token_of(&target.pair.key)? {

@@ -2,12 +2,14 @@
 
 use clap::ValueEnum;
 use sealwire::config::SecureMcpConfig;
+use sealwire_audit::ChangeKind;
 use sealwire_identity::files;
 
 use super::init::Report;
 use super::issuing::{Presence, Target, Terms, open_authority};
 use super::key;
 use crate::cli::{Context, Failure};
+use crate::control::note;
 
 /// The agents that `init` can make.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -105,7 +107,9 @@ fn certificates(config: &SecureMcpConfig, report: &mut Report) -> Result<(), Fai
         let kind = Some(sealwire_names::Kind::Agent);
         let target = Target::new(config, agent.as_str(), kind)?;
         if target.presence()? == Presence::Absent {
-            target.issue(&authority, &Terms::default())?;
+            let leaf = target.issue(&authority, &Terms::default())?;
+            let detail = format!("until {}", leaf.not_after);
+            note(config, ChangeKind::CertificateIssued, &target.id, &detail);
         }
     }
     Ok(())
