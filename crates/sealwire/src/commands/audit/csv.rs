@@ -29,6 +29,9 @@ const COLUMNS: [&str; 20] = [
     "decision_call",
 ];
 
+/// What a formula begins with, as it is typed with a Western and with a Japanese keyboard.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+
 pub(super) fn header() -> String {
     format!("{},other\r\n", COLUMNS.join(","))
 }
@@ -57,7 +60,7 @@ pub(super) fn row(mut entry: Map<String, Value>) -> String {
 /// A text, between quotation marks. A spreadsheet takes what begins like a formula for one, and
 /// names in the log are chosen by whom it is about: an apostrophe in front makes it text.
 fn cell(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let is_formula = text.starts_with(['\t', '\r']) || text.trim_start().starts_with(FORMULA);
     let quote = if is_formula { "'" } else { "" };
     format!("\"{quote}{}\"", printable(text).replace('"', "\"\""))
 }
@@ -79,5 +82,17 @@ mod tests {
              \"a \"\"b\"\",\u{fffd} c\",,12,,,\"{\"\"x\"\":\"\"-1\"\"}\"\r\n"
         );
         assert_eq!(header().matches(',').count(), COLUMNS.len());
+    }
+
+    #[test]
+    fn a_formula_is_text_however_it_is_typed() {
+        for text in
+            ["=1", "+1", "-1", "@A", " =1", "\t=1", "\r1", "\n=1", "＝1", "　＋1", "－1", "＠A"]
+        {
+            assert!(cell(text).starts_with("\"'"), "{text:?}");
+        }
+        for text in ["a=1", "1-1", "\"=1\"", "", " ", "'=1"] {
+            assert!(!cell(text).starts_with("\"'=") || text.starts_with('\''), "{text:?}");
+        }
     }
 }

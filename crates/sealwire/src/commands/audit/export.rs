@@ -4,7 +4,7 @@ use sealwire_names::Timestamp;
 use serde_json::{Map, Value};
 
 use super::calls::Calls;
-use super::{Log, csv, moment, ocsf, unreadable};
+use super::{Log, csv, in_order, moment, ocsf, unreadable};
 use crate::cli::{Context, Failure, print, write_compact};
 
 /// Print the log in a form that other tools read
@@ -39,6 +39,7 @@ enum Format {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    in_order(arguments.from, arguments.to)?;
     let directory = arguments.log.directory(context)?;
     let mut reader = Reader::from_entry(&directory, 0).map_err(unreadable)?;
     let mut text = String::new();

@@ -147,7 +147,33 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     })
 }
 
+/// That there is a time between the two.
+pub(super) fn in_order(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<(), Failure> {
+    match (from, to) {
+        (Some(from), Some(to)) if from >= to => Err(Failure::usage("nothing can be in that time")
+            .because(format!("{from} is not before {to}"))
+            .fix("give the earlier moment to --from, and the later one to --to")),
+        _ => Ok(()),
+    }
+}
+
 /// The log could not be read.
 pub(super) fn unreadable(error: io::Error) -> Failure {
     Failure::new("the log cannot be read").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_which_nothing_can_be_is_an_error() {
+        let at = |day: &str| Some(moment(day).unwrap());
+        let (a, b) = (at("2026-11-23"), at("2026-11-23T00:00:00.001Z"));
+        for (from, to) in [(None, None), (a, None), (None, a), (a, b)] {
+            assert!(in_order(from, to).is_ok(), "{from:?} {to:?}");
+        }
+        assert!(in_order(a, a).is_err());
+        assert!(in_order(b, a).is_err());
+    }
 }

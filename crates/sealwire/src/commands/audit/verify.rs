@@ -161,7 +161,8 @@ fn text(found: &Verification, origin: &str, given: usize) -> String {
         Some((first, last)) => {
             let (from, to) = (found.first, found.size.saturating_sub(1));
             let (files, first, last) = (found.files, time(first), time(last));
-            out += &format!("entries    {from} to {to} in {files} files, {first} to {last}\n");
+            let s = if files == 1 { "" } else { "s" };
+            out += &format!("entries    {from} to {to} in {files} file{s}, {first} to {last}\n");
         }
         None => out += "entries    none\n",
     }

@@ -15,7 +15,9 @@ use sealwire_audit::verify::{Outside, Verification};
 use sealwire_names::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::audit::{Log, moment, outside, unreadable, verification_as_json, verify_shown};
+use super::audit::{
+    Log, in_order, moment, outside, unreadable, verification_as_json, verify_shown,
+};
 use super::certificates;
 use crate::cli::{Context, Failure, print, print_json};
 use controls::{CONTROLS, NOT_COVERED};
@@ -58,11 +60,12 @@ enum Format {
 }
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
+    let to = arguments.to.unwrap_or_else(|| SystemTime::now().into());
+    in_order(arguments.from, Some(to))?;
     let directory = arguments.log.directory(context)?;
     let key = arguments.log.key(context)?;
     let kept = arguments.checkpoint.iter().map(outside).collect::<Result<Vec<Outside>, _>>()?;
     let verified = verify_shown(&directory, &key, &kept)?;
-    let to = arguments.to.unwrap_or_else(|| SystemTime::now().into());
     let (counted, range) = count(&directory, arguments.from, to, verified.size)?;
     let mut report = report(arguments.from, to, &counted, range, &verified, key.name(), kept.len());
     report["certificates"] = certificates::inventory(context)?;
