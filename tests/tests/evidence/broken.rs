@@ -9,20 +9,33 @@ use sealwire_tests::{echo_table, honest_session};
 
 use super::{Caller, all_is_there, entries, got, of_type, recording_table};
 
+/// Where `serve` answers health checks.
+fn admin_address(serve: &Serve) -> String {
+    let line = serve.log().wait_for(&["answering health checks"]);
+    line.rsplit_once("address=").expect("the line names it").1.trim().to_owned()
+}
+
 #[test]
 fn on_a_full_disk_calls_are_refused_until_there_is_room() {
     for durability in ["fsync", "interval"] {
         let home = Home::initialized();
         let log = home.file("audit");
         let Some(disk) = Disk::mount(&log, "size=1m,mode=700") else { return };
-        let audit = format!("[audit]\ndurability = \"{durability}\"\n");
+        let audit =
+            format!("[admin]\naddress = \"127.0.0.1:0\"\n[audit]\ndurability = \"{durability}\"\n");
         home.configure(&format!("{audit}{}", recording_table(&home)));
         home.run(&["cert", "issue", "--all"]).ok();
         let serve = Serve::start(&home);
+        let admin = admin_address(&serve);
+        let ready = || home.run(&["health", "--ready", "--address", &admin]);
+        ready().ok();
         let caller = Caller::start(&home, &serve, "a");
         serve.log().wait_for(&["audit log cannot be written", "nothing is allowed"]);
         let (mut answered, _) = caller.stop();
         assert!(answered.len() > 100, "{} answers", answered.len());
+        let told = ready();
+        assert_eq!(told.code, Some(1), "{told:?}");
+        assert!(format!("{told:?}").contains("audit_unwritable"), "{told:?}");
         // Nobody gets anything done.
         let caller = Caller::start(&home, &serve, "b");
         let mut process = caller;
@@ -32,6 +45,7 @@ fn on_a_full_disk_calls_are_refused_until_there_is_room() {
         assert_eq!(process.stop().0, Vec::<String>::new());
         disk.change("size=64m");
         serve.log().wait_for(&["audit log can be written again"]);
+        ready().ok();
         let caller = Caller::start(&home, &serve, "c");
         wait_until("calls are answered again", || caller.answers() > 10);
         answered.extend(caller.stop().0);

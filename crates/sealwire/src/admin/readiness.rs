@@ -1,9 +1,10 @@
 //! Whether clients can be sent here.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use sealwire::config::{CheckedFiles, SecureMcpConfig, ServerRole};
+use sealwire_audit::Journal;
 use sealwire_names::Timestamp;
 use serde_json::{Value, json};
 
@@ -19,6 +20,8 @@ struct State {
     revoked: Vec<String>,
     /// Since when it is not known who is revoked, if so.
     unknown_since: Option<Timestamp>,
+    /// The audit log, if one is kept.
+    journal: Option<Arc<Journal>>,
     /// Why the last reload was refused, and when.
     refused: Option<(Timestamp, String)>,
 }
@@ -72,6 +75,11 @@ impl Readiness {
         if state.phase == Phase::Starting {
             state.phase = Phase::Serving;
         }
+    }
+
+    /// What happens is recorded there, or not done.
+    pub(crate) fn recording(&self, journal: Option<Arc<Journal>>) {
+        self.lock().journal = journal;
     }
 
     /// The certificates of these servers, and of no others, are revoked.
@@ -146,6 +154,12 @@ impl Readiness {
             problems.push(json!({
                 "code": "revocation_unknown",
                 "what": "the authority does not tell what is revoked, and nobody is let in",
+            }));
+        }
+        if state.journal.as_ref().is_some_and(|journal| journal.is_failing()) {
+            problems.push(json!({
+                "code": "audit_unwritable",
+                "what": "the audit log cannot be written, and nothing is allowed until it can",
             }));
         }
         let is_ready = problems.is_empty();

@@ -84,14 +84,16 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let terminal_lost = signals::terminal_lost()?;
         let hangup = signals::hangup()?;
         let readiness = Arc::new(Readiness::default());
+        readiness.recording(journal.clone());
         let (answers, measured) = answers(&readiness, &metrics);
         let admin = match loaded.config.admin.address {
             Some(address) => Some(Admin::start(address, Arc::clone(&answers)).await?),
             None => None,
         };
-        let mut server = Server::bind(serving)
-            .await
-            .map_err(|error| Failure::new(error.to_string()).fix("choose another address"))?;
+        let mut server = Server::bind(serving).await.map_err(|error| {
+            Failure::new(error.to_string())
+                .fix("stop what listens there, or choose another address in [listen]")
+        })?;
         let names = &arguments.names;
         let (reloads, mut asked) = mpsc::channel(1);
         let lists = ListFiles::of(&loaded.config).load(SystemTime::now().into())?;
