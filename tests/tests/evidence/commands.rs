@@ -128,7 +128,7 @@ fn a_certificate_that_is_handed_out_in_a_bundle_is_an_entry() {
     let home = Home::with_config(&echo_table());
     Serve::start(&home).stop();
     let bundle = home.file("laptop.bundle");
-    let out = ["--out", bundle.to_str().unwrap()];
+    let out = ["--out", bundle.to_str().unwrap(), "--endpoint", "127.0.0.1:7443"];
     home.run(&[&["cert", "bundle", "laptop"], &out[..]].concat()).ok();
     let entries = entries(&home.file("audit"));
     let issued = of_type(&entries, "certificate.issued");
