@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 
 use super::tests::{RULES, call, kinds, open, open_with, read, read_signed, wait};
@@ -63,11 +63,16 @@ fn a_power_cut_loses_nothing_that_was_let_through() {
     call(&journal, "before", 0).unwrap();
     journal.shared.hurry().unwrap();
     let (passed, is_over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    let may = AtomicUsize::new(0);
     thread::scope(|scope| {
         for thread in 0..4 {
-            let (journal, passed, is_over) = (&journal, &passed, &is_over);
+            let (journal, passed, is_over, may) = (&journal, &passed, &is_over, &may);
             scope.spawn(move || {
                 for number in 0.. {
+                    // No more than can be looked at: the log would grow as fast as it is read.
+                    while !is_over.load(Acquire) && lock(passed).len() >= may.load(Acquire) {
+                        thread::yield_now();
+                    }
                     if is_over.load(Acquire) {
                         break;
                     }
@@ -81,7 +86,10 @@ fn a_power_cut_loses_nothing_that_was_let_through() {
         let _end = SetOnDrop(&is_over);
         let mut restored = 0;
         for round in 0..9 {
-            while lock(&passed).len() < 20 * (round + 1) {
+            let some = lock(&passed).len() + 20;
+            // And so that some go on while it is copied.
+            may.store(some + 100, Release);
+            while lock(&passed).len() < some {
                 thread::yield_now();
             }
             let passed = lock(&passed).clone();
