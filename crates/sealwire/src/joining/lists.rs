@@ -45,7 +45,7 @@ pub(super) struct Publisher {
 #[derive(Default)]
 struct Held {
     state: Option<State>,
-    /// The files of the list of RFC 5280 when it was read.
+    /// The files of the list of RFC 5280 before it was read.
     files: Snapshot,
     crl: Option<KeptList>,
     /// What was wrong with it.
@@ -140,9 +140,10 @@ impl Publisher {
     fn crl(&self, held: &mut Held, now: Timestamp) -> Option<String> {
         let home = self.config.layout();
         let list = home.ca_dir().join(CRL_FILE);
-        let files = || Snapshot::take(home.authority_files().into_iter().chain([list.clone()]));
+        // Before it is read: what a command writes meanwhile is seen the next time.
+        let files = Snapshot::take(home.authority_files().into_iter().chain([list]));
         let is_due = held.crl.as_ref().is_some_and(|list| now >= list.due);
-        if is_due || held.files != files() {
+        if is_due || held.files != files {
             let failed = match renew_revocation_list(&self.config, now) {
                 Ok(list) => {
                     held.crl = list;
@@ -154,7 +155,7 @@ impl Publisher {
                 tracing::error!(reason, "the revocation list (RFC 5280) is not written anew");
             }
             held.failed = failed;
-            held.files = files();
+            held.files = files;
         }
         held.crl.as_ref().map(|list| list.pem.clone())
     }
