@@ -253,11 +253,6 @@ impl Journal {
         !self.shared.is_in_trouble()
     }
 
-    /// Whether nothing can be recorded now.
-    pub fn is_failing(&self) -> bool {
-        self.shared.is_in_trouble()
-    }
-
     /// How it is.
     pub fn status(&self) -> Status {
         self.shared.status()

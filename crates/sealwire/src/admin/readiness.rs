@@ -156,7 +156,7 @@ impl Readiness {
                 "what": "the authority does not tell what is revoked, and nobody is let in",
             }));
         }
-        if state.journal.as_ref().is_some_and(|journal| journal.is_failing()) {
+        if state.journal.as_ref().is_some_and(|journal| !journal.is_writable()) {
             problems.push(json!({
                 "code": "audit_unwritable",
                 "what": "the audit log cannot be written, and nothing is allowed until it can",
