@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 
+use sealwire_testkit::Home;
 use serde_json::{Value, json};
 
 use crate::{User, place, program};
@@ -39,6 +40,22 @@ fn what_was_replaced_comes_back_without_a_configuration_in_order() {
     assert!(user.file("state/clients.json").exists());
     user.configure("[mcp_servers.bad]\n");
     user.sealwire(&["uninstall", "--yes"]).ok();
+    assert_eq!(user.read(place("cursor")), PLANTED);
+}
+
+#[test]
+fn where_there_is_no_home_none_is_made() {
+    let user = User { home: Home::empty() };
+    user.write(place("cursor"), PLANTED);
+    for command in ["install", "import", "uninstall"] {
+        let mut words = vec![command, "--client", "cursor", "--yes"];
+        let told = user.sealwire(&words);
+        assert_eq!(told.code, Some(78), "{command}: {told}");
+        assert!(told.stderr.contains("sealwire.toml"), "{command}: {told}");
+        words[3] = "--dry-run";
+        assert_eq!(user.sealwire(&words).code, Some(78), "{command}");
+        assert!(!user.file(".sealwire").exists(), "{command} has made one");
+    }
     assert_eq!(user.read(place("cursor")), PLANTED);
 }
 

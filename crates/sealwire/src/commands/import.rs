@@ -47,8 +47,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     arguments.consent.check()?;
     let client = arguments.client;
-    let _lock = HomeLock::acquire_as_owner(&context.home)?;
-    let before = context.load_config()?;
+    let (_lock, before) = HomeLock::with_config(context)?;
     let path = client_file(client, arguments.from.as_deref(), "--from")?;
     let original = read(client, &path)?;
     if !original.is_there() {

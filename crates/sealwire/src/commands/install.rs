@@ -55,8 +55,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     arguments.consent.check()?;
     let client = arguments.client;
-    let _lock = HomeLock::acquire_as_owner(&context.home)?;
-    let config = context.load_config()?;
+    let (_lock, config) = HomeLock::with_config(context)?;
     let own = own(context)?;
     let path = client_file(client, arguments.file.as_deref(), "--file")?;
     let original = read(client, &path)?;

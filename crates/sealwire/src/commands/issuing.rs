@@ -15,7 +15,7 @@ use sealwire_identity::{
 };
 use sealwire_names::{Fingerprint, Kind, PeerId, Timestamp};
 
-use crate::cli::Failure;
+use crate::cli::{Context, Failure};
 
 /// How long a leaf is valid when nobody says, in days.
 pub(crate) const DEFAULT_DAYS: u32 = 90;
@@ -69,6 +69,20 @@ impl HomeLock {
     /// The same for what the owner of the home does: root, by `sudo`, would leave files in it that
     /// the owner could not read any more.
     pub(crate) fn acquire_as_owner(home: &Home) -> Result<Self, Failure> {
+        Self::check_owner(home)?;
+        Self::acquire(home)
+    }
+
+    /// The same, and the configuration, which nobody changes until the lock is released. Where that
+    /// cannot be used, no home is made either.
+    pub(crate) fn with_config(context: &Context) -> Result<(Self, SecureMcpConfig), Failure> {
+        Self::check_owner(&context.home)?;
+        context.load_config()?;
+        let lock = Self::acquire(&context.home)?;
+        Ok((lock, context.load_config()?))
+    }
+
+    fn check_owner(home: &Home) -> Result<(), Failure> {
         #[cfg(unix)]
         if rustix::process::geteuid().is_root()
             && let Ok(metadata) = std::fs::metadata(home.root())
@@ -85,7 +99,9 @@ impl HomeLock {
                     ));
             }
         }
-        Self::acquire(home)
+        #[cfg(not(unix))]
+        let _ = home;
+        Ok(())
     }
 
     fn open(home: &Home) -> Result<File, Failure> {

@@ -39,14 +39,20 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     arguments.consent.check()?;
-    let _lock = HomeLock::acquire_as_owner(&context.home)?;
-    let (home, doubt) = context.likely_state_home();
     let unknown = |why: String| Failure::new("what is installed is not known").because(why);
-    let mut installed = Installed::load(&home).map_err(unknown)?;
-    if let Some(doubt) = doubt.filter(|_| installed.entries.is_empty()) {
-        // It may be somewhere else.
-        return Err(doubt);
-    }
+    let installed = || {
+        let (home, doubt) = context.likely_state_home();
+        let installed = Installed::load(&home).map_err(unknown)?;
+        match doubt.filter(|_| installed.entries.is_empty()) {
+            // It may be somewhere else.
+            Some(doubt) => Err(doubt),
+            None => Ok((home, installed)),
+        }
+    };
+    // Once before the lock: where nothing is known, no home is made for it.
+    installed()?;
+    let _lock = HomeLock::acquire_as_owner(&context.home)?;
+    let (home, mut installed) = installed()?;
     let file = arguments.file.as_deref().map(same_file);
     let is_meant = |one: &&Replaced| {
         arguments.client.is_none_or(|client| client.word() == one.client)
