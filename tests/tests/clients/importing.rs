@@ -228,6 +228,32 @@ fn values_that_only_the_client_can_put_in_are_not_copied() {
 }
 
 #[test]
+fn what_gemini_would_not_start_is_not_taken() {
+    let servers =
+        r#""mcpServers":{"a":{"command":"sh"},"b":{"command":"sh"},"c":{"command":"sh"}}"#;
+    for (lists, taken) in [
+        (r#""mcp":{"excluded":["b"]}"#, "ac"),
+        (r#""mcp":{"excluded":[" B "]}"#, "ac"),
+        (r#""mcp":{"allowed":["a","b"]}"#, "ab"),
+        (r#""mcp":{"allowed":["a","b"],"excluded":["b"]}"#, "a"),
+        (r#""mcp":{"allowed":["A"]}"#, ""),
+        (r#""mcp":{"allowed":[]}"#, ""),
+        (r#""mcp":{"serverCommand":"x"}"#, "abc"),
+    ] {
+        let user = User::new();
+        user.write(place("gemini"), format!("{{{lists},{servers}}}"));
+        let told = user.sealwire(&["import", "--client", "gemini", "--yes"]).ok();
+        let config = user.read(".sealwire/sealwire.toml");
+        for name in ["a", "b", "c"] {
+            let is_there = config.contains(&format!("[mcp_servers.{name}]"));
+            assert_eq!(is_there, taken.contains(name), "{lists}, {name}: {told}");
+            let why = format!("{name}: not taken: it is turned off there");
+            assert_eq!(told.stdout.contains(&why), !is_there, "{lists}, {name}: {told}");
+        }
+    }
+}
+
+#[test]
 fn servers_of_one_name_are_told_apart() {
     let user = User::new();
     user.write(

@@ -216,3 +216,14 @@ fn a_program_that_is_off_stays_off() {
     user.sealwire(&["uninstall", "--yes"]).ok();
     assert_eq!(user.read(place("codex")), planted);
 }
+
+#[test]
+fn a_server_of_which_a_list_of_the_clients_says_no_stays_off() {
+    let user = User::new();
+    let planted = r#"{"mcp": {"excluded": ["a"]}, "mcpServers": {"a": {"command": "npx"}}}"#;
+    user.write(place("gemini"), planted);
+    let told = user.sealwire(&["install", "--client", "gemini", "--yes"]).ok();
+    assert!(told.stdout.contains("stays turned off in Gemini CLI"), "{told}");
+    user.sealwire(&["uninstall", "--yes"]).ok();
+    assert_eq!(user.read(place("gemini")), planted);
+}

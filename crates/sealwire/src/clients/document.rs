@@ -24,6 +24,15 @@ impl Found {
     pub(crate) fn title(&self) -> String {
         title(&self.table, &self.name)
     }
+
+    /// Notes that the client does not start it, or go there, whatever the entry itself says.
+    pub(super) fn turn_off(&mut self) {
+        match &mut self.shape {
+            Shape::Program(program) => program.is_off = true,
+            Shape::Remote(remote) => remote.is_off = true,
+            Shape::Unknown(_) => {}
+        }
+    }
 }
 
 /// What people call the entry of that name in that table.

@@ -59,7 +59,41 @@ pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
             }
         }
     }
+    if client == Client::Gemini {
+        let lists = Lists::of(root)?;
+        found.iter_mut().filter(|one| lists.is_off(&one.name)).for_each(Found::turn_off);
+    }
     Ok(found)
+}
+
+/// The lists by which Gemini CLI starts some of its servers, and others not (`mcp.allowed` and
+/// `mcp.excluded`; what is no list, and what in it is no text, it passes over).
+struct Lists {
+    allowed: Option<Vec<String>>,
+    excluded: Vec<String>,
+}
+
+impl Lists {
+    fn of(root: &Object<'_>) -> Result<Self, String> {
+        let mcp = member(root, "mcp")?.and_then(|mcp| mcp.value.as_object());
+        let list = |name: &str| -> Result<Option<Vec<String>>, String> {
+            let list = match mcp {
+                Some(mcp) => member(mcp, name)?.and_then(|list| list.value.as_array()),
+                None => None,
+            };
+            let text = |item: &Value<'_>| Some(item.as_string_lit()?.value.to_string());
+            Ok(list.map(|list| list.elements.iter().filter_map(text).collect()))
+        };
+        Ok(Self { allowed: list("allowed")?, excluded: list("excluded")?.unwrap_or_default() })
+    }
+
+    /// Whether either of them says no. Its commands compare without regard to case, and what starts
+    /// servers to the letter: one for which they differ counts as off.
+    fn is_off(&self, name: &str) -> bool {
+        let plain = |name: &str| name.trim().to_lowercase();
+        self.allowed.as_ref().is_some_and(|allowed| !allowed.iter().any(|one| one == name))
+            || self.excluded.iter().any(|one| plain(one) == plain(name))
+    }
 }
 
 /// The only member of that name.
