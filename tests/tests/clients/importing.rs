@@ -109,10 +109,14 @@ fn what_weakens_is_marked_and_nothing_is_written_unless_somebody_agrees() {
     let marked: Vec<_> =
         told.stdout.lines().filter_map(|line| line.split("WEAKER: ").nth(1)).collect();
     let of = |key: &str| marked.iter().filter(|line| line.starts_with(key)).count();
-    for key in ["a.auth_method", "a.pins", "a.policy.tools", "b.default_level"] {
+    for key in ["a.auth_method", "a.pins", "a.policy.tools"] {
         assert_eq!(of(&format!("mcp_servers.{key}: ")), 1, "{key}: {told}");
     }
-    assert_eq!(marked.len(), 4, "{told}");
+    assert_eq!(marked.len(), 3, "{told}");
+    assert!(!told.stdout.contains("default_level"), "what nobody says, [defaults] says: {told}");
+    user.write("config.toml", "[mcp_servers.b]\ncommand = \"sh\"\ndefault_level = 1\n");
+    let told = user.sealwire(&["import", "--from", "config.toml", "--dry-run"]).ok();
+    assert!(told.stdout.contains("WEAKER: mcp_servers.b.default_level: "), "{told}");
 
     // What only adds is not marked.
     let user = User::new();

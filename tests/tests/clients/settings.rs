@@ -227,3 +227,23 @@ fn a_server_of_which_a_list_of_the_clients_says_no_stays_off() {
     user.sealwire(&["uninstall", "--yes"]).ok();
     assert_eq!(user.read(place("gemini")), planted);
 }
+
+/// What `[defaults]` asks of every server holds for those that come with a client, too.
+#[test]
+fn a_new_server_is_no_weaker_than_the_defaults_ask() {
+    let user = User::new();
+    user.configure("[defaults]\ndefault_level = 2\n");
+    user.write(place("cursor"), r#"{"mcpServers":{"a":{"command":"npx"}}}"#);
+    let json = ["install", "--client", "cursor", "--dry-run", "--json"];
+    let told = user.sealwire(&json).ok();
+    assert!(told.stdout.contains("servers") && !told.stdout.contains("default_level"), "{told}");
+    let told = user.sealwire(&["install", "--client", "cursor", "--yes"]).ok();
+    assert!(!told.stdout.contains("default_level = 1"), "{told}");
+    assert!(told.stdout.contains("Their level is 2, the default_level of [defaults]"), "{told}");
+    let asked = ["policy", "explain", "--server", "a", "--tool", "x", "--peer", "local", "--json"];
+    let explained: Value = serde_json::from_str(&user.sealwire(&asked).stdout).unwrap();
+    assert_eq!(explained["level"], 2, "{explained}");
+    let text = user.read(".sealwire/sealwire.toml");
+    let (_, table) = text.split_once("\n[mcp_servers.a]\n").unwrap();
+    assert!(!table.contains("default_level"), "{text}");
+}

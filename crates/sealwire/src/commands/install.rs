@@ -18,7 +18,7 @@ use crate::clients::file::{NotWritten, Original};
 use crate::clients::{Client, Place, System};
 
 pub(crate) use consent::{Consent, Proposal};
-pub(crate) use program::{NewServer, server_table, starts_sealwire, usable};
+pub(crate) use program::{NewServer, gets_level, server_table, starts_sealwire, usable};
 
 /// Have an MCP client reach its servers through sealwire
 ///
@@ -196,9 +196,13 @@ fn shown(client: Client, path: &Path, steps: &[Step], planner: &Planner<'_>) -> 
     if !planner.new_servers.is_empty() {
         text.push_str(&format!("{}:\n", planner.config_file().display()));
         for server in &planner.new_servers {
-            for line in server_table(server, !planner.config.zero_trust_mode).lines() {
+            for line in server_table(server, gets_level(&planner.config)).lines() {
                 text.push_str(&format!("  + {}\n", printable(line)));
             }
+        }
+        if let Some(level) = planner.config.default_level {
+            let level = level.number();
+            text.push_str(&format!("  Their level is {level}, the default_level of [defaults].\n"));
         }
         if client.passes_environment() {
             text.push_str(
@@ -213,7 +217,7 @@ fn shown(client: Client, path: &Path, steps: &[Step], planner: &Planner<'_>) -> 
 fn as_json(client: Client, steps: &[Step], planner: &Planner<'_>) -> Value {
     let entries: Vec<_> = steps.iter().map(|step| step.json(client, planner)).collect();
     let table = |server: &NewServer| {
-        let table = server_table(server, !planner.config.zero_trust_mode);
+        let table = server_table(server, gets_level(&planner.config));
         json!({ "name": server.name, "table": table })
     };
     let servers: Vec<_> = planner.new_servers.iter().map(table).collect();

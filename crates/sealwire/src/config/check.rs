@@ -72,6 +72,7 @@ pub(crate) fn check(
         include: typed.include.as_ref().map(|given| given.value.clone()).unwrap_or_default(),
         trust_domain: home_domain,
         zero_trust_mode: typed.zero_trust(),
+        default_level: policy::of_every_server(&typed.defaults),
         ca_cert,
         client_cert,
         client_key,

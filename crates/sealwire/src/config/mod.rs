@@ -40,7 +40,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sealwire_guard::{IncidentRules, PinMode, Policy, RateLimits};
+use sealwire_guard::{IncidentRules, Level, PinMode, Policy, RateLimits};
 use sealwire_names::TrustDomain;
 
 pub use admin::AdminConfig;
@@ -85,6 +85,8 @@ pub struct SecureMcpConfig {
     pub trust_domain: TrustDomain,
     /// Whether nothing is taken on trust: each peer and each tool has to be named.
     pub zero_trust_mode: bool,
+    /// The level that `[defaults]` gives to what no list names, of each server that gives none.
+    pub default_level: Option<Level>,
     /// The trust anchors.
     pub ca_cert: PathBuf,
     /// The certificate presented when connecting.

@@ -79,6 +79,11 @@ fn rules(section: &Section<'_>, problems: &mut Problems) -> Vec<TypedRule> {
     found
 }
 
+/// The level that `[defaults]` gives to each server that gives none.
+pub(crate) fn of_every_server(defaults: &typed::Defaults) -> Option<Level> {
+    Level::from_number(defaults.default_level.as_ref()?.value)
+}
+
 /// Checks all of it.
 pub(crate) fn check(
     typed: &typed::Typed,

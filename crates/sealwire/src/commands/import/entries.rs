@@ -7,7 +7,7 @@ use super::candidate::{Candidate, Leaf, MOST, leaves};
 use super::report::{Report, Server};
 use crate::clients::Client;
 use crate::clients::document::{Found, Other, Program, Shape};
-use crate::commands::install::{NewServer, server_table, starts_sealwire, usable};
+use crate::commands::install::{NewServer, gets_level, server_table, starts_sealwire, usable};
 
 /// Keys of Codex's entries by which it goes to a URL.
 const TO_URL: [&str; 6] = [
@@ -88,7 +88,7 @@ fn take_one(
             check_name(&name, |config| server.is(config), before, candidate)?;
             // What is said of its tools is not to be made up for.
             let with_level =
-                !candidate.config().zero_trust_mode && !says("default_level") && !says("policy");
+                gets_level(candidate.config()) && !says("default_level") && !says("policy");
             let stays = match entry {
                 Some(entry) => codex_keys(entry),
                 None => program.others.iter().map(Other::name).collect(),

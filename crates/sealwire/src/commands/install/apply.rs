@@ -3,7 +3,7 @@
 use sealwire::config::SecureMcpConfig;
 
 use super::plan::{Change, Planner, Step};
-use super::program::with_servers;
+use super::program::{gets_level, with_servers};
 use super::{left_alone, not_written};
 use crate::cli::{Context, Failure};
 use crate::clients::Client;
@@ -153,8 +153,7 @@ fn add_servers(context: &Context, own: &Original, planner: &Planner<'_>) -> Resu
         return Ok(());
     }
     let path = &context.config_file;
-    let with_level = !planner.config.zero_trust_mode;
-    let text = with_servers(own.text(), &planner.new_servers, with_level);
+    let text = with_servers(own.text(), &planner.new_servers, gets_level(&planner.config));
     SecureMcpConfig::load_text(context.home.root(), path, &text)?;
     if let Some(why) = own.obstacle() {
         return Err(unwritable(context, &why)

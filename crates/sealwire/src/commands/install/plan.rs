@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sealwire::config::{Problem, SecureMcpConfig, ServerRole};
 use sealwire::home::Home;
 
-use super::program::{NewServer, usable, with_servers};
+use super::program::{NewServer, gets_level, usable, with_servers};
 use crate::cli::{Connects, Context, Failure, connects};
 use crate::clients::Client;
 use crate::clients::document::{Found, Program, Shape};
@@ -201,7 +201,7 @@ impl<'c> Planner<'c> {
 impl Planner<'_> {
     fn check(&self, server: &NewServer) -> Result<(), String> {
         let servers = std::slice::from_ref(server);
-        let text = with_servers(&self.text, servers, !self.config.zero_trust_mode);
+        let text = with_servers(&self.text, servers, gets_level(&self.config));
         let context = self.context;
         let read = SecureMcpConfig::load_text(context.home.root(), &context.config_file, &text);
         read.map(drop).map_err(|error| {

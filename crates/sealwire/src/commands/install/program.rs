@@ -102,6 +102,12 @@ pub(crate) fn usable(name: &str) -> String {
     if name.is_empty() || name.parse::<AgentId>().is_err() { "server".to_owned() } else { name }
 }
 
+/// Whether a new server is given a level for all of its tools: not with zero trust, where each of
+/// them has to be named, and not in the place of what `[defaults]` gives to every server.
+pub(crate) fn gets_level(config: &SecureMcpConfig) -> bool {
+    !config.zero_trust_mode && config.default_level.is_none()
+}
+
 /// The text of a `sealwire.toml` with tables of servers at its end.
 pub(super) fn with_servers(text: &str, servers: &[NewServer], with_level: bool) -> String {
     let mut text = text.to_owned();
@@ -115,8 +121,7 @@ pub(super) fn with_servers(text: &str, servers: &[NewServer], with_level: bool) 
     text
 }
 
-/// Its table of `sealwire.toml`. `with_level` gives a level to all of its tools; with zero trust,
-/// each of them has to be named.
+/// Its table of `sealwire.toml`. `with_level` gives a level to all of its tools; see [`gets_level`].
 pub(crate) fn server_table(server: &NewServer, with_level: bool) -> String {
     let text = |text: &str| Value::from(text).to_string();
     let list = |items: &[String]| {
