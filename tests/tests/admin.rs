@@ -80,7 +80,9 @@ fn only_loopback_is_accepted() {
     home.configure(&format!("[admin]\naddress = \"{address}\"\n{}", echo_table()));
     let output = home.run(&["serve"]);
     assert_eq!(output.code, Some(1), "{output}");
-    assert!(output.stderr.contains(&address.to_string()), "{output}");
+    for part in [&address.to_string(), "stop what listens there"] {
+        assert!(output.stderr.contains(part), "{part:?} missing: {output}");
+    }
 }
 
 #[test]

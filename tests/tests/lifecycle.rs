@@ -431,7 +431,7 @@ fn the_port_may_be_taken() {
     let listen = format!("[listen]\naddress = \"{}\"\n{}", serve.address(), echo_table());
     let output = Home::with_config(&listen).run(&["serve"]);
     assert_eq!(output.code, Some(1), "{output}");
-    for part in ["error:", &serve.address().to_string(), "to fix:"] {
+    for part in ["error:", &serve.address().to_string(), "to fix: stop what listens there"] {
         assert!(output.stderr.contains(part), "{part:?} missing: {output}");
     }
     honest_session(&home, serve.address());

@@ -130,6 +130,28 @@ fn issue_keeps_what_is_there_unless_forced() {
     home.run(&["config", "check"]).ok();
 }
 
+#[test]
+fn what_is_missing_is_told_with_what_makes_it() {
+    let home = Home::initialized();
+    home.configure(&echo_table());
+    for command in [&["serve"][..], &["config", "check"]] {
+        let output = home.run(command);
+        assert_eq!(output.code, Some(78), "{output}");
+        for part in ["certs/mcp-servers/echo-", "sealwire cert issue NAME, or --all"] {
+            assert!(output.stderr.contains(part), "{part:?} missing: {output}");
+        }
+    }
+    home.run(&["cert", "issue", "--all"]).ok();
+    // What is no certificate is made in another way.
+    home.configure(&format!(
+        "{}[audit.alerts]\nalert_slack_webhook = {{ file = \"gone\" }}\n",
+        echo_table()
+    ));
+    let output = home.run(&["config", "check"]);
+    assert!(output.stderr.contains("put the secret into that file"), "{output}");
+    assert!(!output.stderr.contains("cert issue"), "{output}");
+}
+
 /// The way of the README: `bundle` here, one file over there, `connect`.
 #[test]
 fn a_second_machine_needs_one_file() {

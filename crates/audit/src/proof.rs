@@ -213,7 +213,11 @@ impl Prover {
     pub fn entry(&self, entry: u64) -> io::Result<EntryProof> {
         let not_found = |why: String| Err(io::Error::new(io::ErrorKind::NotFound, why));
         if entry >= self.signed.size {
-            return not_found(format!("only the {} before it are signed", self.signed.size));
+            let size = self.signed.size;
+            return not_found(format!(
+                "the log is signed up to entry {size}, not with it; what was just recorded is signed \
+                 within a second"
+            ));
         }
         if entry < self.first {
             return not_found(format!("the entries before {} were pruned", self.first));

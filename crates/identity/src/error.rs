@@ -147,7 +147,11 @@ impl Error {
     pub fn remedy(&self) -> String {
         match self {
             Self::Io { source, path, .. } if source.kind() == io::ErrorKind::NotFound => {
-                format!("check that {} is the right path, or issue it", path.display())
+                format!(
+                    "correct the path {}; a certificate that is not there yet is issued, with its \
+                     key, by: sealwire cert issue NAME, or --all",
+                    path.display()
+                )
             }
             Self::Io { path, .. } => {
                 format!("check the owner and permissions of {}", path.display())

@@ -57,7 +57,7 @@ impl Admin {
         let cannot = |error: io::Error| {
             Failure::new(format!("cannot listen on {address}, the address of [admin]"))
                 .because(error)
-                .fix("choose another address")
+                .fix("stop what listens there, or choose another address in [admin]")
         };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;

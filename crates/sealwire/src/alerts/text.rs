@@ -14,7 +14,7 @@ use super::alert::Alert;
 use crate::cli::printable;
 
 /// Longest subject of a mail, in characters.
-const MAX_SUBJECT: usize = 120;
+const MAX_SUBJECT: usize = 240;
 /// Longest line of base64 in a mail (RFC 2045 §6.8).
 const MAX_BASE64_LINE: usize = 76;
 
@@ -216,6 +216,16 @@ mod tests {
         let body = String::from_utf8(body).unwrap();
         is_harmless(&body.replace("\r\n", "\n"));
         assert!(!body.contains("\nBcc"), "{body}");
+    }
+
+    #[test]
+    fn the_subject_of_a_mail_says_who_is_shut_out() {
+        let peer = "spiffe://production.example.org/mcp-server/the-tools-of-the-back-office-1";
+        let source = Source { host: "h".repeat(63), trust_domain: "x".to_owned() };
+        for kind in [Kind::IncidentActed, Kind::Quarantined, Kind::Revoked] {
+            let subject = subject(&source, &[Alert::new(kind).about("peer", peer)]);
+            assert!(subject.ends_with(peer), "{subject}");
+        }
     }
 
     #[test]

@@ -371,11 +371,10 @@ fn next_steps(context: &Context, arguments: &Arguments) -> Vec<Step> {
         return steps_of_a_bundle(context);
     }
     let step = |rest: &str, what| step(context, rest, what);
-    let check = step("config check", CHECK);
     if arguments.agents.is_some() {
         let send = "agent send --from CodeExpert --to General --file -";
         return vec![
-            check,
+            step("config check", CHECK),
             step("agent mcp --as General", "what the MCP client of an agent starts"),
             step(send, "send what is typed"),
             step("agent recv --as General", "receive it"),
@@ -383,8 +382,8 @@ fn next_steps(context: &Context, arguments: &Arguments) -> Vec<Step> {
     }
     vec![
         step("cert issue --all", "after adding servers: a certificate for each"),
-        check,
-        step("cert bundle NAME", "the one file that another machine needs"),
+        step("doctor", "check everything, and start each server once"),
+        step("serve", "serve them"),
     ]
 }
 

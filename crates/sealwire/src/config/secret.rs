@@ -1,9 +1,10 @@
 //! Values that are secret: named in the configuration, never written in it.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use sealwire_identity::files;
+use sealwire_identity::{Error, files};
 use zeroize::Zeroizing;
 
 /// Where a secret is. Its value is read when it is needed, by whoever needs it.
@@ -24,8 +25,15 @@ impl Secret {
     pub fn read(&self) -> Result<Zeroizing<String>, (String, String)> {
         let text = match self {
             Self::File(file) => {
-                let bytes = files::read_private(file)
-                    .map_err(|error| (error.to_string(), error.remedy()))?;
+                let bytes = files::read_private(file).map_err(|error| {
+                    let remedy = match &error {
+                        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => {
+                            "put the secret into that file, mode 0600, or correct its path".into()
+                        }
+                        error => error.remedy(),
+                    };
+                    (error.to_string(), remedy)
+                })?;
                 let text = std::str::from_utf8(&bytes).ok().map(|text| text.trim().to_owned());
                 text.map(Zeroizing::new)
             }

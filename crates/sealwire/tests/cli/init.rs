@@ -36,7 +36,11 @@ fn makes_everything_once_and_says_so() {
     assert!(files(home.path()) == before, "the second init has changed something");
 
     let shown = home.run(&["init"]).ok().stdout;
-    assert_eq!(shown.split("next:\n").nth(1).unwrap().lines().count(), 3, "{shown}");
+    let next: Vec<_> = shown.split("next:\n").nth(1).unwrap().lines().collect();
+    for (line, command) in next.iter().zip([" cert issue --all ", " doctor ", " serve "]) {
+        assert!(line.contains(command), "{command}: {shown}");
+    }
+    assert_eq!(next.len(), 3, "{shown}");
 }
 
 #[cfg(unix)]

@@ -77,7 +77,7 @@ fn serve(context: &Context) -> Result<(), Failure> {
         let cannot = |error: std::io::Error| {
             Failure::new(format!("cannot listen on {address}, the address of [ca]"))
                 .because(error)
-                .fix("choose another address")
+                .fix("stop what listens there, or choose another address in [ca]")
         };
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
