@@ -26,6 +26,9 @@ const pages = readdirSync(book, { recursive: true })
 const read = (name) => {
   const html = readFileSync(join(book, name), "utf8");
   const all = (pattern) => [...html.matchAll(pattern)].map((match) => match[1]);
+  const [language] = all(/<html lang="([^"]*)"/g);
+  const expected = /^ja[/\\]/.test(name) ? "ja" : "en";
+  if (language !== expected) faults.push(`${name}: its language is said to be ${language}`);
   return { ids: new Set(all(/\sid="([^"]+)"/g)), links: all(/<a\b[^>]*\shref="([^"]+)"/g) };
 };
 const known = new Map(pages.map((name) => [name, read(name)]));
@@ -64,13 +67,19 @@ for (const [size, viewport] of Object.entries(widths)) {
       const wide = [...document.querySelectorAll("main *")].filter(
         (element) => element.getBoundingClientRect().right > root.clientWidth + 1 && !scrolled(element),
       );
+      // There is room for every table at the width of a desktop.
+      const tables = [...document.querySelectorAll("main .table-wrapper")].filter(
+        (wrapper) => root.clientWidth > 1000 && wrapper.scrollWidth > wrapper.clientWidth + 1,
+      );
       return {
+        scrolled: tables.map((wrapper) => `${wrapper.scrollWidth} px in ${wrapper.clientWidth}`),
         over: root.scrollWidth - root.clientWidth,
         wide: wide.slice(0, 3).map((element) => element.outerHTML.slice(0, 80)),
         broken: broken.map((image) => image.src),
       };
     });
     if (found.over > 0) faults.push(`${name}, ${size}: ${found.over} px too wide`);
+    for (const table of found.scrolled) faults.push(`${name}, ${size}: a table of ${table}`);
     for (const element of found.wide) faults.push(`${name}, ${size}: too wide: ${element}`);
     for (const image of found.broken) faults.push(`${name}, ${size}: no picture: ${image}`);
     if (shown.includes(name.replace(/\.html$/, "")))
