@@ -162,15 +162,13 @@ impl Tiles {
     fn read_hashes(&self, path: &Path, width: usize) -> io::Result<Option<Vec<TreeHash>>> {
         let bytes = match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
-            }
+            Err(error) => return Err(files::at(path, &error)),
             Ok(bytes) => bytes,
         };
         let (hashes, rest) = bytes.as_chunks();
         if hashes.len() != width || !rest.is_empty() {
-            let why = format!("{} has {} bytes, not {}", path.display(), bytes.len(), width * 32);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            let why = format!("it has {} bytes, not {}", bytes.len(), width * 32);
+            return Err(files::at(path, &io::Error::new(io::ErrorKind::InvalidData, why)));
         }
         Ok(Some(hashes.iter().map(|hash| TreeHash(*hash)).collect()))
     }

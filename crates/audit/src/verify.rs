@@ -479,6 +479,9 @@ impl<'a> Run<'a> {
             }
             Ok(None) => {}
             Err(error) if self.tile_problem.is_none() => {
+                // Which one, the problem says by itself.
+                let (error, place) = (error.to_string(), format!("{}: ", path.display()));
+                let error = error.strip_prefix(&place).unwrap_or(&error);
                 self.tile_problem = of(format!("this tile cannot be read: {error}"));
             }
             Err(_) => {}

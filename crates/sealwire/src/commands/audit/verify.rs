@@ -154,6 +154,10 @@ pub(crate) fn as_json(found: &Verification, origin: &str, given: usize) -> Value
     })
 }
 
+fn checkpoints_fit(is_one: bool) -> &'static str {
+    if is_one { "checkpoint fits" } else { "checkpoints fit" }
+}
+
 fn text(found: &Verification, origin: &str, given: usize) -> String {
     let mut out = format!("log        {}\n", printable(origin));
     let time = |millis| Timestamp::from_unix_millis(millis);
@@ -170,17 +174,22 @@ fn text(found: &Verification, origin: &str, given: usize) -> String {
     match found.signed {
         Some(signed) => {
             let beyond = found.size.saturating_sub(signed.size);
-            out += &format!("signed     {} entries", signed.size);
+            let entries = if signed.size == 1 { "entry" } else { "entries" };
+            out += &format!("signed     {} {entries}", signed.size);
             if beyond > 0 {
-                out += &format!("; {beyond} after them are not signed yet");
+                let are = if beyond == 1 { "is" } else { "are" };
+                out += &format!("; {beyond} after that {are} not signed yet");
             }
-            out += &format!("; {} checkpoints fit\n", found.confirmed);
+            out += &format!("; {} {}\n", found.confirmed, checkpoints_fit(found.confirmed == 1));
         }
         None => out += "signed     nothing\n",
     }
     match given {
         0 => out += &format!("elsewhere  {NONE_ELSEWHERE}\n"),
-        _ => out += &format!("elsewhere  {} of {given} checkpoints fit\n", found.outside),
+        _ => {
+            let fit = checkpoints_fit(given == 1);
+            out += &format!("elsewhere  {} of {given} {fit}\n", found.outside);
+        }
     }
     if found.torn > 0 {
         let bytes = found.torn;
