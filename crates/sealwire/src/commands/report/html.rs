@@ -124,7 +124,9 @@ fn certificates(out: &mut String, certificates: &Value) {
                   <th>until</th><th>key</th></tr>\n",
     );
     for certificate in items(certificates) {
-        let name = certificate["uris"].get(0).unwrap_or(&certificate["subject"]);
+        // The authorities of a trust domain have one URI among them.
+        let uri = certificate["uris"].get(0).filter(|_| certificate["is_ca"] != true);
+        let name = uri.unwrap_or(&certificate["subject"]);
         let cells = [
             name,
             &certificate["status"],
@@ -192,6 +194,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_root_and_its_issuing_authority_are_told_apart() {
+        let certificate = |subject: &str, uri: &str, is_ca: bool| json!({"subject": subject, "uris": [uri], "is_ca": is_ca});
+        let domain = "spiffe://x.example";
+        let list = [
+            certificate("CN=root", domain, true),
+            certificate("CN=issuing", domain, true),
+            certificate("CN=core", "spiffe://x.example/core/core", false),
+        ];
+        let mut out = String::new();
+        certificates(&mut out, &json!(list));
+        let names = ["CN=root", "CN=issuing", "spiffe://x.example/core/core"];
+        for name in names.map(|name| format!("<td>{name}</td>")) {
+            assert_eq!(out.matches(&name).count(), 1, "{name}: {out}");
+        }
+    }
 
     #[test]
     fn nothing_in_a_report_becomes_markup() {
