@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use sealwire_testkit::{Home, run};
+use sealwire_testkit::{Home, bin, run};
 
 /// Every command, found by asking each for its help.
 fn commands(home: &Home, parents: &[&str], found: &mut BTreeSet<String>) {
@@ -28,6 +28,21 @@ fn formatted(page: &Path) -> String {
     let output = run(groff, b"").ok();
     assert_eq!(output.stderr, "", "{}", page.display());
     output.stdout
+}
+
+/// Whoever makes a package has no home.
+#[test]
+fn pages_and_completions_need_no_home() {
+    let home = Home::empty();
+    let out = home.file("man");
+    for arguments in [&["completions", "bash"][..], &["man", "--out", out.to_str().unwrap()]] {
+        let mut command = Command::new(bin("sealwire"));
+        command.current_dir(home.path()).env_clear().env("HOME", "relative").args(arguments);
+        let output = run(command, b"").ok();
+        assert!(!output.stdout.is_empty(), "{output}");
+    }
+    let made: Vec<_> = fs::read_dir(home.path()).unwrap().map(|one| one.unwrap().path()).collect();
+    assert_eq!(made, [out]);
 }
 
 #[test]

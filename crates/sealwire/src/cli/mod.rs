@@ -1,7 +1,7 @@
 //! The command line: options, logging, exit codes, errors.
 //!
-//! A new subcommand is a file in [`crate::commands`], a variant of [`Command`] and a
-//! line in [`Command::run`].
+//! A new subcommand is a file in [`crate::commands`], a variant of [`OfHome`] or [`Alone`] and a
+//! line in its `run`.
 
 mod context;
 mod failure;
@@ -84,6 +84,15 @@ pub(crate) struct GlobalOptions {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    OfHome(Box<OfHome>),
+    #[command(flatten)]
+    Alone(Alone),
+}
+
+/// What is about a home.
+#[derive(Debug, Subcommand)]
+enum OfHome {
     Init(Box<init::Arguments>),
     Cert(cert::Arguments),
     Ca(ca::Arguments),
@@ -107,6 +116,11 @@ enum Command {
     Pins(pins::Arguments),
     Doctor(doctor::Arguments),
     Health(health::Arguments),
+}
+
+/// What is about none: whoever makes a package, or only looks, need not have one.
+#[derive(Debug, Subcommand)]
+enum Alone {
     Demo(demo::Arguments),
     DemoServer(demo_server::Arguments),
     Completions(completions::Arguments),
@@ -114,6 +128,29 @@ enum Command {
 }
 
 impl Command {
+    fn run(self, global: &GlobalOptions) -> Result<(), Failure> {
+        match self {
+            Self::OfHome(command) => {
+                let context = Context::new(global)?;
+                if command.has_agent_keys() {
+                    memory::keep_private()?;
+                }
+                logging::start(&command.log_settings(global, &context)?)?;
+                command.run(&context)
+            }
+            Self::Alone(command) => {
+                if matches!(command, Alone::Demo(_)) {
+                    memory::keep_private()?;
+                }
+                let log = LogSettings::new(global, &LogConfig::default(), LogLevel::Warn);
+                logging::start(&log)?;
+                command.run()
+            }
+        }
+    }
+}
+
+impl OfHome {
     /// How this command logs. Only `serve` asks the configuration: others are started by
     /// people and MCP clients, whose terminal or log is no business of the daemon's.
     fn log_settings(
@@ -139,7 +176,7 @@ impl Command {
     /// Whether it reads the keys with which agents sign and read messages, or messages.
     fn has_agent_keys(&self) -> bool {
         match self {
-            Self::Agent(_) | Self::Key(_) | Self::Demo(_) => true,
+            Self::Agent(_) | Self::Key(_) => true,
             Self::Init(arguments) => arguments.makes_agents(),
             _ => false,
         }
@@ -170,6 +207,13 @@ impl Command {
             Self::Pins(arguments) => pins::run(&arguments, context),
             Self::Doctor(arguments) => doctor::run(&arguments, context),
             Self::Health(arguments) => health::run(&arguments, context),
+        }
+    }
+}
+
+impl Alone {
+    fn run(self) -> Result<(), Failure> {
+        match self {
             Self::Demo(arguments) => demo::run(&arguments),
             Self::DemoServer(arguments) => demo_server::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),
@@ -219,7 +263,7 @@ fn parse(arguments: &[OsString]) -> Result<(GlobalOptions, Command), clap::Error
         && let Ok(Connecting { global, command }) = Connecting::try_parse_from(arguments)
     {
         let Connect::Connect(arguments) = command;
-        return Ok((global, Command::Connect(arguments)));
+        return Ok((global, Command::OfHome(Box::new(OfHome::Connect(arguments)))));
     }
     Cli::try_parse_from(arguments).map(|Cli { global, command }| (global, command))
 }
@@ -234,13 +278,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return refused(&error, page),
     };
-    let done = Context::new(&global).and_then(|context| {
-        if command.has_agent_keys() {
-            memory::keep_private()?;
-        }
-        logging::start(&command.log_settings(&global, &context)?)?;
-        command.run(&context)
-    });
+    let done = command.run(&global);
     logging::finish();
     match done {
         Ok(()) => ExitCode::SUCCESS,
