@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use sealwire_testkit::openssl::Leaf;
-use sealwire_testkit::{Home, Serve, wait_until};
+use sealwire_testkit::{Connect, Home, Serve, wait_until};
 use sealwire_tests::{ECHO, echo_table, serving_echo};
 
 use super::{Examination, doctor, doctor_with};
@@ -59,6 +59,38 @@ fn our_own_serve_has_another_configuration() {
     let found: Vec<_> = examination.grave().iter().map(|f| f["id"].clone()).collect();
     // That of the foreign tool lives for 30 days.
     assert_eq!(found, ["certificate_expires_soon", "serve_outdated"], "{}", examination.output);
+}
+
+#[test]
+fn our_own_serve_has_little_room_for_its_log() {
+    let (home, serve) = serving_echo("[audit]\nmax_total_size = \"1MiB\"\n");
+    let address = serve.address().to_string();
+    at(&home, &address, "", &[]).passed(&["room for the audit log", "audit"]);
+    let is_nearly_full = || {
+        let status = home.run(&["status", "--json"]).ok().stdout;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        status["audit"]["nearly_full"] == true
+    };
+    let mut client = Connect::start(&home, "echo", serve.address());
+    client.initialize();
+    // The id of a call is in its entry.
+    let pad = "x".repeat(400);
+    for round in 0..100 {
+        for number in 0..50 {
+            let id = format!("{round}.{number}{pad}");
+            let params = serde_json::json!({"name": "echo", "arguments": {"text": "x"}});
+            let call = serde_json::json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+            client.send(call.to_string());
+            assert!(client.receive_json()["result"].is_object());
+        }
+        if is_nearly_full() {
+            let examination = at(&home, &address, "", &[]);
+            let found = examination.one("warning", "audit_nearly_full", &["max_total_size"]);
+            assert!(found["where"].as_str().unwrap().ends_with("audit"), "{found:#}");
+            return;
+        }
+    }
+    panic!("the log has room for all of it");
 }
 
 #[test]

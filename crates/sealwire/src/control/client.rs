@@ -68,7 +68,7 @@ impl Daemon {
     }
 
     /// The same, waiting less.
-    pub(super) fn within(self, patience: Duration) -> io::Result<Self> {
+    pub(crate) fn within(self, patience: Duration) -> io::Result<Self> {
         let stream = self.reader.get_ref();
         stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(patience))?;

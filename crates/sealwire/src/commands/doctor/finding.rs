@@ -252,6 +252,7 @@ ids! {
     PeerTakesAll => "peer_takes_all",
     FileLimitLow => "file_limit_low",
     LogUnwritable => "log_unwritable",
+    AuditNearlyFull => "audit_nearly_full",
     AuditOff => "audit_off",
     AuditPartial => "audit_partial",
     AuditInterval => "audit_interval",

@@ -7,6 +7,7 @@ mod alerts;
 mod authorities;
 mod certificates;
 mod endpoints;
+mod evidence;
 mod finding;
 mod home;
 mod listeners;
@@ -129,6 +130,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     alerts::examine(&case, &mut report);
     servers::examine(&case, &mut report);
     if !arguments.offline {
+        evidence::examine(&case, &mut report);
         online(&case, &mut report)?;
     }
 
