@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sealwire_testkit::openssl::{Leaf, Pair, Validity};
+use sealwire_testkit::openssl::{ForeignServer, Leaf, Pair, Validity};
 use sealwire_testkit::{Connect, Home, Serve};
 use sealwire_tests::link_client::LinkClient;
-use sealwire_tests::{CORE, ECHO, call_echo, echo_table, honest_session, wire_table};
+use sealwire_tests::{CORE, ECHO, call_echo, echo_table, honest_session, serving_echo, wire_table};
 
 const EXPIRED: &str = "certificate_expired";
 /// As `serve` and `connect` say it of a connection that stood.
@@ -111,6 +111,47 @@ fn a_servers_certificate() {
     client.log().wait_for(&[&format!("[{EXPIRED}]")]);
     assert_eq!(client.process().wait().code(), Some(1));
     drop(serve);
+}
+
+/// Of a handshake that fails by it both ends tell whose it is, since when, and what to do.
+#[test]
+fn whose_certificate_has_expired_is_told() {
+    let (home, serve) = serving_echo("");
+    let authority = home.authority();
+    let told = |address, expected: &[&str]| {
+        let mut client = Connect::start(&home, "echo", address);
+        client.log().wait_for(&[EXPIRED]);
+        client.log().wait_for(expected);
+        assert_eq!(client.process().wait().code(), Some(1));
+    };
+    // Theirs.
+    let past = |mut leaf: Leaf| {
+        leaf.validity = Validity::Past;
+        authority.issue(&leaf)
+    };
+    let ca = home.file("certs/ca/ca-cert.pem");
+    let options = ["-tls1_3", "-verify_return_error"];
+    let old = ForeignServer::start(&past(Leaf::server(ECHO)), &ca, &options);
+    told(old.address(), &["the peer's certificate", "expired at 20", "the peer needs a new one"]);
+    told(old.address(), &["to fix: on the machine that serves it", "cert issue --all --force"]);
+
+    // Ours is good, and the clock there is wrong.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let in_a_year = (now + 365 * 86_400).to_string();
+    let good = authority.issue(&Leaf::server(ECHO));
+    let ahead = [&options[..], &["-attime", &in_a_year]].concat();
+    let ahead = ForeignServer::start(&good, &ca, &ahead);
+    told(ahead.address(), &["to fix:", "core-cert.pem is valid until 20", "date -u"]);
+
+    // Ours.
+    put(&home, &past(Leaf::client(CORE)), "certs/core/core");
+    let mark = serve.log().mark();
+    told(serve.address(), &["the peer refused us: our certificate"]);
+    serve.refused(mark, EXPIRED);
+    serve.log().wait_for(&["the peer's certificate", "expired at 20", "the peer needs a new one"]);
+    let expected =
+        ["to fix:", "core-cert.pem expired at 20", "cert issue core --kind core --force"];
+    told(serve.address(), &expected);
 }
 
 /// Another certificate is there in time, and is taken up when the old one ends.

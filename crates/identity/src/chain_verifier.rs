@@ -7,7 +7,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, PeerMisbehaved, SignatureScheme};
 use sealwire_names::{Refusal, Timestamp};
 
-use crate::refusal::to_rustls;
+use crate::refusal::{shown, to_rustls};
 use crate::tls::ALGORITHMS;
 
 /// What is asked of the chain that a peer presents.
@@ -38,8 +38,8 @@ impl<R: ChainRule> ChainVerifier<R> {
             .chain(intermediates)
             .map(|certificate| CertificateDer::from(certificate.as_ref()))
             .collect();
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        self.0.check(&chain, server, Timestamp::from_unix_seconds(seconds)).map_err(to_rustls)
+        let checked = self.0.check(&chain, server, shown(now));
+        checked.map_err(|refusal| to_rustls(refusal, &chain, now))
     }
 }
 

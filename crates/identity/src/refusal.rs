@@ -1,10 +1,14 @@
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{
     AlertDescription, CertificateError, Error, InconsistentKeys, OtherError, PeerIncompatible,
 };
-use sealwire_names::{Refusal, RefusalCode};
+use sealwire_names::{Refusal, RefusalCode, Timestamp};
+
+use crate::certificate::Certificate;
 
 /// How the reason of a refusal begins that is the peer's.
 const BY_PEER: &str = "the peer refused us: ";
@@ -72,13 +76,41 @@ pub fn io_refusal(error: &io::Error) -> Refusal {
 /// text. The peer is told what it can act on itself, that its certificate is not valid
 /// now or not of our authority (RFC 8446 §6.2); about names and usages it learns
 /// `certificate_unknown`, and our log everything.
-pub(crate) fn to_rustls(refusal: Refusal) -> Error {
+///
+/// Of the two about time, rustls carries when that was, too. Without it, it is none of the `chain`
+/// that the peer presented, and so an anchor of ours.
+pub(crate) fn to_rustls(refusal: Refusal, chain: &[CertificateDer<'_>], time: UnixTime) -> Error {
+    let now = shown(time);
+    let parsed = chain.iter().filter_map(|der| Certificate::parse(der, "a certificate").ok());
     Error::InvalidCertificate(match refusal.code {
         RefusalCode::UnknownIssuer => CertificateError::UnknownIssuer,
-        RefusalCode::CertificateExpired => CertificateError::Expired,
-        RefusalCode::CertificateNotYetValid => CertificateError::NotValidYet,
+        RefusalCode::CertificateExpired => {
+            let ends = parsed.map(|certificate| certificate.not_after());
+            match ends.filter(|end| *end < now).min() {
+                Some(end) => CertificateError::ExpiredContext { time, not_after: unix(end) },
+                None => CertificateError::Expired,
+            }
+        }
+        RefusalCode::CertificateNotYetValid => {
+            let begins = parsed.map(|certificate| certificate.not_before());
+            match begins.filter(|begin| *begin > now).max() {
+                Some(begin) => {
+                    CertificateError::NotValidYetContext { time, not_before: unix(begin) }
+                }
+                None => CertificateError::NotValidYet,
+            }
+        }
         _ => CertificateError::Other(OtherError(Arc::new(refusal))),
     })
+}
+
+fn unix(time: Timestamp) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(time.unix_seconds().try_into().unwrap_or(0)))
+}
+
+/// A time of rustls's, for people.
+pub(crate) fn shown(time: UnixTime) -> Timestamp {
+    Timestamp::from_unix_seconds(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn certificate_refusal(error: &CertificateError) -> Refusal {
@@ -92,13 +124,32 @@ fn certificate_refusal(error: &CertificateError) -> Refusal {
             Code::UnknownIssuer,
             "no trust anchor of ours vouches for the peer's certificate".into(),
         ),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+        CertificateError::ExpiredContext { time, not_after } => (
             Code::CertificateExpired,
-            "the peer's certificate, or an issuer of it, has expired".into(),
+            format!(
+                "the peer's certificate, or an authority's that came with it, expired at {} (it \
+                 is {} here): the peer needs a new one",
+                shown(*not_after),
+                shown(*time)
+            ),
         ),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+        CertificateError::Expired => (
+            Code::CertificateExpired,
+            "the trust anchor of ours that vouches for the peer's certificate has expired".into(),
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => (
             Code::CertificateNotYetValid,
-            "the peer's certificate, or an issuer of it, is not valid yet (compare the clocks)"
+            format!(
+                "the peer's certificate, or an authority's that came with it, is not valid before \
+                 {} (it is {} here): compare the clocks",
+                shown(*not_before),
+                shown(*time)
+            ),
+        ),
+        CertificateError::NotValidYet => (
+            Code::CertificateNotYetValid,
+            "the trust anchor of ours that vouches for the peer's certificate is not valid yet: \
+             compare the clocks"
                 .into(),
         ),
         CertificateError::BadSignature => (
@@ -153,7 +204,9 @@ fn alert_refusal(alert: AlertDescription) -> Refusal {
             (Code::CertificateMissing, "it requires a client certificate and got none")
         }
         A::CertificateExpired => {
-            (Code::CertificateExpired, "our certificate is not valid at this time by its clock")
+            let why = "our certificate, or one above it, is not valid at this time by its clock: \
+                       we need a new one, or the clocks differ";
+            (Code::CertificateExpired, why)
         }
         A::CertificateRevoked => (Code::CertificateRevoked, "our certificate is revoked for it"),
         A::UnknownCA => (Code::UnknownIssuer, "it does not trust the issuer of our certificate"),

@@ -10,6 +10,7 @@ use crate::anchors::TrustAnchors;
 use crate::authority::ORGANIZATION;
 use crate::certificate::{Certificate, fingerprint};
 use crate::crl::Link;
+use crate::refusal::shown;
 use crate::tls::ALGORITHMS;
 
 /// The role of the peer being verified.
@@ -368,8 +369,4 @@ fn path_refusal(error: webpki::Error) -> Refusal {
 /// The object identifier of an AlgorithmIdentifier's content, DER.
 fn algorithm(id: &[u8]) -> String {
     Oid::from_der(id).map_or_else(|_| "unreadable".to_owned(), |(_, oid)| oid.to_id_string())
-}
-
-fn shown(time: UnixTime) -> Timestamp {
-    Timestamp::from_unix_seconds(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }

@@ -135,6 +135,38 @@ fn the_peer_learns_from_the_alert_what_it_can_mend() {
     }
 }
 
+/// An alert for that has no text, and what carries it through rustls has only times.
+#[test]
+fn a_handshake_says_which_certificate_is_not_valid_at_this_time_and_since_when() {
+    let ca = Ca::new();
+    let old = Ca::with(|p| p.not_after = date_time_ymd(2020, 1, 1));
+    let theirs = "the peer's certificate, or an authority's that came with it, ";
+    let anchor = "the trust anchor of ours that vouches for the peer's certificate ";
+    for (ca, leaf, whose, when) in [
+        (
+            &ca,
+            ca.leaf(|p| p.not_after = date_time_ymd(2020, 1, 1)),
+            theirs,
+            "expired at 2020-01-01T00:00:00.000Z (it is 20",
+        ),
+        (
+            &ca,
+            ca.leaf(|p| p.not_before = date_time_ymd(2090, 1, 1)),
+            theirs,
+            "is not valid before 2090-01-01T00:00:00.000Z (it is 20",
+        ),
+        (&old, old.leaf(|_| ()), anchor, "has expired"),
+    ] {
+        let honest = Ca::new().leaf(|_| ()).credential();
+        let server = server_config(&honest, ca.anchors(), ALPN).unwrap();
+        let ended = handshake(leaf.careless_client(), server, SERVER);
+        let refused = refusal(&ended.server.unwrap_err());
+        assert!(refused.reason.starts_with(&format!("{whose}{when}")), "{refused}");
+        let told = refusal(&ended.client.unwrap_err());
+        assert!(told.reason.ends_with("(TLS alert CertificateExpired)"), "{told}");
+    }
+}
+
 /// The verifier says `code` in both roles, and so does the end of a handshake.
 pub(crate) fn check(case: &str, ca: &Ca, leaf: &Leaf, code: RefusalCode) {
     check_against(case, &ca.anchors(), leaf, code);

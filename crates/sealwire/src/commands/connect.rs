@@ -1,12 +1,15 @@
 mod following;
 mod local;
+mod out_of_date;
 
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use sealwire::home::CertificatePair;
 use sealwire::{AdHoc, Reach};
+use sealwire_relay::link::LinkError;
 use sealwire_relay::{ConnectConfig, Connection, EndpointError, RelayError, stdio};
 
 use super::signals;
@@ -108,7 +111,7 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         relayed.map_err(|error| {
             let (endpoint, server) = (&reach.dial().endpoint, &reach.dial().server);
             let failure = Failure::new(format!("the connection to {server} failed")).at(endpoint);
-            let failure = failure.because(&error).fix(remedy(&error));
+            let failure = failure.because(&error).fix(remedy(&error, reach.certificate()));
             match &error {
                 RelayError::Endpoint(EndpointError::Link(error)) => {
                     failure.see(Page::of_link(error))
@@ -143,9 +146,13 @@ fn stay_awake() -> Duration {
 }
 
 /// What a person can do about a connection that does not come about, or breaks off.
-fn remedy(error: &RelayError) -> &'static str {
-    match error {
-        RelayError::Endpoint(EndpointError::Link(error)) => error.remedy(),
-        _ => "see the log of the serving side",
-    }
+fn remedy(error: &RelayError, own: &CertificatePair) -> String {
+    let RelayError::Endpoint(EndpointError::Link(error)) = error else {
+        return "see the log of the serving side".to_owned();
+    };
+    let of_time = match error {
+        LinkError::Refused(refusal) => out_of_date::remedy(refusal, own),
+        _ => None,
+    };
+    of_time.unwrap_or_else(|| error.remedy().to_owned())
 }
