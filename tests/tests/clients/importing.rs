@@ -255,6 +255,16 @@ fn what_gemini_would_not_start_is_not_taken() {
             assert_eq!(told.stdout.contains(&why), !is_there, "{lists}, {name}: {told}");
         }
     }
+
+    // By its command `/mcp disable a`.
+    let user = User::new();
+    user.write(place("gemini"), r#"{"mcpServers":{"A":{"command":"sh"},"b":{"command":"sh"}}}"#);
+    let switches = r#"{"a": {"enabled": false}, "b": {"enabled": true}, "c": []}"#;
+    user.write(".gemini/mcp-server-enablement.json", switches);
+    let told = user.sealwire(&["import", "--client", "gemini", "--yes"]).ok();
+    assert!(told.stdout.contains("A: not taken: it is turned off there"), "{told}");
+    let config = user.read(".sealwire/sealwire.toml");
+    assert!(config.contains("[mcp_servers.b]") && !config.contains("[mcp_servers.A]"), "{config}");
 }
 
 #[test]

@@ -146,6 +146,14 @@ pub(crate) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
     }
 }
 
+/// Turns off those of which that file of switches says so ([`Client::switches`]): an object for each
+/// name, in small letters. One that cannot be read says nothing to the client either.
+pub(crate) fn switch_off(found: &mut [Found], switches: &[u8]) {
+    let switches: serde_json::Value = serde_json::from_slice(switches).unwrap_or_default();
+    let is_off = |one: &Found| switches[one.name.trim().to_lowercase()]["enabled"] == false;
+    found.iter_mut().filter(|one| is_off(one)).for_each(Found::turn_off);
+}
+
 /// Text in the file's own syntax.
 pub(crate) fn string(client: Client, text: &str) -> String {
     match client.syntax() {

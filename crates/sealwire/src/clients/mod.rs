@@ -141,6 +141,14 @@ impl Client {
         }
     }
 
+    /// The file beside its own in which it keeps which servers were turned off by a command of its.
+    pub(crate) const fn switches(self) -> Option<&'static str> {
+        match self {
+            Self::Gemini => Some("mcp-server-enablement.json"),
+            _ => None,
+        }
+    }
+
     /// Whether a program that it starts gets the client's whole environment, as far as is known.
     pub(crate) const fn passes_environment(self) -> bool {
         !matches!(self, Self::Codex)

@@ -12,10 +12,9 @@ use toml_edit::DocumentMut;
 
 use self::candidate::Candidate;
 use self::report::Report;
-use super::install::{Consent, Proposal, client_file, left_alone, read};
+use super::install::{Consent, Proposal, client_file, entries as entries_of, read};
 use super::issuing::HomeLock;
 use crate::cli::{Context, Failure};
-use crate::clients::document;
 use crate::clients::{Client, Syntax};
 
 /// Take over servers that an MCP client has, and settings that stand in its file
@@ -55,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             .at(path.display())
             .fix("name it with --from"));
     }
-    let found = document::read(client, original.text()).map_err(|why| left_alone(&path, why))?;
+    let found = entries_of(client, &original)?;
     let file = match client.syntax() {
         Syntax::Json => None,
         Syntax::Toml => original.text().parse::<DocumentMut>().ok(),

@@ -7,13 +7,14 @@ mod shown;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sealwire_identity::files;
 use serde_json::{Value, json};
 
 use self::apply::{apply, unwritable};
 use self::plan::{Change, Planner, Step};
 use super::issuing::HomeLock;
 use crate::cli::{Context, Failure, printable};
-use crate::clients::document;
+use crate::clients::document::{self, Found};
 use crate::clients::file::{NotWritten, Original};
 use crate::clients::{Client, Place, System};
 
@@ -59,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let own = own(context)?;
     let path = client_file(client, arguments.file.as_deref(), "--file")?;
     let original = read(client, &path)?;
-    let found = document::read(client, original.text()).map_err(|why| left_alone(&path, why))?;
+    let found = entries(client, &original)?;
     let mut planner = Planner::new(client, &config, own.text(), context)?;
     let wanted =
         |name: &str| arguments.server.is_empty() || arguments.server.iter().any(|one| one == name);
@@ -160,6 +161,16 @@ pub(crate) fn read(client: Client, path: &Path) -> Result<Original, Failure> {
         tracing::debug!(client = client.word(), "it has no file yet");
     }
     Ok(original)
+}
+
+/// What a client's file says of its servers, and what the client was told beside it.
+pub(crate) fn entries(client: Client, original: &Original) -> Result<Vec<Found>, Failure> {
+    let path = &original.path;
+    let mut found = document::read(client, original.text()).map_err(|why| left_alone(path, why))?;
+    let switches = path.parent().zip(client.switches()).map(|(dir, name)| dir.join(name));
+    let switches = switches.and_then(|file| files::read_public(&file).ok());
+    document::switch_off(&mut found, switches.as_deref().unwrap_or_default());
+    Ok(found)
 }
 
 /// A file that is not touched; why.
