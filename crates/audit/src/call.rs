@@ -112,13 +112,15 @@ impl CallDraft {
             }
         });
         self.own(|body| {
-            if let Some(entry) = decided {
-                body.number("decision_entry", entry);
-                if decision.call() > 0 {
-                    body.number("decision_call", decision.call());
+            match decided {
+                Some(entry) => {
+                    body.number("decision_entry", entry);
+                    if decision.call() > 0 {
+                        body.number("decision_call", decision.call());
+                    }
                 }
+                None => request(body, message),
             }
-            request(body, message);
             let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
             // A number that fits every reader.
             body.number("duration_us", micros.min(i64::MAX as u64));
@@ -249,7 +251,7 @@ mod tests {
             draft.ended(&other, Position::of_call(3, 1), CallResult::Error, Duration::ZERO);
             assert_eq!(
                 said(&draft),
-                r#"{"type":"call.outcome","outcome":"error","decision_entry":3,"decision_call":1,"jsonrpc.request.id":"7","duration_us":0}"#
+                r#"{"type":"call.outcome","outcome":"error","decision_entry":3,"decision_call":1,"duration_us":0}"#
             );
         }
         all.sort();

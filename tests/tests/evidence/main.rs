@@ -4,7 +4,7 @@
 mod broken;
 mod commands;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -90,14 +90,12 @@ fn all_is_there(home: &Home, log: &Path, answered: &[String]) {
 fn all_answered_are_there(home: &Home, log: &Path, answered: &[String]) {
     let records = records(log);
     let decided = decided(&records);
-    let mut outcomes = BTreeMap::new();
-    for call in of_type(&records, "call.outcome") {
-        let id = call["jsonrpc.request.id"].as_str().unwrap();
-        outcomes.insert(id, place(call, "decision_entry", "decision_call"));
-    }
+    let outcomes = of_type(&records, "call.outcome").into_iter();
+    let ended: BTreeSet<_> =
+        outcomes.map(|call| place(call, "decision_entry", "decision_call")).collect();
     for id in answered {
-        assert_eq!(decided.get(id), outcomes.get(&**id), "call {id} was answered");
-        assert!(decided.contains_key(id), "call {id} was answered unlogged");
+        let decision = decided.get(id).unwrap_or_else(|| panic!("call {id} was answered unlogged"));
+        assert!(ended.contains(decision), "call {id} was answered, and has no outcome");
     }
     home.run(&["audit", "verify"]).ok();
 }
