@@ -75,22 +75,32 @@ fn our_own_serve_has_little_room_for_its_log() {
     client.initialize();
     // The id of a call is in its entry.
     let pad = "x".repeat(400);
+    let mut is_allowed = |id: String| {
+        let params = serde_json::json!({"name": "echo", "arguments": {"text": "x"}});
+        let id = format!("{id}{pad}");
+        let call = serde_json::json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+        client.send(call.to_string());
+        client.receive_json()["result"].is_object()
+    };
     for round in 0..100 {
-        for number in 0..50 {
-            let id = format!("{round}.{number}{pad}");
-            let params = serde_json::json!({"name": "echo", "arguments": {"text": "x"}});
-            let call = serde_json::json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
-            client.send(call.to_string());
-            assert!(client.receive_json()["result"].is_object());
-        }
         if is_nearly_full() {
-            let examination = at(&home, &address, "", &[]);
-            let found = examination.one("warning", "audit_nearly_full", &["max_total_size"]);
-            assert!(found["where"].as_str().unwrap().ends_with("audit"), "{found:#}");
-            return;
+            break;
         }
+        assert!((0..50).all(|number| is_allowed(format!("{round}.{number}"))));
     }
-    panic!("the log has room for all of it");
+    let examination = at(&home, &address, "", &[]);
+    let found = examination.one("warning", "audit_nearly_full", &["max_total_size"]);
+    assert!(found["what"].as_str().unwrap().contains(" of 1048576: "), "{found:#}");
+    assert!(found["where"].as_str().unwrap().ends_with("audit"), "{found:#}");
+
+    assert!(
+        !(0..5_000).all(|number| is_allowed(number.to_string())),
+        "there is room for all of it"
+    );
+    let examination = at(&home, &address, "", &[]);
+    let found = examination.grave();
+    let unwritable = found.iter().find(|found| found["id"] == "audit_unwritable").unwrap();
+    assert!(unwritable["what"].as_str().unwrap().contains("max_total_size"), "{found:#?}");
 }
 
 #[test]

@@ -253,6 +253,7 @@ ids! {
     FileLimitLow => "file_limit_low",
     LogUnwritable => "log_unwritable",
     AuditNearlyFull => "audit_nearly_full",
+    AuditUnwritable => "audit_unwritable",
     AuditOff => "audit_off",
     AuditPartial => "audit_partial",
     AuditInterval => "audit_interval",
