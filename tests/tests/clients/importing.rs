@@ -241,7 +241,7 @@ fn what_gemini_would_not_start_is_not_taken() {
         (r#""mcp":{"allowed":["a","b"]}"#, "ab"),
         (r#""mcp":{"allowed":["a","b"],"excluded":["b"]}"#, "a"),
         (r#""mcp":{"allowed":["A"]}"#, ""),
-        (r#""mcp":{"allowed":[]}"#, ""),
+        (r#""mcp":{"allowed":[]}"#, "abc"),
         (r#""mcp":{"serverCommand":"x"}"#, "abc"),
     ] {
         let user = User::new();

@@ -91,7 +91,9 @@ impl Lists {
     /// servers to the letter: one for which they differ counts as off.
     fn is_off(&self, name: &str) -> bool {
         let plain = |name: &str| name.trim().to_lowercase();
-        self.allowed.as_ref().is_some_and(|allowed| !allowed.iter().any(|one| one == name))
+        let is_named = |allowed: &Vec<String>| allowed.iter().any(|one| one == name);
+        // An empty list allows all.
+        self.allowed.as_ref().is_some_and(|allowed| !allowed.is_empty() && !is_named(allowed))
             || self.excluded.iter().any(|one| plain(one) == plain(name))
     }
 }
