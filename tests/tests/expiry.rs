@@ -133,7 +133,7 @@ fn whose_certificate_has_expired_is_told() {
     let options = ["-tls1_3", "-verify_return_error"];
     let old = ForeignServer::start(&past(Leaf::server(ECHO)), &ca, &options);
     told(old.address(), &["the peer's certificate", "expired at 20", "the peer needs a new one"]);
-    told(old.address(), &["to fix: on the machine that serves it", "cert issue --all --force"]);
+    told(old.address(), &["to fix: if the time here is wrong", "--kind mcp-server --force"]);
 
     // Ours is good, and the clock there is wrong.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -143,15 +143,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file is not there.
+    pub fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// What to do about it: one sentence, with the command to run where there is one.
     pub fn remedy(&self) -> String {
         match self {
             Self::Io { source, path, .. } if source.kind() == io::ErrorKind::NotFound => {
-                format!(
-                    "correct the path {}; a certificate that is not there yet is issued, with its \
-                     key, by: sealwire cert issue NAME, or --all",
-                    path.display()
-                )
+                format!("correct the path {}, or put the file there", path.display())
             }
             Self::Io { path, .. } => {
                 format!("check the owner and permissions of {}", path.display())

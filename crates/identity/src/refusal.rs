@@ -128,7 +128,7 @@ fn certificate_refusal(error: &CertificateError) -> Refusal {
             Code::CertificateExpired,
             format!(
                 "the peer's certificate, or an authority's that came with it, expired at {} (it \
-                 is {} here): the peer needs a new one",
+                 is {} here): the peer needs a new one, or the clocks differ",
                 shown(*not_after),
                 shown(*time)
             ),

@@ -203,7 +203,14 @@ impl Check<'_> {
         let credential = match Credential::load(cert, presented.key) {
             Ok(credential) => credential,
             Err(error) => {
-                self.problems.push(of_identity(cert, &error));
+                let mut fix = error.remedy();
+                if error.is_missing_file() {
+                    fix.push_str(
+                        "; a certificate that is not there yet is issued, with its key, by: ",
+                    );
+                    fix.push_str("sealwire cert issue NAME, or --all");
+                }
+                self.problems.push(Problem::with_file(cert, error.to_string(), fix));
                 return None;
             }
         };

@@ -12,8 +12,9 @@ const CLOCKS: &str = "compare the clocks: date -u on both machines";
 pub(super) fn remedy(refusal: &Refusal, own: &CertificatePair) -> Option<String> {
     match (refusal.code, is_by_peer(refusal)) {
         (RefusalCode::CertificateExpired, false) => Some(
-            "on the machine that serves it: sealwire cert issue --all --force; of a trust anchor, \
-             `sealwire doctor` here tells more"
+            "if the time here is wrong, set the clock; else, where the authority is: sealwire \
+             cert issue NAME --kind mcp-server --force; of a trust anchor, `sealwire doctor` here \
+             tells more"
                 .to_owned(),
         ),
         (RefusalCode::CertificateExpired, true) => Some(of_ours(own)),
@@ -27,11 +28,19 @@ fn of_ours(own: &CertificatePair) -> String {
     let file = own.cert.display();
     let chain = files::read_public(&own.cert).and_then(|pem| describe(&pem, &file.to_string()));
     let chain = chain.unwrap_or_default();
-    let Some(leaf) = chain.first() else { return CLOCKS.to_owned() };
     let now = SystemTime::now().into();
+    let (Some(leaf), Some(until)) = (chain.first(), chain.iter().map(|one| one.not_after).min())
+    else {
+        return CLOCKS.to_owned();
+    };
+    if let Some(early) = chain.iter().map(|one| one.not_before).max().filter(|from| *from > now) {
+        return format!("{file} is not valid before {early} by the clock here, {now}: {CLOCKS}");
+    }
     let Some(expired) = chain.iter().find(|one| one.not_after < now) else {
-        let until = leaf.not_after;
-        return format!("{file} is valid until {until} by the clock here, {now}: {CLOCKS}");
+        return format!(
+            "{file} is valid until {until} by the clock here, {now}: {CLOCKS}; if they agree, an \
+             authority has expired there: sealwire doctor on that machine"
+        );
     };
     let until = expired.not_after;
     if expired.is_ca {
