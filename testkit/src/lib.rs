@@ -37,6 +37,6 @@ pub use http::HttpServer;
 pub use messages::MockMessages;
 pub use model::{MockModel, TOOL_SAID};
 pub use process::{GUARD, Log, Output, Process, run, wait_until};
-pub use programs::{bin, soak, tool};
+pub use programs::{bin, install, soak, tool};
 pub use serve::Serve;
 pub use token::{Token, token_module};

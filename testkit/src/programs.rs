@@ -33,6 +33,19 @@ pub fn tool(path: &str) -> PathBuf {
     path
 }
 
+/// Copies `from` to `to`, to be executed there.
+///
+/// Another process does it: what this one has open for writing is open in each process that
+/// another thread starts, too, until that executes its program, and what somebody has open for
+/// writing cannot be executed (`ETXTBSY`, execve(2)).
+///
+/// # Panics
+/// If it cannot be copied.
+pub fn install(from: &Path, to: &Path) {
+    let status = Command::new("install").args(["-m", "755"]).args([from, to]).status();
+    assert!(status.expect("install starts").success(), "{} is not installed", to.display());
+}
+
 /// `normal`, or `large` where `SEALWIRE_SOAK=1` asks for hours of testing.
 pub fn soak<T>(normal: T, large: T) -> T {
     if std::env::var_os("SEALWIRE_SOAK").is_some_and(|value| value == "1") { large } else { normal }

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sealwire_testkit::{Home, Output, Serve, bin, quoted, run};
+use sealwire_testkit::{Home, Output, Serve, bin, install, quoted, run};
 use sealwire_tests::{echo_table, honest_session};
 
 /// Neither root nor the owner of anything.
@@ -108,7 +108,7 @@ fn what_root_gives_to_a_group_is_private_enough() {
     }
     // Where nobody else may go, the program has to come along.
     let program = home.file("sealwire");
-    fs::copy(bin("sealwire"), &program).unwrap();
+    install(&bin("sealwire"), &program);
     let check = |owner: u32, mode: u32| -> Output {
         chown(&key, Some(owner), Some(NOBODY)).unwrap();
         home.chmod("handed-over/certs_mcp-servers_echo-key.pem", mode);

@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Instant;
 use std::{fs, io::Read};
 
-use sealwire_testkit::{Connect, GUARD, Home, Log, Serve, bin, run, server_table, wait_until};
+use sealwire_testkit::{
+    Connect, GUARD, Home, Log, Serve, bin, install, run, server_table, wait_until,
+};
 use sealwire_tests::link_client::LinkClient;
 use sealwire_tests::{CORE, call_echo, echo_table, honest_session, serving_echo};
 use serde_json::{Value, json};
@@ -198,7 +200,7 @@ fn the_socket_is_the_owners_alone() {
     }
     // Where nobody else may go, the program has to come along.
     let program = home.file("sealwire");
-    fs::copy(bin("sealwire"), &program).unwrap();
+    install(&bin("sealwire"), &program);
     let mut command = Command::new(&program);
     command.arg("--home").arg(home.path()).args(["status", "--json"]).uid(NOBODY).gid(NOBODY);
     assert!(is_root(), "this test needs root, to be another user for a moment");

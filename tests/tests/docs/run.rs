@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sealwire_testkit::{Home, bin};
+use sealwire_testkit::{Home, bin, install};
 
 use super::page::{Block, Page, repository};
 
@@ -37,8 +37,7 @@ pub fn runs(path: &str, system: System) {
     for entry in fs::read_dir(STAND_INS).unwrap() {
         let path = entry.unwrap().path();
         let copy = stand_ins.join(path.file_name().unwrap());
-        fs::copy(path, &copy).unwrap();
-        fs::set_permissions(copy, fs::Permissions::from_mode(0o755)).unwrap();
+        install(&path, &copy);
     }
     // For pages about them.
     let templates = doc.join("templates");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use sealwire_testkit::{Home, Process, bin, quoted, run, server_table, wait_until};
+use sealwire_testkit::{Home, Process, bin, install, quoted, run, server_table, wait_until};
 use sealwire_tests::echo_table;
 
 use super::{Examination, doctor, examined, remedy};
@@ -54,9 +54,12 @@ fn a_command_in_its_own_path() {
 #[test]
 fn a_command_that_cannot_be_executed() {
     let home = Home::initialized();
-    let file = home.script("server", &format!("exec {}", bin("sealwire-fake-server").display()));
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, format!("#!/bin/sh\n{text}")).unwrap();
+    let script = |interpreter: &str| {
+        let text = format!("#!{interpreter}\nexec {}\n", bin("sealwire-fake-server").display());
+        install(&home.write("server.sh", text), &home.file("server"));
+    };
+    script("/bin/sh");
+    home.chmod("server", 0o644);
     home.configure("[mcp_servers.bad]\ncommand = \"./server\"\n");
     home.run(&["cert", "issue", "--all"]).ok();
     let examination = doctor(&home, &[]);
@@ -68,7 +71,7 @@ fn a_command_that_cannot_be_executed() {
     remedy(examination.one("warning", "command_exposed", &["chmod o-w"]));
     doctor(&home, &[]).content();
 
-    fs::write(&file, format!("#!/no/such/interpreter\n{text}")).unwrap();
+    script("/no/such/interpreter");
     doctor(&home, &[]).one("error", "server_start", &["interpreter"]);
 }
 

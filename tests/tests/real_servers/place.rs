@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sealwire_testkit::{Home, HttpServer, MockModel, bin, quoted, run};
+use sealwire_testkit::{Home, HttpServer, MockModel, bin, install, quoted, run};
 use serde_json::json;
 
 /// What the servers work with; all of it is in the home of the test or on loopback.
@@ -31,9 +31,8 @@ impl Place {
         }
         home.write("place/project/seal.py", "def seal(letter):\n    return letter\n");
         home.write("place/files/page.html", format!("<h1>{NAME}</h1><ul><li>one</ul>"));
-        let gemini = home.write("place/bin/gemini", "#!/bin/sh\necho \"the model heard: $2\"\n");
-        home.chmod("place/bin/gemini", 0o755);
-        assert!(gemini.is_file());
+        let gemini = home.write("place/bin/gemini.sh", "#!/bin/sh\necho \"the model heard: $2\"\n");
+        install(&gemini, &home.file("place/bin/gemini"));
         let repository = place.path("repository");
         let mut git = Command::new("git");
         git.args(["init", "--quiet", "--initial-branch=trunk", &repository]);
