@@ -17,7 +17,7 @@ use crate::{Case, Effort, Figures, Limit, Measure, Ratio, Result, Scenario};
 /// Calls in flight. Each waits for the disk once, so that is how many a sync can be good for.
 const IN_FLIGHT: usize = 64;
 /// About what is recorded of a call among others, in bytes.
-const RECORDED: usize = 175;
+const RECORDED: usize = 90;
 
 const MEASURES: [Measure; 3] = [
     Measure::more("calls_per_s_16", "1/s", "calls relayed per second with 16 in flight"),
@@ -84,7 +84,7 @@ impl Case for Disk {
     }
 
     fn about(&self) -> &'static str {
-        "64 times 175 bytes appended and synced, again and again: what is recorded of 64 calls"
+        "64 times 90 bytes appended and synced, again and again: what is recorded of 64 calls"
     }
 
     fn round(&mut self, effort: &Effort) -> Result<Figures> {

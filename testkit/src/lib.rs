@@ -16,6 +16,7 @@
 mod chaos;
 mod connect;
 mod disk;
+pub mod evidence;
 pub mod fake_server;
 pub mod fuzz;
 mod home;

@@ -172,8 +172,12 @@ def verify_log(directory, key):
 
 def calls(entry):
     """An entry may be about several calls: one for each."""
-    several = entry.pop("calls", None)
-    return [entry] if several is None else [entry | own for own in several]
+    count = entry.pop("calls", None)
+    if count is None:
+        return [entry]
+    own = {name: values for name, values in entry.items() if isinstance(values, list)}
+    assert 2 <= count <= 4096 and all(len(values) == count for values in own.values())
+    return [entry | {name: own[name][n] for name in own} for n in range(count)]
 
 
 def figures(directory, start, end):
@@ -214,7 +218,7 @@ def figures(directory, start, end):
         "decisions.by_server": by(decisions, "server"),
         "decisions.denied": by(denied, "reason"),
         "decisions.policies": by(having(decisions, "policy"), "policy"),
-        "outcomes": by(of("call.outcome"), "outcome"),
+        "outcomes": by(having(begins("call."), "outcome"), "outcome"),
         "messages": by(begins("message."), "type"),
         "messages.refused": by(of("message.refused"), "reason"),
         "pins": by(begins("pin."), "type"),

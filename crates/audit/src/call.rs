@@ -2,32 +2,39 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sealwire_names::{Fingerprint, PeerId, Refusal};
 
-use crate::entry::Body;
-use crate::{CallResult, Message, Position};
+use crate::entry::{Body, push_integer};
+use crate::text::Escaped;
+use crate::{CallId, CallResult, Message, Position};
+
+/// A keyed hash as it stands in a line: base64url without padding, between quotation marks.
+pub(crate) type Hash = [u8; 45];
 
 /// What an entry says of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallBody<'b> {
-    /// What it may have in common with others: members, from the type on.
-    pub(crate) shared: &'b [u8],
-    /// What is its own: members.
-    pub(crate) own: &'b [u8],
+    /// What it may have in common with others: members, from the type on, in two parts.
+    pub(crate) shared: [&'b [u8]; 2],
+    /// What is its own.
+    pub(crate) own: Own<'b>,
     /// Some text of it was too long.
     pub(crate) is_cut: bool,
 }
 
-impl CallBody<'_> {
-    /// As an entry about this call alone has it.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.shared);
-        if !self.own.is_empty() {
-            out.push(b',');
-        }
-        out.extend_from_slice(self.own);
-        out.extend_from_slice(if self.is_cut { b",\"cut\":true}" } else { b"}" });
-    }
+/// What is a call's own, whomever and whatever it has in common with others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Own<'b> {
+    /// As it stands in a line.
+    pub(crate) id: Option<&'b [u8]>,
+    /// Of its arguments.
+    pub(crate) arguments: Option<&'b Hash>,
+    /// The entry of its decision, and which of the calls of that it is.
+    pub(crate) decision: Option<(u64, u64)>,
+    /// How long it took.
+    pub(crate) duration_us: Option<u64>,
 }
 
 /// Where that is put together. One call after the other is to the same tool by the same peer: what
@@ -38,8 +45,12 @@ pub(crate) struct CallDraft {
     is_shared_cut: bool,
     /// What `shared` says, if that is that such a call was allowed.
     allowed: Option<About>,
-    own: Vec<u8>,
-    is_own_cut: bool,
+    /// Empty if there is none.
+    id: Vec<u8>,
+    is_id_cut: bool,
+    arguments: Option<Hash>,
+    decision: Option<(u64, u64)>,
+    duration_us: Option<u64>,
 }
 
 /// Whom and what a call that was allowed is about.
@@ -57,8 +68,13 @@ struct About {
 impl CallDraft {
     /// The latest.
     pub(crate) fn body(&self) -> CallBody<'_> {
-        let own = self.own.strip_prefix(b",").unwrap_or_default();
-        CallBody { shared: &self.shared, own, is_cut: self.is_shared_cut || self.is_own_cut }
+        let &Self { ref arguments, decision, duration_us, .. } = self;
+        let id = Some(&self.id[..]).filter(|id| !id.is_empty());
+        CallBody {
+            shared: [&self.shared, b""],
+            own: Own { id, arguments: arguments.as_ref(), decision, duration_us },
+            is_cut: self.is_shared_cut || self.is_id_cut,
+        }
     }
 
     /// A decision. `arguments` is the keyed hash of those of the message.
@@ -82,15 +98,13 @@ impl CallDraft {
             });
             self.allowed = denied.is_none().then(|| About::of(message));
         }
-        self.own(|body| {
-            request(body, message);
-            if let Some(arguments) = arguments {
-                body.base64("arguments", arguments);
-            }
-        });
+        self.identify(message.id);
+        self.arguments = arguments.map(shown);
+        (self.decision, self.duration_us) = (None, None);
     }
 
-    /// An outcome.
+    /// An outcome. What it is about, and the id, are said where the decision is not known: half of
+    /// the bytes of a busy log would be that.
     pub(crate) fn ended(
         &mut self,
         message: &Message<'_>,
@@ -98,33 +112,17 @@ impl CallDraft {
         result: CallResult,
         duration: Duration,
     ) {
-        let decided = decision.last_entry();
+        self.decision = decision.last_entry().map(|entry| (entry, decision.call()));
+        let is_known = self.decision.is_some();
         self.share("call.outcome", |body| {
-            let outcome = match result {
-                CallResult::Result => "result",
-                CallResult::Error => "error",
-                CallResult::Unanswered => "unanswered",
-            };
-            body.text("outcome", outcome);
-            // What it is about is not said twice: half of the bytes of a busy log would be that.
-            if decided.is_none() {
+            body.text("outcome", result.as_str());
+            if !is_known {
                 about(body, message);
             }
         });
-        self.own(|body| {
-            match decided {
-                Some(entry) => {
-                    body.number("decision_entry", entry);
-                    if decision.call() > 0 {
-                        body.number("decision_call", decision.call());
-                    }
-                }
-                None => request(body, message),
-            }
-            let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-            // A number that fits every reader.
-            body.number("duration_us", micros.min(i64::MAX as u64));
-        });
+        self.identify(message.id.filter(|_| !is_known));
+        self.arguments = None;
+        self.duration_us = Some(micros(duration));
     }
 
     fn share(&mut self, kind: &str, members: impl FnOnce(&mut Body<'_>)) {
@@ -135,12 +133,43 @@ impl CallDraft {
         self.is_shared_cut = body.is_cut;
     }
 
-    fn own(&mut self, members: impl FnOnce(&mut Body<'_>)) {
-        self.own.clear();
-        let mut body = Body::members(&mut self.own);
-        members(&mut body);
-        self.is_own_cut = body.is_cut;
+    /// The id of a request: a text, whatever it was.
+    fn identify(&mut self, id: Option<CallId<'_>>) {
+        self.id.clear();
+        self.is_id_cut = false;
+        let Some(id) = id else { return };
+        self.id.push(b'"');
+        match id {
+            CallId::Integer(id) => push_integer(&mut self.id, id),
+            CallId::Json(id) => {
+                let mut escaped = Escaped::new(&mut self.id);
+                escaped.push(id);
+                self.is_id_cut = escaped.is_cut;
+            }
+        }
+        self.id.push(b'"');
     }
+}
+
+/// How a call ended, as the member that follows others.
+pub(crate) fn outcome(result: CallResult) -> &'static [u8] {
+    match result {
+        CallResult::Result => b",\"outcome\":\"result\"",
+        CallResult::Error => b",\"outcome\":\"error\"",
+        CallResult::Unanswered => b",\"outcome\":\"unanswered\"",
+    }
+}
+
+/// How long something took, as a number that fits every reader.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).min(i64::MAX as u64)
+}
+
+fn shown(hash: &[u8; 32]) -> Hash {
+    let mut text = [b'"'; 45];
+    // 32 bytes are 43 characters.
+    let _length = BASE64_URL_SAFE_NO_PAD.encode_slice(hash, &mut text[1..44]);
+    text
 }
 
 impl About {
@@ -187,22 +216,18 @@ fn about(body: &mut Body<'_>, message: &Message<'_>) {
     }
 }
 
-fn request(body: &mut Body<'_>, message: &Message<'_>) {
-    if let Some(id) = message.id {
-        body.id("jsonrpc.request.id", id);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sealwire_names::RefusalCode;
 
     use super::*;
-    use crate::CallId;
+    use crate::group::Group;
 
     fn said(draft: &CallDraft) -> String {
+        let mut group = Group::default();
+        group.add(&draft.body());
         let mut out = b"{".to_vec();
-        draft.body().write(&mut out);
+        group.end(&mut out);
         String::from_utf8(out).unwrap()
     }
 

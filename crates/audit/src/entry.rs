@@ -6,13 +6,12 @@
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sealwire_names::{Fingerprint, PeerId, Refusal};
 
 use crate::call::CallDraft;
+use crate::group::Group;
 use crate::text::Escaped;
-use crate::{AgentMessage, AgentStep, CallId, Connection, Event, Incident, PinEvent, PinStep};
+use crate::{AgentMessage, AgentStep, Connection, Event, Incident, PinEvent, PinStep};
 
 /// Which of `[audit]`'s `include_` keys an event falls under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +43,6 @@ pub(crate) struct Body<'o> {
 }
 
 impl<'o> Body<'o> {
-    /// Members that follow others, or will.
-    pub(crate) fn members(out: &'o mut Vec<u8>) -> Self {
-        Self { out, is_cut: false }
-    }
-
     /// An entry about that.
     pub(crate) fn new(out: &'o mut Vec<u8>, kind: &str) -> Self {
         out.extend_from_slice(b"\"type\":\"");
@@ -88,19 +82,6 @@ impl<'o> Body<'o> {
         self
     }
 
-    /// The id of a request: a text, whatever it was.
-    pub(crate) fn id(&mut self, name: &str, id: CallId<'_>) {
-        self.name(name);
-        match id {
-            CallId::Integer(id) => {
-                self.out.push(b'"');
-                push_integer(self.out, id);
-                self.out.push(b'"');
-            }
-            CallId::Json(id) => self.escaped(|out| out.push(id)),
-        }
-    }
-
     pub(crate) fn number(&mut self, name: &str, value: u64) -> &mut Self {
         self.name(name);
         push_number(self.out, value);
@@ -129,18 +110,6 @@ impl<'o> Body<'o> {
             hex[2 + 2 * at] = DIGITS[usize::from(byte & 15)];
         }
         self.out.extend_from_slice(&hex);
-        self
-    }
-
-    /// Bytes in base64url without padding.
-    pub(crate) fn base64(&mut self, name: &str, bytes: &[u8; 32]) -> &mut Self {
-        self.name(name);
-        let mut text = [0; 43];
-        // 32 bytes are 43 characters.
-        let _length = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
-        self.out.push(b'"');
-        self.out.extend_from_slice(&text);
-        self.out.push(b'"');
         self
     }
 
@@ -256,12 +225,12 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>) {
         Event::Decision { message, denied } => {
             let mut call = CallDraft::default();
             call.decided(message, denied, None);
-            call.body().write(out);
+            of_call(out, &call);
         }
         Event::Outcome { message, decision, result, duration } => {
             let mut call = CallDraft::default();
             call.ended(message, decision, result, duration);
-            call.body().write(out);
+            of_call(out, &call);
         }
         Event::AgentMessage(message) => of_agent_message(out, message),
         Event::Pin(event) => of_pin(out, event),
@@ -283,6 +252,12 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>) {
             body.end();
         }
     }
+}
+
+fn of_call(out: &mut Vec<u8>, call: &CallDraft) {
+    let mut group = Group::default();
+    group.add(&call.body());
+    group.end(out);
 }
 
 fn of_connection(out: &mut Vec<u8>, how: &str, connection: &Connection<'_>) {

@@ -1,202 +1,107 @@
-//! What has been recorded and is not in a file yet.
+//! What has been recorded and is not in a file yet, and what is yet to be recorded.
+
+use std::num::NonZeroU64;
 
 use sealwire_names::Timestamp;
 
-use crate::call::CallBody;
+use crate::CallResult;
+use crate::batch::Batch;
+use crate::call::{CallBody, Own, outcome};
 use crate::day::Day;
-use crate::entry::{push_integer, push_number};
+use crate::entries::Entries;
+use crate::held::Held;
 
-/// What is kept for later of memory that is not used, at most, in bytes.
-const LARGEST_SPARE: usize = 1024 * 1024;
-/// Beyond so many bytes, further calls are another entry: half of what a line may be.
-const LARGEST_GROUP: usize = crate::MAX_LINE / 2;
-/// How the list of the calls of a group begins.
-const LIST: &[u8] = b"\"calls\":[";
-/// Groups to which calls may be added at a time.
-const MAX_OPEN: usize = 8;
-
-/// Lines, in order, and the days to which they belong.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) bytes: Vec<u8>,
-    /// Where the lines of a day begin. Empty if there are no lines.
-    days: Vec<(usize, Day)>,
-    /// Up to here it is in files.
-    written: usize,
-    /// How many entries there are with the last of them.
-    pub(crate) end: u64,
-}
-
-/// Calls of one millisecond that differ in nothing but what is each call's own: one entry.
-#[derive(Debug, Default)]
-struct Group {
-    entry: u64,
-    shared: Vec<u8>,
-    calls: Vec<u8>,
-    count: u64,
-    is_cut: bool,
-}
-
-/// Where lines are put together.
+/// Entries that are recorded, and decisions whose entry waits for their outcome.
 #[derive(Debug)]
 pub(crate) struct Gathering {
-    batch: Batch,
-    /// Those that are open come first, in the order of their numbers. The others are memory.
-    groups: Vec<Group>,
-    open: usize,
-    /// The moment of those that are open, in milliseconds.
-    moment: i64,
-    /// The number of the next entry.
-    next: u64,
-    /// The day of the latest. It never goes back, whatever the clock does.
-    day: Day,
+    entries: Entries,
+    held: Held,
 }
 
 impl Gathering {
     /// Goes on with entry `next`, not before `day`.
     pub(crate) fn new(next: u64, day: Day) -> Self {
-        let (batch, groups) = (Batch::default(), Vec::new());
-        Self { batch, groups, open: 0, moment: 0, next, day }
+        Self { entries: Entries::new(next, day), held: Held::default() }
+    }
+
+    /// How many entries are recorded.
+    pub(crate) fn count(&self) -> u64 {
+        self.entries.count()
+    }
+
+    /// Bytes that wait to be written, about.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// The day to which an entry of that moment belongs.
     pub(crate) fn day_of(&self, now: Timestamp) -> Day {
-        self.day.max(Day::of(now))
+        self.entries.day_of(now)
     }
 
-    /// Appends an entry; how many there are with it.
-    pub(crate) fn push(&mut self, now: Timestamp, body: &[u8]) -> u64 {
-        self.close();
-        self.day = self.day_of(now);
-        let bytes = self.batch.begin(self.day, self.next, now.unix_millis());
-        bytes.extend_from_slice(body);
-        bytes.push(b'\n');
-        self.next += 1;
-        self.next
-    }
-
-    /// Records a call, with others of the same moment if they are alike: which entry that is, and
-    /// how many calls came before it there. It is as good as written once the entry is: no entry
-    /// grows after it was taken.
-    pub(crate) fn push_call(&mut self, now: Timestamp, body: CallBody<'_>) -> (u64, u64) {
-        let moment = now.unix_millis();
-        if moment != self.moment {
-            self.close();
-            self.moment = moment;
-        }
-        let is_alike = |group: &Group| {
-            group.shared == body.shared
-                && group.shared.len() + group.calls.len() + body.own.len() < LARGEST_GROUP
-        };
-        let at = self.groups[..self.open].iter().position(is_alike);
-        let at = at.unwrap_or_else(|| self.open_group(now, body.shared));
-        let group = &mut self.groups[at];
-        group.calls.extend_from_slice(if group.count == 0 { LIST } else { b"," });
-        group.calls.push(b'{');
-        group.calls.extend_from_slice(body.own);
-        group.calls.push(b'}');
-        group.is_cut |= body.is_cut;
-        group.count += 1;
-        (group.entry, group.count - 1)
-    }
-
-    fn open_group(&mut self, now: Timestamp, shared: &[u8]) -> usize {
-        if self.open == MAX_OPEN {
-            self.close();
-        }
-        if self.open == self.groups.len() {
-            self.groups.push(Group::default());
-        }
-        self.day = self.day_of(now);
-        let group = &mut self.groups[self.open];
-        group.entry = self.next;
-        group.shared.extend_from_slice(shared);
-        self.next += 1;
-        self.open += 1;
-        self.open - 1
-    }
-
-    /// From now on, no call is added to those that are there.
-    fn close(&mut self) {
-        for group in &mut self.groups[..self.open] {
-            group.end(self.batch.begin(self.day, group.entry, self.moment));
-        }
-        self.open = 0;
-    }
-
-    /// Bytes that wait.
-    pub(crate) fn len(&self) -> usize {
-        let open = self.groups[..self.open].iter();
-        self.batch.bytes.len() + open.map(|group| group.calls.len()).sum::<usize>()
-    }
-
-    /// Takes what there is, if anything, and goes on with `spare`, which is empty.
+    /// Takes what is recorded, if anything, and goes on with `spare`, which is empty.
     pub(crate) fn take(&mut self, spare: &mut Batch) -> Option<Batch> {
-        self.close();
-        if self.batch.bytes.is_empty() {
-            return None;
+        self.entries.take(spare)
+    }
+
+    /// Appends an entry. What was decided before it stands before it.
+    pub(crate) fn push(&mut self, now: Timestamp, body: &[u8]) {
+        self.record_held();
+        self.entries.push(now, body);
+    }
+
+    /// Appends what is said of a call, as an entry or to one: which, and how many calls came before
+    /// it there.
+    pub(crate) fn push_call(&mut self, now: Timestamp, body: &CallBody<'_>) -> (u64, u64) {
+        self.turn_to(now);
+        self.entries.push_call(now, body)
+    }
+
+    /// Holds back that a call was allowed, for [`Gathering::end`]: by which number. `None` if it has
+    /// to be recorded at once.
+    pub(crate) fn hold(&mut self, now: Timestamp, body: &CallBody<'_>) -> Option<NonZeroU64> {
+        self.turn_to(now);
+        if let Some(number) = self.held.in_the_way() {
+            self.record(number);
         }
-        let batch = std::mem::replace(&mut self.batch, std::mem::take(spare));
-        Some(Batch { end: self.next, ..batch })
-    }
-}
-
-impl Group {
-    /// Writes the rest of the line, and is empty again. What is the only call's own stands beside
-    /// the rest; that of several is a list.
-    fn end(&mut self, out: &mut Vec<u8>) {
-        let own: &[u8] = match self.count {
-            1 => &self.calls[LIST.len() + 1..self.calls.len() - 1],
-            _ => {
-                self.calls.push(b']');
-                &self.calls
-            }
-        };
-        CallBody { shared: &self.shared, own, is_cut: self.is_cut }.write(out);
-        out.push(b'\n');
-        self.shared.clear();
-        self.calls.clear();
-        (self.count, self.is_cut) = (0, false);
-    }
-}
-
-impl Batch {
-    /// Begins a line; the rest of it is for the caller to write.
-    fn begin(&mut self, day: Day, entry: u64, millis: i64) -> &mut Vec<u8> {
-        if self.days.last().is_none_or(|&(_, last)| last != day) {
-            self.days.push((self.bytes.len(), day));
-        }
-        self.bytes.extend_from_slice(b"{\"entry\":");
-        push_number(&mut self.bytes, entry);
-        self.bytes.extend_from_slice(b",\"time\":");
-        push_integer(&mut self.bytes, millis);
-        self.bytes.push(b',');
-        &mut self.bytes
+        self.held.hold(now, body)
     }
 
-    /// The same, empty, for other lines.
-    pub(crate) fn emptied(mut self) -> Self {
-        if self.bytes.capacity() > LARGEST_SPARE {
-            return Self::default();
-        }
-        self.bytes.clear();
-        self.days.clear();
-        Self { written: 0, ..self }
-    }
-
-    /// Gives the lines of each day to `append`, those not that it has taken before.
-    pub(crate) fn write<E>(
+    /// Records a call that was held back, with its outcome, as [`Gathering::push_call`] does.
+    ///
+    /// # Errors
+    /// If it had to be recorded meanwhile: where, as far as that is known.
+    pub(crate) fn end(
         &mut self,
-        mut append: impl FnMut(Day, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        for (at, &(start, day)) in self.days.iter().enumerate() {
-            let end = self.days.get(at + 1).map_or(self.bytes.len(), |next| next.0);
-            if start >= self.written {
-                append(day, &self.bytes[start..end])?;
-                self.written = end;
-            }
+        number: NonZeroU64,
+        result: CallResult,
+        duration_us: u64,
+    ) -> Result<(u64, u64), Option<(u64, u64)>> {
+        let Some((at, body)) = self.held.release(number.get()) else {
+            return Err(self.held.take_recorded(number.get()));
+        };
+        let own = Own { duration_us: Some(duration_us), ..body.own };
+        let shared = [body.shared[0], outcome(result)];
+        Ok(self.entries.push_call(at, &CallBody { shared, own, ..body }))
+    }
+
+    /// Records all that is held back.
+    pub(crate) fn record_held(&mut self) {
+        self.held.numbers().for_each(|number| self.record(number));
+    }
+
+    /// The key of their arguments is that of their day: so is their entry.
+    fn turn_to(&mut self, now: Timestamp) {
+        if self.entries.day_of(now) > self.entries.day() {
+            self.record_held();
         }
-        Ok(())
+    }
+
+    fn record(&mut self, number: u64) {
+        if let Some((at, body)) = self.held.release(number) {
+            let place = self.entries.push_call(at, &body);
+            self.held.was_recorded(number, place);
+        }
     }
 }
 
@@ -204,86 +109,96 @@ impl Batch {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_day_never_goes_back_and_what_failed_is_tried_again() {
-        let at = |text: &str| text.parse::<Day>().unwrap().start();
-        let mut gathering = Gathering::new(7, Day::of(at("2026-01-02")));
-        for day in ["2026-01-02", "2026-01-01", "2026-01-03", "2026-01-02"] {
-            gathering.push(at(day), b"\"type\":\"t\"}");
-        }
-        let mut batch = gathering.take(&mut Batch::default()).unwrap();
-        assert!(gathering.take(&mut Batch::default()).is_none());
-        assert_eq!(batch.end, 11);
-        let mut seen = Vec::new();
-        for _ in 0..2 {
-            let _failed = batch.write(|day, lines| {
-                let lines: Vec<_> = lines.split_inclusive(|&byte| byte == b'\n').collect();
-                if seen.len() == 1 {
-                    seen.push((day.to_string(), 0));
-                    return Err(());
-                }
-                seen.push((day.to_string(), lines.len()));
-                Ok(())
-            });
-        }
-        let day = |day: &str, lines| (day.to_owned(), lines);
-        assert_eq!(seen, [day("2026-01-02", 2), day("2026-01-03", 0), day("2026-01-03", 2)]);
-        let first = batch.bytes.split(|&byte| byte == b'\n').next().unwrap();
-        assert_eq!(first, br#"{"entry":7,"time":1767312000000,"type":"t"}"#);
-    }
+    const OWN: Own<'_> = Own { id: Some(b"1"), arguments: None, decision: None, duration_us: None };
 
-    const DECISION: CallBody<'_> =
-        CallBody { shared: b"\"type\":\"d\"", own: b"\"id\":1", is_cut: false };
+    fn call(text: &str) -> CallBody<'_> {
+        CallBody { shared: [text.as_bytes(), b""], own: OWN, is_cut: false }
+    }
 
     fn lines(gathering: &mut Gathering) -> Vec<String> {
-        let batch = gathering.take(&mut Batch::default()).unwrap();
-        assert!(batch.bytes.ends_with(b"\n"));
-        let lines = batch.bytes.strip_suffix(b"\n").unwrap().split(|&byte| byte == b'\n');
-        lines.map(|line| String::from_utf8(line.to_vec()).unwrap()).collect()
+        let batch = gathering.take(&mut Batch::default());
+        let bytes = batch.map_or(Vec::new(), |batch| batch.bytes);
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    const NOON: Timestamp = Timestamp::from_unix_millis(43_200_000);
+
+    fn gathering() -> Gathering {
+        Gathering::new(0, Day::of(NOON))
     }
 
     #[test]
-    fn calls_of_one_moment_that_are_alike_share_an_entry() {
-        let (now, later) = (Timestamp::from_unix_millis(5), Timestamp::from_unix_millis(6));
-        let outcome = CallBody { shared: b"\"type\":\"o\"", own: b"\"of\":2", is_cut: true };
-        let other = CallBody { own: b"\"id\":2", ..DECISION };
-        let mut gathering = Gathering::new(7, Day::of(now));
-        assert_eq!(gathering.push_call(now, DECISION), (7, 0));
-        assert_eq!(gathering.push_call(now, outcome), (8, 0));
-        assert_eq!(gathering.push_call(now, other), (7, 1));
-        // Whatever else comes is after them, and so are further calls.
-        assert_eq!(gathering.push(now, b"\"type\":\"t\"}"), 10);
-        assert_eq!(gathering.push_call(now, other), (10, 0));
-        assert_eq!(gathering.push_call(later, other), (11, 0));
+    fn a_decision_waits_for_its_outcome_and_for_nothing_else() {
+        let later = Timestamp::from_unix_millis(43_200_009);
+        let mut gathering = gathering();
+        let [first, second] = [0; 2].map(|_| gathering.hold(NOON, &call("a")).unwrap());
+        assert!(lines(&mut gathering).is_empty());
+        assert_eq!(gathering.end(second, CallResult::Error, 7), Ok((0, 0)));
         assert_eq!(
             lines(&mut gathering),
             [
-                r#"{"entry":7,"time":5,"type":"d","calls":[{"id":1},{"id":2}]}"#,
-                r#"{"entry":8,"time":5,"type":"o","of":2,"cut":true}"#,
-                r#"{"entry":9,"time":5,"type":"t"}"#,
-                r#"{"entry":10,"time":5,"type":"d","id":2}"#,
-                r#"{"entry":11,"time":6,"type":"d","id":2}"#,
+                r#"{"entry":0,"time":43200000,a,"outcome":"error","jsonrpc.request.id":1,"duration_us":7}"#
             ]
         );
-        // What was taken does not grow.
-        assert_eq!(gathering.push_call(later, other), (12, 0));
-        assert_eq!(lines(&mut gathering).len(), 1);
+        gathering.push(later, b"b}");
+        assert_eq!(
+            lines(&mut gathering),
+            [
+                r#"{"entry":1,"time":43200000,a,"jsonrpc.request.id":1}"#,
+                r#"{"entry":2,"time":43200009,b}"#
+            ]
+        );
+        assert_eq!(gathering.end(first, CallResult::Result, 7), Err(Some((1, 0))));
+        // Each ends once.
+        for number in [first, second] {
+            assert_eq!(gathering.end(number, CallResult::Result, 7), Err(None));
+        }
+        assert!(lines(&mut gathering).is_empty());
     }
 
     #[test]
-    fn no_entry_is_longer_than_a_line_may_be() {
-        let now = Timestamp::from_unix_millis(5);
-        let mut gathering = Gathering::new(0, Day::of(now));
-        let long = [b'x'; 4_096];
-        for shared in 0..2 * MAX_OPEN {
-            let shared = [&b"\"type\":"[..], &[b'0' + shared as u8; 20_000]].concat();
-            for _ in 0..20 {
-                gathering.push_call(now, CallBody { shared: &shared, own: &long, is_cut: false });
-            }
-        }
-        let lines = lines(&mut gathering);
-        assert!(lines.iter().all(|line| line.len() <= crate::MAX_LINE && line.len() > 20_000));
-        let calls: usize = lines.iter().map(|line| line.matches(&"x".repeat(4_096)).count()).sum();
-        assert_eq!(calls, 20 * 2 * MAX_OPEN);
+    fn what_was_decided_on_a_day_is_recorded_on_it() {
+        let before = Timestamp::from_unix_millis(86_399_999);
+        let after = Timestamp::from_unix_millis(86_400_000);
+        let mut gathering = gathering();
+        let [first, second] = [0; 2].map(|_| gathering.hold(before, &call("a")).unwrap());
+        assert_eq!(gathering.end(first, CallResult::Result, 7), Ok((0, 0)));
+        assert!(gathering.hold(after, &call("a")).is_some());
+        assert_eq!(gathering.end(second, CallResult::Result, 7), Err(Some((1, 0))));
+        let days_of = |gathering: &mut Gathering| {
+            let mut batch = gathering.take(&mut Batch::default()).unwrap();
+            let mut days = Vec::new();
+            batch
+                .write(|day, _| {
+                    days.push(day);
+                    Ok::<_, ()>(())
+                })
+                .unwrap();
+            days
+        };
+        assert_eq!(days_of(&mut gathering), [Day::of(before)]);
+        gathering.record_held();
+        assert_eq!(days_of(&mut gathering), [Day::of(after)]);
+    }
+
+    #[test]
+    fn what_is_too_much_to_be_held_back_is_recorded_at_once_and_nothing_is_lost() {
+        let mut gathering = gathering();
+        let texts: Vec<_> = (0..40).map(|n| format!("a{n}")).collect();
+        let numbers: Vec<_> =
+            (0..5_000).filter_map(|n| gathering.hold(NOON, &call(&texts[n % 16]))).collect();
+        assert_eq!(numbers.len(), 5_000);
+        assert_eq!(gathering.hold(NOON, &call(&texts[16])), None);
+        let ends: Vec<_> =
+            numbers.iter().map(|number| gathering.end(*number, CallResult::Result, 7)).collect();
+        assert!(ends.iter().all(|end| matches!(end, Ok(_) | Err(Some(_)))));
+        let mut places: Vec<_> =
+            ends.iter().map(|end| end.unwrap_or_else(|end| end.unwrap())).collect();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 5_000);
+        assert!(ends.iter().filter(|end| end.is_ok()).count() > 1_000);
+        // And now there is room for others.
+        assert!(gathering.hold(NOON, &call(&texts[16])).is_some());
     }
 }

@@ -10,13 +10,17 @@
 #![forbid(unsafe_code)]
 
 mod argument_keys;
+mod batch;
 mod call;
 mod day;
 mod day_files;
 mod edge;
+mod entries;
 mod entry;
 mod files;
 mod gathering;
+mod group;
+mod held;
 mod journal;
 mod lines;
 mod log;
@@ -36,6 +40,7 @@ mod write_ahead;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -57,6 +62,8 @@ pub const MAX_LINE: usize = 65_535;
 pub struct Position {
     entries: u64,
     call: u64,
+    /// The number of a decision that is not recorded yet.
+    held: Option<NonZeroU64>,
     written: u64,
     durable: u64,
 }
@@ -64,7 +71,7 @@ pub struct Position {
 impl Position {
     /// After so many entries, which are to be durable.
     pub const fn after(entries: u64) -> Self {
-        Self { entries, call: 0, written: entries, durable: entries }
+        Self { entries, call: 0, held: None, written: entries, durable: entries }
     }
 
     /// In that entry, as the call with that number, from 0.
@@ -85,12 +92,18 @@ impl Position {
         Self { written: 0, durable: 0, ..self }
     }
 
+    /// Of a decision that is recorded with its outcome, at the latest soon; nothing waits for it.
+    const fn held(number: NonZeroU64) -> Self {
+        Self { held: Some(number), ..Self::after(0) }
+    }
+
     /// What has to last for this and for another; of no call.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
             entries: self.entries.max(other.entries),
             call: 0,
+            held: None,
             written: self.written.max(other.written),
             durable: self.durable.max(other.durable),
         }
@@ -461,12 +474,19 @@ pub enum CallResult {
     Unanswered,
 }
 
-impl fmt::Display for CallResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl CallResult {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Result => "result",
             Self::Error => "error",
             Self::Unanswered => "unanswered",
-        })
+        }
+    }
+}
+
+impl fmt::Display for CallResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

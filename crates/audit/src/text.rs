@@ -10,8 +10,6 @@ pub(crate) const MAX_TEXT: usize = 4096;
 
 /// Most members of an entry: more are never written.
 const MAX_MEMBERS: usize = 32;
-/// Most members of a call among several.
-const MAX_OWN: usize = 8;
 
 /// Characters that a reader must not meet: control characters (C0, DEL, C1), Unicode's own line
 /// ends, and what makes a terminal show characters in another order than they are in.
@@ -173,7 +171,7 @@ impl<'l> Scan<'l> {
         self.literal(b"\"type\":")?;
         let at = self.at + 1;
         let kind = std::str::from_utf8(self.text()?).map_err(|_| NotCanonical { at })?;
-        let mut names = Names::<MAX_MEMBERS>::default();
+        let mut names = Names::default();
         for name in [&b"entry"[..], b"time", b"type"] {
             names.add(name);
         }
@@ -202,29 +200,12 @@ impl<'l> Scan<'l> {
                 scan.literal(b":")?;
                 scan.integer().map(drop)
             }),
-            Some(b'[') if self.line.get(self.at + 1) == Some(&b'{') => {
-                self.several(b']', Self::call)
+            Some(b'[') if self.line.get(self.at + 1) == Some(&b'"') => {
+                self.several(b']', |scan| scan.text().map(drop))
             }
-            Some(b'[') => self.several(b']', |scan| scan.text().map(drop)),
+            Some(b'[') => self.several(b']', |scan| scan.integer().map(drop)),
             _ => self.integer().map(drop),
         }
-    }
-
-    /// What is a call's own, in an entry about several: texts and numbers.
-    fn call(&mut self) -> Result<(), NotCanonical> {
-        self.peek().filter(|&byte| byte == b'{').ok_or(self.wrong())?;
-        let mut names = Names::<MAX_OWN>::default();
-        self.several(b'}', |scan| {
-            let at = scan.at;
-            if !names.add(scan.text()?) {
-                return Err(NotCanonical { at });
-            }
-            scan.literal(b":")?;
-            match scan.peek() {
-                Some(b'"') => scan.text().map(drop),
-                _ => scan.integer().map(drop),
-            }
-        })
     }
 
     fn several(
@@ -317,26 +298,26 @@ impl<'l> Scan<'l> {
 }
 
 /// The names of the members so far.
-struct Names<'l, const MOST: usize> {
-    names: [&'l [u8]; MOST],
+struct Names<'l> {
+    names: [&'l [u8]; MAX_MEMBERS],
     count: usize,
     /// A bit for each length and last letter that there is: most names are told apart by them.
     seen: u64,
 }
 
-impl<const MOST: usize> Default for Names<'_, MOST> {
+impl Default for Names<'_> {
     fn default() -> Self {
-        Self { names: [&[]; MOST], count: 0, seen: 0 }
+        Self { names: [&[]; MAX_MEMBERS], count: 0, seen: 0 }
     }
 }
 
-impl<'l, const MOST: usize> Names<'l, MOST> {
+impl<'l> Names<'l> {
     /// Adds one; false if it is there already, or they are too many.
     fn add(&mut self, name: &'l [u8]) -> bool {
         let last = name.last().copied().unwrap_or_default();
         let bit = 1 << ((name.len() + 5 * usize::from(last)) % 64);
         let is_there = self.seen & bit != 0 && self.names[..self.count].contains(&name);
-        if is_there || self.count == MOST {
+        if is_there || self.count == MAX_MEMBERS {
             return false;
         }
         self.seen |= bit;
@@ -385,7 +366,7 @@ mod tests {
 
     #[test]
     fn there_is_one_way_to_write_a_line() {
-        let line = br#"{"entry":7,"time":-3,"type":"a.b","c":"\u000a\"\\","d":1,"e":true,"f":{"g":1},"h":["i"],"j":{},"k":[]}"#;
+        let line = br#"{"entry":7,"time":-3,"type":"a.b","c":"\u000a\"\\","d":1,"e":true,"f":{"g":1},"h":["i"],"j":{},"k":[],"l":[1,-2]}"#;
         let head = LineHead { entry: 7, time: -3, kind: "a.b" };
         assert_eq!(parse_line(line), Ok(head));
         for bad in [
@@ -415,15 +396,15 @@ mod tests {
             r#"{"entry":1,"time":9223372036854775808,"type":"a"}"#,
             r#"{"entry":1,"time":-9223372036854775809,"type":"a"}"#,
             r#"{"entry":1,"time":1,"type":"a","b":{"c":"d"}}"#,
-            r#"{"entry":1,"time":1,"type":"a","b":[1]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[1,]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[1,"c"]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":["c",1]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[01]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[true]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[[1]]}"#,
             r#"{"entry":1,"time":1,"type":"a","b":["c",]}"#,
-            r#"{"entry":1,"time":1,"type":"a","b":[{"c":1},"d"]}"#,
-            r#"{"entry":1,"time":1,"type":"a","b":["d",{"c":1}]}"#,
-            r#"{"entry":1,"time":1,"type":"a","b":[{"c":1},{"c":1,"c":2}]}"#,
-            r#"{"entry":1,"time":1,"type":"a","b":[{"c":true}]}"#,
-            r#"{"entry":1,"time":1,"type":"a","b":[{"c":{"d":1}}]}"#,
-            r#"{"entry":1,"time":1,"type":"a","b":[{"c":1}"#,
-            r#"{"entry":1,"time":1,"type":"a","b":[{"1":1,"2":1,"3":1,"4":1,"5":1,"6":1,"7":1,"8":1,"9":1}]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[{"c":1}]}"#,
+            r#"{"entry":1,"time":1,"type":"a","b":[1"#,
             r#"{"entry":1,"time":1,"type":"a""#,
         ] {
             parse_line(bad.as_bytes()).expect_err(bad);

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use sealwire_testkit::evidence::{calls, entries};
 use sealwire_testkit::{Home, Process, Serve, bin, quoted, server_table, wait_until};
 use sealwire_tests::echo_params;
 use serde_json::{Value, json};
@@ -29,43 +30,9 @@ fn recording_table(home: &Home) -> String {
     server_table("echo", "sh", &[script.to_str().unwrap()])
 }
 
-/// Every entry of the log, in order; each is where its number says.
-fn entries(log: &Path) -> Vec<Value> {
-    let mut days: Vec<_> = fs::read_dir(log)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
-        .collect();
-    days.sort();
-    let text: String = days.iter().map(|day| fs::read_to_string(day).unwrap()).collect();
-    let entries: Vec<Value> = text
-        .split_inclusive('\n')
-        // The last one may be under way.
-        .filter(|line| line.ends_with('\n'))
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .collect();
-    for (number, entry) in entries.iter().enumerate() {
-        assert_eq!(entry["entry"], number);
-    }
-    entries
-}
-
-/// The same, each call of an entry by itself, with `call`, its place there.
+/// Every entry of the log, each call of one by itself.
 fn records(log: &Path) -> Vec<Value> {
-    let mut records = Vec::new();
-    for mut entry in entries(log) {
-        let Some(calls) = entry.as_object_mut().unwrap().remove("calls") else {
-            records.push(entry);
-            continue;
-        };
-        for (at, call) in calls.as_array().unwrap().iter().enumerate() {
-            let mut record = entry.clone();
-            record["call"] = at.into();
-            record.as_object_mut().unwrap().extend(call.as_object().unwrap().clone());
-            records.push(record);
-        }
-    }
-    records
+    entries(log).iter().flat_map(calls).collect()
 }
 
 fn of_type<'e>(entries: &'e [Value], kind: &str) -> Vec<&'e Value> {
@@ -90,9 +57,13 @@ fn all_is_there(home: &Home, log: &Path, answered: &[String]) {
 fn all_answered_are_there(home: &Home, log: &Path, answered: &[String]) {
     let records = records(log);
     let decided = decided(&records);
+    let with_outcome = of_type(&records, "call.decision").into_iter();
+    let with_outcome = with_outcome.filter(|call| call.get("outcome").is_some());
     let outcomes = of_type(&records, "call.outcome").into_iter();
-    let ended: BTreeSet<_> =
-        outcomes.map(|call| place(call, "decision_entry", "decision_call")).collect();
+    let ended: BTreeSet<_> = outcomes
+        .map(|call| place(call, "decision_entry", "decision_call"))
+        .chain(with_outcome.map(|call| place(call, "entry", "call")))
+        .collect();
     for id in answered {
         let decision = decided.get(id).unwrap_or_else(|| panic!("call {id} was answered unlogged"));
         assert!(ended.contains(decision), "call {id} was answered, and has no outcome");

@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-use sealwire_testkit::{Connect, Home, Serve, bin, quoted, run, tool, wait_until};
+use sealwire_testkit::{Connect, Home, Serve, bin, evidence, quoted, run, tool, wait_until};
 use sealwire_tests::{call_echo, echo_params, echo_table};
 use serde_json::{Value, json};
 
@@ -31,32 +31,12 @@ fn connect(home: &Home) -> Connect {
     Connect::spawn(command)
 }
 
-/// Every entry of the log of a kind, after it was found to be in order.
+/// Every entry of the log of a kind, each call by itself, after it was found to be in order.
 fn entries(home: &Home, kind: &str) -> Vec<Value> {
     home.run(&["audit", "verify"]).ok();
-    let mut days: Vec<_> = fs::read_dir(home.file("audit"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
-        .collect();
-    days.sort();
-    let text: String = days.iter().map(|day| fs::read_to_string(day).unwrap()).collect();
-    let entries = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
-    entries.filter(|entry: &Value| entry["type"] == kind).flat_map(|entry| each(&entry)).collect()
-}
-
-/// The calls of an entry, each as an entry of its own.
-fn each(entry: &Value) -> Vec<Value> {
-    let own = entry["calls"].as_array().cloned().unwrap_or_else(|| vec![json!({})]);
-    let whole = |(number, own): (usize, &Value)| {
-        let mut call = entry.clone();
-        call["call"] = number.into();
-        for (name, value) in own.as_object().expect("members") {
-            call[name] = value.clone();
-        }
-        call
-    };
-    own.iter().enumerate().map(whole).collect()
+    let entries = evidence::entries(&home.file("audit"));
+    let entries = entries.iter().filter(|entry| entry["type"] == kind);
+    entries.flat_map(evidence::calls).collect()
 }
 
 /// Calls of the local server's tools that were allowed, each with its outcome.
@@ -73,8 +53,7 @@ fn calls(home: &Home) -> usize {
         assert!(call.get("peer").is_none(), "{call}");
         assert!(call["arguments"].is_string(), "{call}");
         let outcome = outcomes.iter().find(|outcome| {
-            let of = outcome.get("decision_call").cloned().unwrap_or(json!(0));
-            outcome["decision_entry"] == call["entry"] && of == call["call"]
+            outcome["decision_entry"] == call["entry"] && outcome["decision_call"] == call["call"]
         });
         assert!(outcome.is_some(), "no outcome of {call}");
         count += 1;

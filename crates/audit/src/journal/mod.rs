@@ -4,8 +4,8 @@
 //! writes what has gathered and waits for the disk, and while it waits more gathers: one wait is
 //! good for all of it. With `interval`, and for what tells only how something ended, whoever is
 //! about to let a message go writes what has gathered, without waiting for the disk, and a thread
-//! syncs it within a second; there, that a request was allowed is written with its outcome, at the
-//! latest. Another thread hashes what is written, and signs it each second.
+//! syncs it within a second; there, that a request was allowed waits for its outcome, a second at
+//! most, to be one entry with it. Another thread hashes what is written, and signs it each second.
 //!
 //! What cannot be written is not lost: it stays in memory, is tried again, and meanwhile nothing
 //! more is taken, so that nothing more is allowed.
@@ -27,18 +27,18 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sealwire_names::{Refusal, Timestamp};
 
 use self::shared::{Shared, lock};
-use crate::call::CallDraft;
+use crate::call::{CallDraft, micros};
 use crate::day::Day;
 use crate::entry::{self, Body, Class};
 use crate::note::{Checkpoint, Signer};
 use crate::recovery::{self, OpenError, Torn};
 use crate::text::{NotCanonical, parse_body};
-use crate::{AuditSink, Event, MAX_LINE, Message, Position, body_of};
+use crate::{AuditSink, CallResult, Event, MAX_LINE, Message, Position, body_of};
 
 /// What is always kept free of a line for its number and time.
 const HEAD: usize = 64;
@@ -305,12 +305,8 @@ impl Journal {
                 DECISION.with_borrow_mut(|draft| self.decided(draft, message, denied))?
             }
             Event::Outcome { message, decision, result, duration } => {
-                OUTCOME.with_borrow_mut(|draft| {
-                    draft.ended(message, decision, result, duration);
-                    let now = message.at.unwrap_or_else(|| SystemTime::now().into());
-                    // That it happened is on the disk.
-                    shared.push_call(lock(&shared.gathering), now, draft.body()).outlasting_us()
-                })
+                // That it happened is on the disk.
+                self.ended(message, decision, result, duration).outlasting_us()
             }
             _ => shared.push(&body_of(event)),
         };
@@ -326,6 +322,8 @@ impl Journal {
         let shared = &*self.shared;
         let is_awaited_by_answer =
             shared.durability == Durability::Interval && message.id.is_some();
+        // What a client of this machine does, another process tells, and knows by its entry.
+        let may_be_held = is_awaited_by_answer && message.peer.is_some();
         let mut day = None;
         loop {
             let now = message.at.unwrap_or_else(|| SystemTime::now().into());
@@ -338,18 +336,47 @@ impl Journal {
             let gathering = lock(&shared.gathering);
             let actual = gathering.day_of(now);
             if hash.is_none() || supposed == actual {
-                let position = shared.push_call(gathering, now, draft.body());
                 return Ok(match denied {
                     // What is denied does not happen.
-                    Some(_) => position.outlasting_us(),
-                    // It is written with the outcome, before any answer leaves.
-                    None if is_awaited_by_answer => position.unawaited(),
-                    None => position,
+                    Some(_) => shared.push_call(gathering, now, draft.body()).outlasting_us(),
+                    None if may_be_held => shared.hold(gathering, now, draft.body()),
+                    None => {
+                        let position = shared.push_call(gathering, now, draft.body());
+                        // Written with the outcome, before any answer leaves.
+                        if is_awaited_by_answer { position.unawaited() } else { position }
+                    }
                 });
             }
             // The clock went back over midnight, and the key is that of another day.
             day = Some(actual);
         }
+    }
+
+    fn ended(
+        &self,
+        message: &Message<'_>,
+        decision: Position,
+        result: CallResult,
+        duration: Duration,
+    ) -> Position {
+        let shared = &*self.shared;
+        let mut gathering = lock(&shared.gathering);
+        let held = decision.held.map(|number| gathering.end(number, result, micros(duration)));
+        let decision = match held {
+            Some(Ok((entry, call))) => {
+                shared.relieve(gathering);
+                return Position::of_call(entry, call);
+            }
+            Some(Err(recorded)) => {
+                recorded.map_or(Position::default(), |(entry, call)| Position::of_call(entry, call))
+            }
+            None => decision,
+        };
+        let now = message.at.unwrap_or_else(|| SystemTime::now().into());
+        OUTCOME.with_borrow_mut(|draft| {
+            draft.ended(message, decision, result, duration);
+            shared.push_call(gathering, now, draft.body())
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 
-use super::tests::{RULES, call, kinds, open, open_with, read, read_signed, wait};
+use super::tests::{RULES, call, calls, kinds, open, open_with, read, read_signed, wait};
 use super::*;
 use crate::files;
 use crate::write_ahead::WRITE_AHEAD;
@@ -129,13 +129,8 @@ impl Drop for SetOnDrop<'_> {
 /// The ids of calls that were allowed.
 fn decisions(entries: &[serde_json::Value]) -> Vec<String> {
     let decisions = entries.iter().filter(|entry| entry["type"] == "call.decision");
-    let id = |of: &serde_json::Value| of["jsonrpc.request.id"].as_str().map(str::to_owned);
-    decisions
-        .flat_map(|entry| match entry["calls"].as_array() {
-            Some(calls) => calls.iter().filter_map(id).collect(),
-            None => id(entry).into_iter().collect::<Vec<_>>(),
-        })
-        .collect()
+    let id = |of: serde_json::Value| of["jsonrpc.request.id"].as_str().map(str::to_owned);
+    decisions.flat_map(calls).filter_map(id).collect()
 }
 
 #[test]

@@ -16,12 +16,13 @@ use super::syncing::Ahead;
 use super::{Durability, Rules, Status, load, own_body};
 use crate::Position;
 use crate::argument_keys::ArgumentKeys;
+use crate::batch::Batch;
 use crate::call::CallBody;
 use crate::day::Day;
 use crate::day_files::DayFiles;
 use crate::edge::Edge;
 use crate::entry::Body;
-use crate::gathering::{Batch, Gathering};
+use crate::gathering::Gathering;
 use crate::recovery::Opened;
 use crate::refusals::Refusals;
 
@@ -177,10 +178,10 @@ impl Shared {
     /// Appends an entry.
     pub(super) fn push(&self, body: &[u8]) -> Position {
         let mut gathering = lock(&self.gathering);
-        let position = gathering.push(SystemTime::now().into(), body);
-        self.recorded.store(position, Release);
+        gathering.push(SystemTime::now().into(), body);
+        let position = Position::after(gathering.count());
         self.relieve(gathering);
-        Position::after(position)
+        position
     }
 
     /// Appends what is said of a call, as an entry or to one.
@@ -190,10 +191,33 @@ impl Shared {
         now: Timestamp,
         body: CallBody<'_>,
     ) -> Position {
-        let (entry, call) = gathering.push_call(now, body);
-        self.recorded.fetch_max(entry + 1, Release);
+        let (entry, call) = gathering.push_call(now, &body);
         self.relieve(gathering);
         Position::of_call(entry, call)
+    }
+
+    /// Takes that a call was allowed: it is written with the outcome, before any answer leaves, or
+    /// soon.
+    pub(super) fn hold(
+        &self,
+        mut gathering: MutexGuard<'_, Gathering>,
+        now: Timestamp,
+        body: CallBody<'_>,
+    ) -> Position {
+        match gathering.hold(now, &body) {
+            Some(number) => {
+                self.relieve(gathering);
+                Position::held(number)
+            }
+            None => self.push_call(gathering, now, body).unawaited(),
+        }
+    }
+
+    /// Records what waited for an outcome that has not come.
+    fn record_held(&self) {
+        let mut gathering = lock(&self.gathering);
+        gathering.record_held();
+        self.relieve(gathering);
     }
 
     /// Appends an entry of the log about itself.
@@ -201,8 +225,10 @@ impl Shared {
         self.push(&own_body(kind, members));
     }
 
-    /// Bytes that wait are too many: whoever records writes them, and so is slowed down.
+    /// Something was recorded. Where too many bytes wait, whoever did so writes them, and so is
+    /// slowed down.
     pub(super) fn relieve(&self, gathering: MutexGuard<'_, Gathering>) {
+        self.recorded.store(gathering.count(), Release);
         let waits = gathering.len();
         drop(gathering);
         if waits > WRITE_NOW
@@ -249,6 +275,7 @@ impl Shared {
     /// Writes and syncs what has gathered, and tells who waits for it. After a failure it
     /// works again only once it can be signed, too.
     pub(super) fn commit(&self) -> io::Result<()> {
+        self.record_held();
         let mut done = self.write().and_then(|()| self.sync());
         if self.is_in_trouble() {
             done = done.and_then(|()| self.sign());

@@ -123,25 +123,52 @@ pub(super) fn call(journal: &Journal, tool: &str, id: u64) -> io::Result<()> {
     wait(journal, journal.record(&outcome)?)
 }
 
+/// The calls that an entry is about: what they share, and what is each call's own.
+pub(super) fn calls(entry: &Value) -> Vec<Value> {
+    let count = entry.get("calls").map_or(1, |calls| calls.as_u64().unwrap());
+    let of = |at: u64| {
+        let mut call = entry.clone();
+        call["call"] = at.into();
+        for value in call.as_object_mut().unwrap().values_mut() {
+            if let Value::Array(values) = value {
+                assert_eq!(values.len() as u64, count);
+                *value = values.swap_remove(usize::try_from(at).unwrap());
+            }
+        }
+        call
+    };
+    (0..count).map(of).collect()
+}
+
+/// The calls of entries of that type.
+fn calls_of(entries: &[Value], kind: &str) -> Vec<Value> {
+    entries.iter().filter(|entry| entry["type"] == kind).flat_map(calls).collect()
+}
+
 #[test]
-fn a_call_is_two_entries_between_start_and_stop() {
-    for durability in [Durability::Fsync, Durability::Interval] {
+fn a_call_is_recorded_between_start_and_stop() {
+    for (durability, is_one) in [(Durability::Fsync, false), (Durability::Interval, true)] {
         let directory = tempfile::tempdir().unwrap();
         let journal = open(directory.path(), durability);
         journal.start("1.2.3").unwrap();
         call(&journal, "read\n\u{202e}file", 7).unwrap();
         journal.close().unwrap();
         let entries = read_signed(directory.path());
-        let expected = ["log.start", "call.decision", "call.outcome", "log.stop"];
-        assert_eq!(kinds(&entries), expected);
-        let [start, decision, outcome, _] = &entries[..] else { panic!() };
+        let [start, calls @ .., stop] = &entries[..] else { panic!() };
+        assert_eq!([&start["type"], &stop["type"]], ["log.start", "log.stop"]);
+        let expected: &[_] = match is_one {
+            true => &["call.decision"],
+            false => &["call.decision", "call.outcome"],
+        };
+        assert_eq!(kinds(calls), expected);
+        let (decision, outcome) = (&calls[0], calls.last().unwrap());
         assert_eq!(start["version"], "1.2.3");
         assert_eq!(decision["decision"], "allow");
         assert_eq!(decision["peer"], "spiffe://test/agent/Coder");
         assert_eq!(decision["gen_ai.tool.name"], "read\n\u{202e}file");
         assert_eq!(decision["jsonrpc.request.id"], "7");
         assert_eq!(decision["arguments"].as_str().unwrap().len(), 43);
-        assert_eq!(outcome["decision_entry"], 1);
+        assert_eq!(outcome.get("decision_entry").is_none(), is_one);
         assert_eq!(outcome["outcome"], "result");
         assert_eq!(outcome["duration_us"], 12);
         let text = fs::read_to_string(
@@ -175,58 +202,67 @@ fn many_threads_lose_nothing_and_the_log_goes_on() {
             drop(journal);
         }
         let entries = read_signed(directory.path());
-        let calls = |kind: &str| {
-            let of = entries.iter().filter(|entry| entry["type"] == kind);
-            of.map(|entry| entry["calls"].as_array().map_or(1, Vec::len)).sum::<usize>()
-        };
-        assert_eq!((calls("call.decision"), calls("call.outcome")), (1_200, 1_200));
+        let decisions = calls_of(&entries, "call.decision");
+        let ended = decisions.iter().filter(|call| call.get("outcome").is_some()).count();
+        assert_eq!(decisions.len(), 1_200);
+        assert_eq!(ended + calls_of(&entries, "call.outcome").len(), 1_200);
+        assert_eq!(ended > 0, durability == Durability::Interval);
         assert!(directory.path().join("audit/tile/0/001").exists());
     }
 }
 
 #[test]
 fn calls_that_come_together_are_told_apart() {
-    let directory = tempfile::tempdir().unwrap();
-    let journal = open(directory.path(), Durability::Interval);
-    journal.start("1").unwrap();
-    let peer = peer();
-    // One id at a time, and again, all in one millisecond.
-    let at = Some(SystemTime::now().into());
-    let decided: Vec<_> = (0..50u64)
-        .map(|n| {
-            let id = n % 3;
-            let message = Message { at, ..message(&peer, "t", id) };
-            (id, journal.record(&Event::Decision { message: &message, denied: None }).unwrap())
-        })
-        .collect();
-    for &(id, decision) in &decided {
-        let message = Message { at, ..message(&peer, "t", id) };
-        let (result, duration) = (CallResult::Result, Duration::from_micros(id));
-        journal.record(&Event::Outcome { message: &message, decision, result, duration }).unwrap();
-    }
-    journal.close().unwrap();
-    let entries = read_signed(directory.path());
-    // An entry, or the call at that place of it.
-    let of = |entry: u64, call: u64| {
-        let entry = &entries[usize::try_from(entry).unwrap()];
-        match entry.get("calls") {
-            Some(calls) => calls[usize::try_from(call).unwrap()].clone(),
-            None => entry.clone(),
+    for durability in [Durability::Fsync, Durability::Interval] {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path(), durability);
+        journal.start("1").unwrap();
+        let peer = peer();
+        // One id at a time, and again, all in one millisecond.
+        let at = Some(SystemTime::now().into());
+        let decided: Vec<_> = (0..50u64)
+            .map(|n| {
+                let id = n % 3;
+                let message = Message { at, ..message(&peer, "t", id) };
+                (id, journal.record(&Event::Decision { message: &message, denied: None }).unwrap())
+            })
+            .collect();
+        // With `interval`, half of them have been recorded when their outcomes come.
+        let (first, second) = decided.split_at(25);
+        let end = |decided: &[(u64, Position)]| {
+            for &(id, decision) in decided {
+                let message = Message { at, ..message(&peer, "t", id) };
+                let (result, duration) = (CallResult::Result, Duration::from_micros(id));
+                let outcome = Event::Outcome { message: &message, decision, result, duration };
+                journal.record(&outcome).unwrap();
+            }
+        };
+        end(first);
+        journal.flush().unwrap();
+        end(second);
+        journal.close().unwrap();
+        let entries = read_signed(directory.path());
+        let decisions = calls_of(&entries, "call.decision");
+        assert_eq!(decisions.len(), 50);
+        let (ended, apart): (Vec<_>, Vec<_>) =
+            decisions.into_iter().partition(|call| call.get("outcome").is_some());
+        for call in &ended {
+            assert_eq!(call["jsonrpc.request.id"], call["duration_us"].to_string());
         }
-    };
-    let mut seen = BTreeSet::new();
-    for entry in entries.iter().filter(|entry| entry["type"] == "call.outcome") {
-        let calls = entry["calls"].as_array().cloned().unwrap_or_else(|| vec![entry.clone()]);
-        for call in calls {
-            let number = |name: &str| call[name].as_u64();
-            let place = (number("decision_entry").unwrap(), number("decision_call").unwrap_or(0));
-            let id = &of(place.0, place.1)["jsonrpc.request.id"];
-            assert_eq!(*id, call["duration_us"].to_string());
-            assert!(seen.insert(place), "one outcome each");
+        assert_eq!(ended.len(), if durability == Durability::Interval { 25 } else { 0 });
+        let outcomes = calls_of(&entries, "call.outcome");
+        assert_eq!(outcomes.len(), apart.len());
+        for call in &apart {
+            let of = |outcome: &&Value| {
+                outcome["decision_entry"] == call["entry"]
+                    && outcome["decision_call"] == call["call"]
+            };
+            let of: Vec<_> = outcomes.iter().filter(of).collect();
+            let [outcome] = &of[..] else { panic!("one outcome each: {of:?}") };
+            assert_eq!(call["jsonrpc.request.id"], outcome["duration_us"].to_string());
         }
+        assert!(entries.len() < 50, "some share an entry: {}", entries.len());
     }
-    assert_eq!(seen.len(), decided.len());
-    assert!(entries.len() < 50, "some share an entry: {}", entries.len());
 }
 
 #[test]
@@ -261,9 +297,11 @@ fn what_waits_is_on_disk_before_it_is_let_go() {
         call(&journal, "t", id).unwrap();
         // As if it were killed here: nothing of it is read but the files.
         let (entries, _) = read(directory.path());
-        let [.., decision, outcome] = &entries[..] else { panic!() };
-        assert_eq!(decision["jsonrpc.request.id"], id.to_string());
-        assert_eq!(outcome["decision_entry"], decision["entry"]);
+        let call = entries.iter().rfind(|entry| entry["type"] == "call.decision").unwrap();
+        assert_eq!(call["jsonrpc.request.id"], id.to_string());
+        let outcome = entries.last().unwrap();
+        assert_eq!(outcome["outcome"], "result");
+        assert!(outcome == call || outcome["decision_entry"] == call["entry"]);
     }
 }
 
@@ -306,13 +344,13 @@ fn with_interval_what_is_allowed_is_written_before_any_answer_leaves() {
     assert_eq!(polled(decision), 0);
     let (result, duration) = (CallResult::Result, Duration::ZERO);
     let outcome = Event::Outcome { message: &request, decision, result, duration };
-    assert_eq!(polled(journal.record(&outcome).unwrap()), 2);
+    assert_eq!(polled(journal.record(&outcome).unwrap()), 1);
     let entries = read(directory.path()).0;
-    assert_eq!(entries[1]["decision_entry"], 0);
+    assert_eq!([&entries[0]["decision"], &entries[0]["outcome"]], ["allow", "result"]);
     // Nobody answers a notification, and what is denied is answered by us.
     let notification = Message { id: None, ..request };
     let refusal = Refusal::new(RefusalCode::NotAuthorized, "no");
-    for (message, denied, entries) in [(&notification, None, 3), (&request, Some(&refusal), 4)] {
+    for (message, denied, entries) in [(&notification, None, 2), (&request, Some(&refusal), 3)] {
         let position = journal.record(&Event::Decision { message, denied }).unwrap();
         assert_eq!(polled(position), entries);
     }
@@ -440,8 +478,13 @@ fn what_was_allowed_before_has_its_outcome_and_who_waits_for_it_is_told() {
         }
         journal.close().unwrap();
         let entries = read_signed(directory.path());
-        let of = |entry: &&Value| entry["decision_entry"].as_u64() == decision.last_entry();
-        assert_eq!(entries.iter().filter(of).count(), 1);
+        // Where it was not waited for, it may be one with its decision.
+        let ended = entries.iter().find(|entry| entry["outcome"] == "result").unwrap();
+        let is_one = ended["type"] == "call.decision";
+        assert!(!is_one || durability == Durability::Interval);
+        let of = |entry: &&Value| entry["entry"] == ended["decision_entry"];
+        let decided = if is_one { ended } else { entries.iter().find(of).unwrap() };
+        assert_eq!(decided["jsonrpc.request.id"], "1");
     }
 }
 
@@ -531,9 +574,9 @@ fn those_who_wait_at_once_share_a_sync() {
     });
     drop(journal);
     let entries = read_signed(directory.path());
-    let calls = entries.iter().filter(|entry| entry["type"].as_str().unwrap().starts_with("call."));
-    let calls = calls.map(|entry| entry["calls"].as_array().map_or(1, Vec::len));
-    assert_eq!(calls.sum::<usize>(), 16 * 20 * 2);
+    for kind in ["call.decision", "call.outcome"] {
+        assert_eq!(calls_of(&entries, kind).len(), 16 * 20);
+    }
 }
 
 /// A log that was written for so many days up to today, with as many entries on each.

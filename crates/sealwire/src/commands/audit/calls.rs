@@ -1,7 +1,8 @@
-//! Calls, one by one: an entry may be about several, and an outcome says of its call only what its
-//! decision does not.
+//! Calls, one by one: an entry may be about several, and an outcome that has an entry of its own
+//! says of its call only what its decision does not.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
@@ -17,6 +18,9 @@ const ABOUT: [&str; 9] = [
     "subject",
     "jsonrpc.request.id",
 ];
+
+/// Calls that an entry may be about.
+const IN_ENTRY: RangeInclusive<u64> = 2..=4_096;
 
 /// Decisions that are remembered. There are never so many calls under way; but of those that a
 /// crash cut off, no outcome comes.
@@ -43,7 +47,10 @@ impl Calls {
         let number = |name: &str| record.get(name).and_then(Value::as_u64);
         let place = |entry: &str, call: &str| Some((number(entry)?, number(call).unwrap_or(0)));
         match record.get("type").and_then(Value::as_str) {
-            Some("call.decision") if record.get("decision").is_some_and(|word| word == "allow") => {
+            Some("call.decision")
+                if record.get("decision").is_some_and(|word| word == "allow")
+                    && !record.contains_key("outcome") =>
+            {
                 let Some(place) = place("entry", "call") else { return };
                 let about = ABOUT.iter().filter_map(|&name| {
                     record.get(name).map(|value| (name.to_owned(), value.clone()))
@@ -65,18 +72,25 @@ impl Calls {
     }
 }
 
-/// Of several calls, each with what they share, and its place in `call`.
+/// Of several calls, each with what they share, what is its own of each list, and its place in
+/// `call`.
 fn one_by_one(mut entry: Map<String, Value>) -> Vec<Map<String, Value>> {
-    let Some(Value::Array(calls)) = entry.remove("calls") else { return vec![entry] };
-    let with_shared = |(place, own): (usize, Value)| {
-        let mut record = entry.clone();
+    let calls = entry.get("calls").and_then(Value::as_u64).filter(|calls| IN_ENTRY.contains(calls));
+    let Some(calls) = calls else { return vec![entry] };
+    entry.remove("calls");
+    let at = |place: u64| {
+        let own = |(name, value): (&String, &Value)| {
+            let value = match value {
+                Value::Array(values) => values.get(usize::try_from(place).ok()?)?,
+                value => value,
+            };
+            Some((name.clone(), value.clone()))
+        };
+        let mut record: Map<_, _> = entry.iter().filter_map(own).collect();
         record.insert("call".to_owned(), place.into());
-        if let Value::Object(own) = own {
-            record.extend(own);
-        }
         record
     };
-    calls.into_iter().enumerate().map(with_shared).collect()
+    (0..calls).map(at).collect()
 }
 
 #[cfg(test)]
@@ -116,7 +130,7 @@ mod tests {
         let mut calls = Calls::default();
         let decisions = json!({
             "entry": 5, "type": "call.decision", "decision": "allow", "server": "files",
-            "calls": [{ "jsonrpc.request.id": "1", "arguments": "a" }, { "jsonrpc.request.id": "2" }],
+            "calls": 2, "jsonrpc.request.id": ["1", "2"], "arguments": ["a"],
         });
         let told = of(&mut calls, decisions);
         assert_eq!(
@@ -130,11 +144,31 @@ mod tests {
         );
         let outcomes = json!({
             "entry": 6, "type": "call.outcome", "outcome": "result",
-            "calls": [{ "decision_entry": 5, "decision_call": 1 }, { "decision_entry": 5 }],
+            "calls": 2, "decision_entry": [5, 5], "decision_call": [1, 0],
         });
         let told = of(&mut calls, outcomes);
         let ids = [&told[0]["jsonrpc.request.id"], &told[1]["jsonrpc.request.id"]];
         assert_eq!(ids, ["2", "1"]);
         assert!(calls.decided.is_empty());
+    }
+
+    #[test]
+    fn a_decision_with_its_outcome_waits_for_none() {
+        let mut calls = Calls::default();
+        let ended = json!({
+            "entry": 5, "type": "call.decision", "decision": "allow", "outcome": "result",
+            "calls": 2, "jsonrpc.request.id": ["1", "2"], "duration_us": [7, 9],
+        });
+        let told = of(&mut calls, ended);
+        assert_eq!([&told[0]["duration_us"], &told[1]["duration_us"]], [7, 9]);
+        assert!(calls.decided.is_empty());
+    }
+
+    #[test]
+    fn an_entry_that_says_it_is_about_too_many_calls_stays_as_it_is() {
+        for calls in [json!(0), json!(u64::MAX), json!("2"), json!([1, 2])] {
+            let entry = json!({ "entry": 5, "type": "call.decision", "calls": calls });
+            assert_eq!(of(&mut Calls::default(), entry.clone()), json!([entry]));
+        }
     }
 }

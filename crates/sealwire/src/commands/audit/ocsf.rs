@@ -42,8 +42,8 @@ pub(super) fn event(mut entry: Map<String, Value>) -> Value {
         event["activity_name"] = event["metadata"]["event_code"].clone();
     }
     let status = match (&entry.get("decision"), &entry.get("outcome")) {
-        (Some(decision), _) => Some(*decision == "allow"),
         (_, Some(outcome)) => Some(*outcome == "result"),
+        (Some(decision), _) => Some(*decision == "allow"),
         _ if kind.ends_with("refused") || kind.ends_with("failed") || kind == REFUSALS => {
             Some(false)
         }
@@ -168,6 +168,17 @@ mod tests {
         assert_eq!(event["metadata"]["uid"], "7");
         assert_eq!(event["unmapped"]["gen_ai.tool.name"], "rm");
         assert_eq!(event["unmapped"]["decision"], "deny");
+    }
+
+    #[test]
+    fn a_call_that_was_allowed_succeeds_if_its_outcome_does() {
+        for (outcome, status) in [(None, 1), (Some("result"), 1), (Some("error"), 2)] {
+            let mut entry = json!({ "type": "call.decision", "decision": "allow" });
+            if let Some(outcome) = outcome {
+                entry["outcome"] = json!(outcome);
+            }
+            assert_eq!(of(entry)["status_id"], status, "{outcome:?}");
+        }
     }
 
     #[test]

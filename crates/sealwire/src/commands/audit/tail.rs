@@ -102,8 +102,7 @@ mod tests {
             shown(line, &mut Calls::default()),
             "1970-01-01T00:00:01.000Z 7 call.decision decision=deny detail=\"not \\\"yours\\\"\" n=3 x=\u{fffd}\u{fffd}"
         );
-        let line =
-            r#"{"entry":7,"time":1000,"type":"call.outcome","calls":[{"x":"\u000a"},{"x":"b"}]}"#;
+        let line = r#"{"entry":7,"time":1000,"type":"call.outcome","calls":2,"x":["\u000a","b"]}"#;
         let expected = "1970-01-01T00:00:01.000Z 7 call.outcome call=0 x=\u{fffd}\n\
                         1970-01-01T00:00:01.000Z 7 call.outcome call=1 x=b";
         assert_eq!(shown(line, &mut Calls::default()), expected);

@@ -121,8 +121,8 @@ pub(super) const FIGURES: [Figure; 30] = [
     figure(
         "outcomes",
         "requests let through, by how they ended",
-        "call.outcome",
-        &[],
+        "call.*",
+        &[("outcome", None)],
         Answer::By("outcome"),
     ),
     figure(
@@ -242,7 +242,7 @@ impl Counted {
     }
 
     pub(super) fn add(&mut self, entry: &Map<String, Value>) {
-        let calls = entry.get("calls").and_then(Value::as_array).map_or(1, Vec::len) as u64;
+        let calls = entry.get("calls").and_then(Value::as_u64).unwrap_or(1);
         for (figure, (count, groups)) in FIGURES.iter().zip(&mut self.0) {
             if !figure.fits(entry) {
                 continue;
@@ -315,15 +315,20 @@ mod tests {
         }
         counted.add(json!({"type": "refusals", "counts": {"a": 3, "b": 4}}).as_object().unwrap());
         counted.add(json!({"type": "refusals", "counts": {"a": 5}}).as_object().unwrap());
-        let denied = json!({"type": "call.decision", "decision": "deny", "calls": [{}, {}]});
+        let denied = json!({"type": "call.decision", "decision": "deny", "calls": 2});
         counted.add(denied.as_object().unwrap());
-        assert_eq!(counted.value("decisions"), json!({"deny": 2}));
+        let outcome = json!({"type": "call.outcome", "outcome": "error"});
+        counted.add(outcome.as_object().unwrap());
+        let ended =
+            json!({"type": "call.decision", "decision": "allow", "outcome": "result", "calls": 3});
+        counted.add(ended.as_object().unwrap());
+        assert_eq!(counted.value("decisions"), json!({"allow": 3, "deny": 2}));
         let by_peer = counted.value("connections.by_peer");
         let by_peer = by_peer.as_object().unwrap();
         assert_eq!(by_peer.len(), MAX_GROUPS + 1);
         assert_eq!(by_peer.values().filter_map(Value::as_u64).sum::<u64>(), 1_000);
         assert_eq!(counted.value("connections"), 1_000);
         assert_eq!(counted.value("connections.refused_unverified"), json!({"a": 8, "b": 4}));
-        assert_eq!(counted.value("outcomes"), json!({}));
+        assert_eq!(counted.value("outcomes"), json!({"error": 1, "result": 3}));
     }
 }
