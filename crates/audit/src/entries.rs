@@ -101,10 +101,9 @@ impl Entries {
         self.open = 0;
     }
 
-    /// Bytes that wait, about.
+    /// Bytes that wait, but for those of the few groups that are open.
     pub(crate) fn len(&self) -> usize {
-        let open = self.groups[..self.open].iter();
-        self.batch.bytes.len() + open.map(|group| group.calls.len()).sum::<usize>()
+        self.batch.bytes.len()
     }
 
     /// Takes what there is, if anything, and goes on with `spare`, which is empty.

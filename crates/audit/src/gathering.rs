@@ -61,9 +61,6 @@ impl Gathering {
     /// to be recorded at once.
     pub(crate) fn hold(&mut self, now: Timestamp, body: &CallBody<'_>) -> Option<NonZeroU64> {
         self.turn_to(now);
-        if let Some(number) = self.held.in_the_way() {
-            self.record(number);
-        }
         self.held.hold(now, body)
     }
 
@@ -87,7 +84,7 @@ impl Gathering {
 
     /// Records all that is held back.
     pub(crate) fn record_held(&mut self) {
-        self.held.numbers().for_each(|number| self.record(number));
+        self.held.numbers().into_iter().for_each(|number| self.record(number));
     }
 
     /// The key of their arguments is that of their day: so is their entry.
@@ -184,20 +181,33 @@ mod tests {
     #[test]
     fn what_is_too_much_to_be_held_back_is_recorded_at_once_and_nothing_is_lost() {
         let mut gathering = gathering();
-        let texts: Vec<_> = (0..40).map(|n| format!("a{n}")).collect();
-        let numbers: Vec<_> =
-            (0..5_000).filter_map(|n| gathering.hold(NOON, &call(&texts[n % 16]))).collect();
-        assert_eq!(numbers.len(), 5_000);
-        assert_eq!(gathering.hold(NOON, &call(&texts[16])), None);
+        let texts: Vec<_> = (0..17).map(|n| format!("a{n}")).collect();
+        let mut ended = 0;
+        let numbers: Vec<_> = (0..1_500)
+            .map(|n| {
+                let held = gathering.hold(NOON, &call(&texts[n % 16]));
+                // Their places are used again.
+                if n % 3 == 0 {
+                    ended += 1;
+                    let end = gathering.end(held.unwrap(), CallResult::Result, 7);
+                    assert!(end.is_ok());
+                }
+                held.unwrap()
+            })
+            .collect();
+        assert_eq!(gathering.hold(NOON, &call(&texts[16])), None, "a text too many");
+        for _ in 0..24 {
+            assert!(gathering.hold(NOON, &call(&texts[0])).is_some());
+        }
+        assert_eq!(gathering.hold(NOON, &call(&texts[0])), None, "a call too many");
+        gathering.record_held();
         let ends: Vec<_> =
             numbers.iter().map(|number| gathering.end(*number, CallResult::Result, 7)).collect();
-        assert!(ends.iter().all(|end| matches!(end, Ok(_) | Err(Some(_)))));
-        let mut places: Vec<_> =
-            ends.iter().map(|end| end.unwrap_or_else(|end| end.unwrap())).collect();
-        places.sort_unstable();
+        let mut places: Vec<_> = ends.into_iter().filter_map(Result::unwrap_err).collect();
+        assert_eq!(places.len(), 1_500 - ended);
+        assert!(places.is_sorted(), "they are recorded in order");
         places.dedup();
-        assert_eq!(places.len(), 5_000);
-        assert!(ends.iter().filter(|end| end.is_ok()).count() > 1_000);
+        assert_eq!(places.len(), 1_500 - ended);
         // And now there is room for others.
         assert!(gathering.hold(NOON, &call(&texts[16])).is_some());
     }

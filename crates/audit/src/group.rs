@@ -67,8 +67,8 @@ impl Group {
         self.count - 1
     }
 
-    /// About the bytes of its line.
-    pub(crate) fn len(&self) -> usize {
+    /// The bytes of its line, about.
+    fn len(&self) -> usize {
         self.shared.len() + self.columns.iter().map(Vec::len).sum::<usize>()
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::ops::RangeInclusive;
 
 use sealwire_names::Timestamp;
 
@@ -16,13 +15,16 @@ const MOST_TEXTS: usize = 16;
 /// Most whose entries are remembered, because no outcome has come yet.
 const MOST_RECORDED: usize = 1 << 16;
 
-/// Decisions that wait for their outcome, each with a number.
+/// Decisions that wait for their outcome, each with a number of its own, later ones with higher ones.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// A ring: each is at its number modulo [`MOST`].
+    /// Each is at its number modulo [`MOST`].
     decisions: Vec<Decision>,
-    /// How many there have been: the number of the latest.
-    latest: u64,
+    /// Places of those that do not wait any more. The one that was used last, which the processor
+    /// has at hand, is used first.
+    free: Vec<u64>,
+    /// How many there have been.
+    count: u64,
     texts: Vec<Text>,
     /// The entries of those that had to be recorded without their outcome.
     recorded: BTreeMap<u64, (u64, u64)>,
@@ -49,49 +51,52 @@ struct Text {
 }
 
 impl Held {
-    /// Takes a decision: its number. `None` if it has to be recorded at once. The one
-    /// [`Held::in_the_way`] must not wait any more.
+    /// Takes a decision: its number. `None` if it has to be recorded at once.
     pub(crate) fn hold(&mut self, at: Timestamp, body: &CallBody<'_>) -> Option<NonZeroU64> {
+        let place = match self.free.last() {
+            Some(&place) => place,
+            None if self.decisions.len() < MOST as usize => {
+                self.free.push(self.decisions.len() as u64);
+                self.decisions.push(Decision::default());
+                self.free[0]
+            }
+            None => return None,
+        };
         let text = self.use_text(body.shared[0])?;
-        self.latest += 1;
-        let place = place(self.latest);
-        if place == self.decisions.len() {
-            self.decisions.push(Decision::default());
-        }
-        let slot = &mut self.decisions[place];
-        slot.number = self.latest;
+        self.free.pop();
+        self.count += 1;
+        let slot = &mut self.decisions[place as usize];
+        slot.number = self.count * MOST + place;
         slot.text = Some(text);
         slot.at = at.unix_millis();
         slot.id.clear();
         slot.id.extend_from_slice(body.own.id.unwrap_or_default());
         slot.arguments = body.own.arguments.copied();
         slot.is_cut = body.is_cut;
-        NonZeroU64::new(self.latest)
+        NonZeroU64::new(slot.number)
     }
 
     /// Lets go of a decision: when it was, and what is to be recorded of it. `None` if it does not
     /// wait.
     pub(crate) fn release(&mut self, number: u64) -> Option<(Timestamp, CallBody<'_>)> {
-        let decision = self.decisions.get_mut(place(number)).filter(|of| of.number == number)?;
-        let text = &mut self.texts[decision.text.take()?];
+        let place = number % MOST;
+        let decision = self.decisions.get_mut(place as usize)?;
+        let text = decision.text.take_if(|_| decision.number == number)?;
+        let text = &mut self.texts[text];
         text.users -= 1;
+        self.free.push(place);
         let id = Some(&decision.id[..]).filter(|id| !id.is_empty());
         let own = Own { id, arguments: decision.arguments.as_ref(), ..Own::default() };
         let body = CallBody { shared: [&text.bytes, b""], own, is_cut: decision.is_cut };
         Some((Timestamp::from_unix_millis(decision.at), body))
     }
 
-    /// Those that may wait, from the oldest on.
-    pub(crate) fn numbers(&self) -> RangeInclusive<u64> {
-        match self.texts.iter().all(|text| text.users == 0) {
-            true => RangeInclusive::new(1, 0),
-            false => self.in_the_way().unwrap_or(1)..=self.latest,
-        }
-    }
-
-    /// Whose place in the ring the next one gets.
-    pub(crate) fn in_the_way(&self) -> Option<u64> {
-        (self.latest + 1).checked_sub(MOST).filter(|&number| number > 0)
+    /// Those that wait, from the oldest on.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        let waiting = self.decisions.iter().filter(|decision| decision.text.is_some());
+        let mut numbers: Vec<_> = waiting.map(|decision| decision.number).collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     /// Remembers where a decision was recorded that waits no longer.
@@ -129,9 +134,4 @@ impl Held {
         self.texts[at].users += 1;
         Some(at)
     }
-}
-
-/// Where in the ring that decision is.
-fn place(number: u64) -> usize {
-    ((number - 1) % MOST) as usize
 }
