@@ -71,6 +71,11 @@ impl TrustAnchors {
         &self.anchors
     }
 
+    /// What is known of each.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &AnchorRules> {
+        self.rules.iter()
+    }
+
     /// The anchors that are valid at `now`. webpki checks no anchor's validity.
     pub(crate) fn valid_at(&self, now: Timestamp) -> Cow<'_, [TrustAnchor<'static>]> {
         if self.rules.iter().all(|rules| rules.is_valid_at(now)) {

@@ -5,9 +5,9 @@ use rustls::crypto::verify_tls13_signature;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, PeerMisbehaved, SignatureScheme};
-use sealwire_names::{Refusal, Timestamp};
+use sealwire_names::Timestamp;
 
-use crate::refusal::{shown, to_rustls};
+use crate::refusal::{Refused, shown, to_rustls};
 use crate::tls::ALGORITHMS;
 
 /// What is asked of the chain that a peer presents.
@@ -19,7 +19,7 @@ pub(crate) trait ChainRule: Debug + Send + Sync {
         chain: &[CertificateDer<'_>],
         server: Option<&ServerName<'_>>,
         now: Timestamp,
-    ) -> Result<(), Refusal>;
+    ) -> Result<(), Refused>;
 }
 
 /// Puts a [`ChainRule`] where rustls asks for a verifier, in both roles.
@@ -39,7 +39,7 @@ impl<R: ChainRule> ChainVerifier<R> {
             .map(|certificate| CertificateDer::from(certificate.as_ref()))
             .collect();
         let checked = self.0.check(&chain, server, shown(now));
-        checked.map_err(|refusal| to_rustls(refusal, &chain, now))
+        checked.map_err(|refused| to_rustls(refused, now))
     }
 }
 

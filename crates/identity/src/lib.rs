@@ -135,7 +135,7 @@ pub use pem::{
     PemError, encode_pem, parse_pem_block, parse_pem_blocks, parse_pem_certificates,
     parse_pem_private_key,
 };
-pub use refusal::{io_refusal, is_by_peer, refusal};
+pub use refusal::{handshake_refusal, io_refusal, is_by_peer, is_of_anchor, refusal};
 pub use request::{IssuedCertificate, KeyRequest, RequestedKey};
 pub use revocations::{Revocation, Revocations, Revoked};
 pub use signing::SigningKey;

@@ -1,17 +1,21 @@
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::UnixTime;
 use rustls::{
     AlertDescription, CertificateError, Error, InconsistentKeys, OtherError, PeerIncompatible,
 };
 use sealwire_names::{Refusal, RefusalCode, Timestamp};
 
-use crate::certificate::Certificate;
+use crate::anchors::{AnchorRules, TrustAnchors};
 
 /// How the reason of a refusal begins that is the peer's.
 const BY_PEER: &str = "the peer refused us: ";
+/// How the reason of a refusal begins that is of an anchor of ours, here and in verify.rs.
+const OF_ANCHOR: &str = "the trust anchor ";
+const THE_ANCHOR: &str = "the trust anchor of ours that vouches for the peer's certificate";
+/// Anchors that are named where it can be any of them.
+const MOST_ANCHORS: usize = 4;
 
 /// Why a handshake failed, as a stable code and a full reason.
 ///
@@ -70,6 +74,77 @@ pub fn io_refusal(error: &io::Error) -> Refusal {
     }
 }
 
+/// Whether it is a trust anchor of ours that is not valid at this time, and nothing of the peer's.
+pub fn is_of_anchor(refusal: &Refusal) -> bool {
+    is_of_time(refusal.code) && refusal.reason.starts_with(OF_ANCHOR)
+}
+
+fn is_of_time(code: RefusalCode) -> bool {
+    matches!(code, RefusalCode::CertificateExpired | RefusalCode::CertificateNotYetValid)
+}
+
+/// Like [`io_refusal`], for a handshake in which the peer was verified against `anchors`: where it
+/// is one of these that is not valid at this time, it is named, or all that it can be.
+pub fn handshake_refusal(error: &io::Error, anchors: &TrustAnchors, now: Timestamp) -> Refusal {
+    use RefusalCode as Code;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let expired = match inner {
+        Some(Error::InvalidCertificate(CertificateError::Expired)) => true,
+        Some(Error::InvalidCertificate(CertificateError::NotValidYet)) => false,
+        _ => return io_refusal(error),
+    };
+    let bound = |rules: &AnchorRules| if expired { rules.not_after } else { rules.not_before };
+    let is_it =
+        |rules: &&AnchorRules| if expired { bound(rules) < now } else { now < bound(rules) };
+    let found: Vec<_> = anchors.each().filter(is_it).collect();
+    let (code, is, says) = if expired {
+        (Code::CertificateExpired, "has expired", "expired at")
+    } else {
+        (Code::CertificateNotYetValid, "is not valid yet", "is not valid before")
+    };
+    let reason = match *found {
+        [] => return io_refusal(error),
+        [one] => {
+            format!("{THE_ANCHOR}, {}, {says} {} (it is {now} here)", one.subject, bound(one))
+        }
+        _ => {
+            let each = |rules: &&AnchorRules| format!("{} ({})", rules.subject, bound(rules));
+            let mut each: Vec<_> = found.iter().take(MOST_ANCHORS).map(each).collect();
+            let more = found.len() - each.len();
+            each.extend((more > 0).then(|| format!("{more} more")));
+            format!("{THE_ANCHOR} {is}; it is one of {} (it is {now} here)", each.join(", "))
+        }
+    };
+    Refusal::new(code, reason)
+}
+
+/// Why a chain is refused; and, if a certificate of it is not valid at this time, the end of its
+/// validity that is to blame. Where an anchor of ours is, there is none.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) bound: Option<UnixTime>,
+}
+
+impl Refused {
+    /// Whether some certificate is not valid at this time.
+    pub(crate) fn is_of_time(&self) -> bool {
+        is_of_time(self.refusal.code)
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, bound: None }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        refused.refusal
+    }
+}
+
 /// Carries a refusal through rustls to [`refusal`].
 ///
 /// rustls chooses the alert by the kind of error, and only the kind `Other` can carry
@@ -77,35 +152,22 @@ pub fn io_refusal(error: &io::Error) -> Refusal {
 /// now or not of our authority (RFC 8446 §6.2); about names and usages it learns
 /// `certificate_unknown`, and our log everything.
 ///
-/// Of the two about time, rustls carries when that was, too. Without it, it is none of the `chain`
+/// Of the two about time, rustls carries when that was, too. Without it, it is none of the chain
 /// that the peer presented, and so an anchor of ours.
-pub(crate) fn to_rustls(refusal: Refusal, chain: &[CertificateDer<'_>], time: UnixTime) -> Error {
-    let now = shown(time);
-    let parsed = chain.iter().filter_map(|der| Certificate::parse(der, "a certificate").ok());
-    Error::InvalidCertificate(match refusal.code {
-        RefusalCode::UnknownIssuer => CertificateError::UnknownIssuer,
-        RefusalCode::CertificateExpired => {
-            let ends = parsed.map(|certificate| certificate.not_after());
-            match ends.filter(|end| *end < now).min() {
-                Some(end) => CertificateError::ExpiredContext { time, not_after: unix(end) },
-                None => CertificateError::Expired,
-            }
+pub(crate) fn to_rustls(refused: Refused, time: UnixTime) -> Error {
+    let Refused { refusal, bound } = refused;
+    Error::InvalidCertificate(match (refusal.code, bound) {
+        (RefusalCode::UnknownIssuer, _) => CertificateError::UnknownIssuer,
+        (RefusalCode::CertificateExpired, Some(not_after)) => {
+            CertificateError::ExpiredContext { time, not_after }
         }
-        RefusalCode::CertificateNotYetValid => {
-            let begins = parsed.map(|certificate| certificate.not_before());
-            match begins.filter(|begin| *begin > now).max() {
-                Some(begin) => {
-                    CertificateError::NotValidYetContext { time, not_before: unix(begin) }
-                }
-                None => CertificateError::NotValidYet,
-            }
+        (RefusalCode::CertificateExpired, None) => CertificateError::Expired,
+        (RefusalCode::CertificateNotYetValid, Some(not_before)) => {
+            CertificateError::NotValidYetContext { time, not_before }
         }
+        (RefusalCode::CertificateNotYetValid, None) => CertificateError::NotValidYet,
         _ => CertificateError::Other(OtherError(Arc::new(refusal))),
     })
-}
-
-fn unix(time: Timestamp) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(time.unix_seconds().try_into().unwrap_or(0)))
 }
 
 /// A time of rustls's, for people.
@@ -133,10 +195,9 @@ fn certificate_refusal(error: &CertificateError) -> Refusal {
                 shown(*time)
             ),
         ),
-        CertificateError::Expired => (
-            Code::CertificateExpired,
-            "the trust anchor of ours that vouches for the peer's certificate has expired".into(),
-        ),
+        CertificateError::Expired => {
+            (Code::CertificateExpired, format!("{THE_ANCHOR} has expired"))
+        }
         CertificateError::NotValidYetContext { time, not_before } => (
             Code::CertificateNotYetValid,
             format!(
@@ -148,9 +209,7 @@ fn certificate_refusal(error: &CertificateError) -> Refusal {
         ),
         CertificateError::NotValidYet => (
             Code::CertificateNotYetValid,
-            "the trust anchor of ours that vouches for the peer's certificate is not valid yet: \
-             compare the clocks"
-                .into(),
+            format!("{THE_ANCHOR} is not valid yet: compare the clocks"),
         ),
         CertificateError::BadSignature => (
             Code::CertificateSignature,

@@ -14,6 +14,7 @@ use crate::anchors::TrustAnchors;
 use crate::chain_verifier::{ChainRule, ChainVerifier};
 use crate::credential::Credential;
 use crate::error::Error;
+use crate::refusal::Refused;
 use crate::verify::{PeerVerifier, Role};
 
 /// Sessions a server keeps for resumption; the oldest make room.
@@ -136,9 +137,9 @@ impl ChainRule for PeerRule {
         chain: &[CertificateDer<'_>],
         server: Option<&ServerName<'_>>,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let peer = self.0.verify(chain, None, now)?;
-        server.map_or(Ok(()), |server| check_server_name(&peer.id, server))
+    ) -> Result<(), Refused> {
+        let peer = self.0.check_peer(chain, None, now)?;
+        Ok(server.map_or(Ok(()), |server| check_server_name(&peer.id, server))?)
     }
 }
 

@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::anchors::TrustAnchors;
 use crate::authority::ORGANIZATION;
 use crate::certificate::{Certificate, fingerprint};
 use crate::crl::Link;
-use crate::refusal::shown;
+use crate::refusal::{Refused, handshake_refusal, shown};
 use crate::tls::ALGORITHMS;
 
 /// The role of the peer being verified.
@@ -75,6 +76,16 @@ impl PeerVerifier {
         expected: Option<&PeerId>,
         now: Timestamp,
     ) -> Result<VerifiedPeer, Refusal> {
+        Ok(self.check_peer(chain, expected, now)?)
+    }
+
+    /// Like [`PeerVerifier::verify`], for a handshake.
+    pub(crate) fn check_peer(
+        &self,
+        chain: &[CertificateDer<'_>],
+        expected: Option<&PeerId>,
+        now: Timestamp,
+    ) -> Result<VerifiedPeer, Refused> {
         let (certificate, issuers_not_after, issuers) = self.check_chain(chain, now)?;
         let id = self.check_name(&certificate, expected)?;
         Ok(VerifiedPeer {
@@ -87,6 +98,11 @@ impl PeerVerifier {
         })
     }
 
+    /// Why a handshake failed in which the peer was verified by this: [`handshake_refusal`].
+    pub fn refusal(&self, error: &io::Error, now: Timestamp) -> Refusal {
+        handshake_refusal(error, &self.anchors, now)
+    }
+
     /// Checks a chain whose leaf is no peer's but of a service of the authority itself: `uri`,
     /// its only URI SAN, is none that a peer can have.
     pub(crate) fn verify_service(
@@ -94,14 +110,14 @@ impl PeerVerifier {
         chain: &[CertificateDer<'_>],
         uri: &str,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refused> {
         let (certificate, ..) = self.check_chain(chain, now)?;
         match certificate.uri_sans().as_slice() {
             [only] if *only == uri => Ok(()),
-            others => Err(Refusal::new(
-                RefusalCode::PeerName,
-                format!("the certificate is of {others:?}, not of {uri}"),
-            )),
+            others => {
+                let reason = format!("the certificate is of {others:?}, not of {uri}");
+                Err(Refusal::new(RefusalCode::PeerName, reason).into())
+            }
         }
     }
 
@@ -111,7 +127,7 @@ impl PeerVerifier {
         &self,
         chain: &'c [CertificateDer<'_>],
         now: Timestamp,
-    ) -> Result<(Certificate<'c>, Timestamp, Vec<Link>), Refusal> {
+    ) -> Result<(Certificate<'c>, Timestamp, Vec<Link>), Refused> {
         let (leaf, intermediates) = chain.split_first().ok_or_else(|| {
             Refusal::new(RefusalCode::CertificateMissing, "the peer presented no certificate")
         })?;
@@ -131,17 +147,19 @@ impl PeerVerifier {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: Timestamp,
-    ) -> Result<(Timestamp, Vec<Link>), Refusal> {
+    ) -> Result<(Timestamp, Vec<Link>), Refused> {
         let valid = self.anchors.valid_at(now);
         let result = self.check_path_to(&valid, leaf, intermediates, now);
-        let unknown = matches!(&result, Err(refusal) if refusal.code == RefusalCode::UnknownIssuer);
-        if unknown && valid.len() < self.anchors.all().len() {
-            // Is it one of our anchors after all, only not at this time?
-            let all = self.anchors.all();
-            if let Err(refusal) = self.check_path_to(all, leaf, intermediates, now)
-                && refusal.code != RefusalCode::UnknownIssuer
+        let Err(refused) = &result else { return result };
+        let is_unknown = |refused: &Refused| refused.refusal.code == RefusalCode::UnknownIssuer;
+        let (unknown, of_time) = (is_unknown(refused), refused.is_of_time());
+        if (unknown || of_time) && valid.len() < self.anchors.all().len() {
+            // Is it one of our anchors after all, only not at this time? What else is not valid now
+            // may have been sent beside the path to it, and hides it.
+            if let Err(again) = self.check_path_to(self.anchors.all(), leaf, intermediates, now)
+                && (again.is_of_time() || unknown && !is_unknown(&again))
             {
-                return Err(refusal);
+                return Err(again);
             }
         }
         result
@@ -153,7 +171,7 @@ impl PeerVerifier {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: Timestamp,
-    ) -> Result<(Timestamp, Vec<Link>), Refusal> {
+    ) -> Result<(Timestamp, Vec<Link>), Refused> {
         let end_entity = EndEntityCert::try_from(leaf).map_err(path_refusal)?;
         let usage = match self.role {
             Role::Client => KeyUsage::client_auth(),
@@ -164,7 +182,8 @@ impl PeerVerifier {
         let path = end_entity
             .verify_for_usage(ALGORITHMS.all, anchors, intermediates, time, usage, None, None)
             .map_err(|error| {
-                weak_issuer(&error, intermediates).unwrap_or_else(|| path_refusal(error))
+                weak_issuer(&error, intermediates)
+                    .map_or_else(|| path_refusal(error), Refused::from)
             })?;
 
         let mut not_after = Timestamp::from_unix_millis(i64::MAX);
@@ -299,17 +318,19 @@ fn weak_issuer(error: &webpki::Error, intermediates: &[CertificateDer<'_>]) -> O
 }
 
 /// webpki's verdict as a code of ours.
-fn path_refusal(error: webpki::Error) -> Refusal {
+fn path_refusal(error: webpki::Error) -> Refused {
     use webpki::Error as E;
     let (code, rule) = match &error {
         E::CertExpired { not_after, .. } => {
             let reason = format!("a certificate of the chain expired at {}", shown(*not_after));
-            return Refusal::new(RefusalCode::CertificateExpired, reason);
+            let refusal = Refusal::new(RefusalCode::CertificateExpired, reason);
+            return Refused { refusal, bound: Some(*not_after) };
         }
         E::CertNotValidYet { not_before, .. } => {
             let reason =
                 format!("a certificate of the chain is not valid before {}", shown(*not_before));
-            return Refusal::new(RefusalCode::CertificateNotYetValid, reason);
+            let refusal = Refusal::new(RefusalCode::CertificateNotYetValid, reason);
+            return Refused { refusal, bound: Some(*not_before) };
         }
         E::UnknownIssuer => {
             (RefusalCode::UnknownIssuer, "no trust anchor of ours vouches for the certificate")
@@ -363,7 +384,7 @@ fn path_refusal(error: webpki::Error) -> Refusal {
         E::RequiredEkuNotFoundContext(_) => "RFC 5280 §4.2.1.12".to_owned(),
         other => format!("{other:?}"),
     };
-    Refusal::new(code, format!("{rule} ({detail})"))
+    Refusal::new(code, format!("{rule} ({detail})")).into()
 }
 
 /// The object identifier of an AlgorithmIdentifier's content, DER.

@@ -12,6 +12,7 @@ use crate::anchors::TrustAnchors;
 use crate::chain_verifier::{ChainRule, ChainVerifier};
 use crate::credential::Credential;
 use crate::error::Error;
+use crate::refusal::Refused;
 use crate::tls::provider;
 use crate::verify::{PeerVerifier, Role, VerifiedPeer};
 
@@ -74,10 +75,18 @@ pub fn verify_peer(
     chain: &[CertificateDer<'_>],
     now: Timestamp,
 ) -> Result<VerifiedPeer, Refusal> {
-    let verify = |role| PeerVerifier::new(Arc::clone(anchors), role).verify(chain, None, now);
-    match verify(Role::Client) {
-        Err(refusal) if refusal.code == RefusalCode::KeyUsage => verify(Role::Server),
-        verified => verified,
+    Ok(check_peer(anchors, chain, now)?)
+}
+
+fn check_peer(
+    anchors: &Arc<TrustAnchors>,
+    chain: &[CertificateDer<'_>],
+    now: Timestamp,
+) -> Result<VerifiedPeer, Refused> {
+    let check = |role| PeerVerifier::new(Arc::clone(anchors), role).check_peer(chain, None, now);
+    match check(Role::Client) {
+        Err(refused) if refused.refusal.code == RefusalCode::KeyUsage => check(Role::Server),
+        checked => checked,
     }
 }
 
@@ -91,7 +100,7 @@ impl ChainRule for AnyPeer {
         chain: &[CertificateDer<'_>],
         _: Option<&ServerName<'_>>,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
-        verify_peer(&self.0, chain, now).map(drop)
+    ) -> Result<(), Refused> {
+        check_peer(&self.0, chain, now).map(drop)
     }
 }

@@ -13,6 +13,7 @@ use crate::authority::{CertificateAuthority, SERVICE_PATH, service_name};
 use crate::certificate::Certificate;
 use crate::chain_verifier::{ChainRule, ChainVerifier};
 use crate::error::Error;
+use crate::refusal::Refused;
 use crate::tls::provider;
 use crate::verify::{PeerVerifier, Role};
 
@@ -104,7 +105,7 @@ impl ChainRule for ServiceRule {
         chain: &[CertificateDer<'_>],
         _: Option<&ServerName<'_>>,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refused> {
         let authority = match self {
             Self::Key(authority) => *authority,
             Self::Anchors(anchors) => {

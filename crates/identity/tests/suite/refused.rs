@@ -2,11 +2,14 @@
 //! verifier itself, and met in a TLS handshake.
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose as Eku, date_time_ymd};
-use sealwire_identity::{PeerVerifier, Role, TrustAnchors, client_config, refusal, server_config};
+use sealwire_identity::{
+    PeerVerifier, Role, TrustAnchors, client_config, handshake_refusal, is_of_anchor, refusal,
+    server_config,
+};
 use sealwire_names::RefusalCode;
 use std::sync::Arc;
 
-use crate::support::{ALPN, Ca, Leaf, SERVER, URI, handshake, now, peer, uri};
+use crate::support::{ALPN, Ca, Leaf, SERVER, URI, anchors, handshake, now, peer, uri};
 
 #[test]
 fn the_good_leaf_is_accepted_in_both_roles() {
@@ -165,6 +168,66 @@ fn a_handshake_says_which_certificate_is_not_valid_at_this_time_and_since_when()
         let told = refusal(&ended.client.unwrap_err());
         assert!(told.reason.ends_with("(TLS alert CertificateExpired)"), "{told}");
     }
+}
+
+fn named(name: &str, year: i32) -> Ca {
+    Ca::with(|p| {
+        p.distinguished_name.push(DnType::CommonName, name);
+        p.not_after = date_time_ymd(year, 1, 1);
+    })
+}
+
+/// What a server with these anchors says of the end of a handshake with this client.
+fn said_of(leaf: &Leaf, anchors: &Arc<TrustAnchors>) -> String {
+    let honest = Ca::new().leaf(|_| ()).credential();
+    let server = server_config(&honest, Arc::clone(anchors), ALPN).unwrap();
+    let ended = handshake(leaf.careless_client(), server, SERVER).server.unwrap_err();
+    let said = handshake_refusal(&std::io::Error::other(ended), anchors, now());
+    assert_eq!(said.code, RefusalCode::CertificateExpired, "{said}");
+    assert_eq!(is_of_anchor(&said), said.reason.contains("anchor"), "{said}");
+    said.reason
+}
+
+/// What carries it through rustls cannot tell which anchor it is; which of ours are out of date
+/// is known.
+#[test]
+fn a_handshake_that_ends_with_an_anchor_of_ours_names_it() {
+    let (old, older, good) = (named("Old", 2020), named("Older", 2019), named("Good", 2090));
+    let leaf = old.leaf(|_| ());
+    let theirs = "the trust anchor of ours that vouches for the peer's certificate";
+    let one = said_of(&leaf, &anchors(&(old.0.pem() + &good.0.pem())));
+    assert!(one.starts_with(&format!("{theirs}, ")), "{one}");
+    assert!(one.contains("CN=Old, expired at 2020-01-01T00:00:00.000Z (it is 20"), "{one}");
+    let some = said_of(&leaf, &anchors(&(old.0.pem() + &older.0.pem() + &good.0.pem())));
+    assert!(some.starts_with(&format!("{theirs} has expired; it is one of ")), "{some}");
+    for which in ["CN=Old (2020-01-01T", "CN=Older (2019-01-01T"] {
+        assert!(some.contains(which), "{some}");
+    }
+    assert!(!some.contains("Good"), "{some}");
+}
+
+/// Whoever has been given a new intermediate may send the old one along.
+#[test]
+fn what_a_peer_sends_beside_its_path_is_not_to_blame() {
+    let root = named("Root", 2020);
+    let issuer = root.intermediate(|_| ());
+    let expired = root.intermediate(|p| p.not_after = date_time_ymd(2015, 1, 1));
+    let anchor = root.anchors();
+    // Beside the path, and in its place by name only.
+    for beside in [named("Somebody", 2015), expired] {
+        let mut leaf = issuer.leaf(|_| ());
+        leaf.chain.extend([beside.der(), issuer.der()]);
+        let said = said_of(&leaf, &anchor);
+        assert!(said.contains("CN=Root, expired at 2020-01-01"), "{said}");
+        refused_by_verifier("beside", &anchor, &leaf, RefusalCode::CertificateExpired)
+            .iter()
+            .for_each(|said| assert!(said.contains("CN=Root expired at 2020"), "{said}"));
+    }
+    // The leaf is, where it has expired itself.
+    let mut leaf = issuer.leaf(|p| p.not_after = date_time_ymd(2018, 1, 1));
+    leaf.chain.extend([named("Somebody", 2015).der(), issuer.der()]);
+    let said = said_of(&leaf, &anchor);
+    assert!(said.contains("the peer's certificate") && said.contains("expired at 2018"), "{said}");
 }
 
 /// The verifier says `code` in both roles, and so does the end of a handshake.
