@@ -117,7 +117,10 @@ impl Dialer {
         })?;
         let DialIdentity { tls, verifier } = (self.config.identity)();
         let connecting = TlsConnector::from(tls).connect(name, wrap(tcp));
-        let stream = connecting.await.map_err(|error| self.tls_error(error))?;
+        let stream = connecting.await.map_err(|error| {
+            let why = |error: &io::Error| verifier.refusal(error, SystemTime::now().into());
+            self.tls_error(error, why)
+        })?;
         let tls = stream.get_ref().1;
         if tls.alpn_protocol() != Some(ALPN) {
             let reason = "the server does not speak sealwire/1";
@@ -174,12 +177,14 @@ impl Dialer {
         let answer = timeout(limit, exchange).await.map_err(late)?;
         // In TLS 1.3 the serving side judges our certificate after our last flight, so
         // its refusal arrives here.
-        let greeting = answer.map_err(|error| self.tls_error(error))?.map_err(|word: String| {
-            if resume.is_some() && word == RefusalCode::ResumeUnknown.as_str() {
-                return LinkError::Lost;
-            }
-            LinkError::Declined(word)
-        })?;
+        let greeting = answer.map_err(|error| self.tls_error(error, io_refusal))?.map_err(
+            |word: String| {
+                if resume.is_some() && word == RefusalCode::ResumeUnknown.as_str() {
+                    return LinkError::Lost;
+                }
+                LinkError::Declined(word)
+            },
+        )?;
         let same = resume.is_none_or(|resume| {
             let Conversation { instance, handle, .. } = greeting.conversation;
             (resume.instance, resume.handle) == (instance, handle)
@@ -198,10 +203,10 @@ impl Dialer {
         Ok((connected, greeting.conversation))
     }
 
-    fn tls_error(&self, error: io::Error) -> LinkError {
+    fn tls_error(&self, error: io::Error, why: impl Fn(&io::Error) -> Refusal) -> LinkError {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         if inner.is_some() {
-            return LinkError::Refused(io_refusal(&error));
+            return LinkError::Refused(why(&error));
         }
         LinkError::Interrupted { endpoint: self.config.endpoint.clone(), source: error }
     }

@@ -249,7 +249,8 @@ impl Acceptor {
             Ok(stream) => Ok((service, stream)),
             Err((error, tcp)) => {
                 linger(tcp).await;
-                Err(Refused { server: asked_for, ..io_refusal(&error).into() })
+                let refusal = service.verifier.refusal(&error, SystemTime::now().into());
+                Err(Refused { server: asked_for, ..refusal.into() })
             }
         }
     }

@@ -14,10 +14,10 @@ use sealwire::revocations::ListFiles;
 use sealwire::state::State;
 use sealwire_identity::join::{LISTS_ALPN, renewal_client_config};
 use sealwire_identity::{
-    Credential, RevocationLists, TrustAnchors, authorities_below, files, io_refusal,
-    parse_pem_certificates,
+    Credential, RevocationLists, TrustAnchors, authorities_below, files, handshake_refusal,
+    io_refusal, parse_pem_certificates,
 };
-use sealwire_names::{Timestamp, TrustDomain};
+use sealwire_names::{Refusal, Timestamp, TrustDomain};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
@@ -158,7 +158,7 @@ where
                 Err(error) if *is_told && error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Ok(None);
                 }
-                answer => answer.map_err(|error| self.unreachable(&error))?,
+                answer => answer.map_err(|error| self.unreachable(io_refusal(&error)))?,
             };
             match answer {
                 ListsAnswer::Lists(lists) => {
@@ -184,14 +184,18 @@ where
     async fn connect(&self, own: &Credential) -> Result<TlsStream<TcpStream>, Failure> {
         let anchors = TrustAnchors::load(&self.anchors, own.id().trust_domain().clone())?;
         let tcp = TcpStream::connect(&self.service).await;
-        let tcp = tcp.map_err(|error| self.unreachable(&error))?;
+        let tcp = tcp.map_err(|error| self.unreachable(io_refusal(&error)))?;
         let name = tcp.peer_addr().map(|address| ServerName::from(address.ip()));
-        let name = name.map_err(|error| self.unreachable(&error))?;
-        let tls = renewal_client_config(own, Arc::new(anchors), LISTS_ALPN)?;
+        let name = name.map_err(|error| self.unreachable(io_refusal(&error)))?;
+        let anchors = Arc::new(anchors);
+        let tls = renewal_client_config(own, Arc::clone(&anchors), LISTS_ALPN)?;
         let connecting = TlsConnector::from(tls).connect(name, tcp).await;
-        let mut stream = connecting.map_err(|error| self.unreachable(&error))?;
+        let mut stream = connecting.map_err(|error| {
+            let now = SystemTime::now().into();
+            self.unreachable(handshake_refusal(&error, &anchors, now))
+        })?;
         let asked = wire::write(&mut stream, &ListsRequest { version: VERSION }).await;
-        asked.map_err(|error| self.unreachable(&error))?;
+        asked.map_err(|error| self.unreachable(io_refusal(&error)))?;
         Ok(stream)
     }
 
@@ -249,10 +253,10 @@ where
         Ok(files::write_atomic(file, crl.as_bytes(), files::PUBLIC_FILE)?)
     }
 
-    fn unreachable(&self, error: &io::Error) -> Failure {
+    fn unreachable(&self, refusal: Refusal) -> Failure {
         Failure::new("the authority's service cannot be reached")
             .at(&self.service)
-            .because(io_refusal(error))
+            .because(refusal)
             .fix("see that `sealwire ca serve` runs there; its log tells more")
     }
 }

@@ -14,9 +14,9 @@ use sealwire::revocations::{ListFiles, revoked};
 use sealwire_identity::join::{RENEWAL_ALPN, renewal_client_config, verify_peer};
 use sealwire_identity::{
     CertificateSummary, Credential, Revocations, TrustAnchors, describe, encode_pem, files,
-    io_refusal, parse_pem_certificates,
+    handshake_refusal, io_refusal, parse_pem_certificates,
 };
-use sealwire_names::{Timestamp, TrustDomain};
+use sealwire_names::{Refusal, Timestamp, TrustDomain};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -246,12 +246,13 @@ impl Renewer {
         own: &Credential,
         anchors: &Arc<TrustAnchors>,
     ) -> Result<Renewed, Failure> {
-        let failed = |error: &io::Error| {
+        let refused_by = |refusal: Refusal| {
             Failure::new("the authority's service cannot be reached")
                 .at(&self.authority)
-                .because(io_refusal(error))
+                .because(refusal)
                 .fix("see that `sealwire ca serve` runs there; its log tells more")
         };
+        let failed = |error: &io::Error| refused_by(io_refusal(error));
         let tcp = TcpStream::connect(&self.authority).await.map_err(|error| {
             Failure::new("the authority's service cannot be reached")
                 .at(&self.authority)
@@ -262,7 +263,9 @@ impl Renewer {
         let name = name.map_err(|error| failed(&error))?;
         let connector =
             TlsConnector::from(renewal_client_config(own, Arc::clone(anchors), RENEWAL_ALPN)?);
-        let mut stream = connector.connect(name, tcp).await.map_err(|error| failed(&error))?;
+        let mut stream = connector.connect(name, tcp).await.map_err(|error| {
+            refused_by(handshake_refusal(&error, anchors, SystemTime::now().into()))
+        })?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         check_service(&self.home, &self.lists, chain).map_err(|refusal| {
             Failure::new("the authority's service is not believed")
