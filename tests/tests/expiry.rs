@@ -6,11 +6,12 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sealwire_testkit::openssl::{ForeignServer, Leaf, Pair, Validity};
+use sealwire_testkit::openssl::{Authority, ForeignServer, Leaf, Pair, Validity};
 use sealwire_testkit::{Connect, Home, Serve};
 use sealwire_tests::link_client::LinkClient;
 use sealwire_tests::{CORE, ECHO, call_echo, echo_table, honest_session, serving_echo, wire_table};
 
+const OWN: &str = "certs/core/core";
 const EXPIRED: &str = "certificate_expired";
 /// As `serve` and `connect` say it of a connection that stood.
 const ENDED: &str = "the peer's certificate, or a revocation list, has expired";
@@ -133,7 +134,8 @@ fn whose_certificate_has_expired_is_told() {
     let options = ["-tls1_3", "-verify_return_error"];
     let old = ForeignServer::start(&past(Leaf::server(ECHO)), &ca, &options);
     told(old.address(), &["the peer's certificate", "expired at 20", "the peer needs a new one"]);
-    told(old.address(), &["to fix: if the time here is wrong", "--kind mcp-server --force"]);
+    let expected = ["to fix: compare the clocks", "cert issue echo --kind mcp-server --force"];
+    told(old.address(), &expected);
 
     // Ours is good, and the clock there is wrong.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -144,7 +146,7 @@ fn whose_certificate_has_expired_is_told() {
     told(ahead.address(), &["to fix:", "core-cert.pem is valid until 20", "date -u"]);
 
     // Ours.
-    put(&home, &past(Leaf::client(CORE)), "certs/core/core");
+    put(&home, &past(Leaf::client(CORE)), OWN);
     let mark = serve.log().mark();
     told(serve.address(), &["the peer refused us: our certificate"]);
     serve.refused(mark, EXPIRED);
@@ -152,6 +154,43 @@ fn whose_certificate_has_expired_is_told() {
     let expected =
         ["to fix:", "core-cert.pem expired at 20", "cert issue core --kind core --force"];
     told(serve.address(), &expected);
+
+    // Ours is from the future, by the clock there and here.
+    put(&home, &authority.issue(&Leaf { validity: Validity::Future, ..Leaf::client(CORE) }), OWN);
+    told(serve.address(), &["to fix:", "core-cert.pem is not valid before 2090", "date -u"]);
+
+    // Ours is good, and an authority's that goes with it is not.
+    let below = out_of_date_below(&authority, &home);
+    put(&home, &below.below_root().issue(&Leaf::client(CORE)), OWN);
+    let expected = ["to fix: the authority's certificate in", "core-cert.pem expired at 2021"];
+    told(serve.address(), &expected);
+}
+
+/// An authority that another has certified until 2021.
+fn out_of_date_below(above: &Authority, home: &Home) -> Authority {
+    let pair = above.issue(&Leaf {
+        is_ca: true,
+        key_usage: "critical,keyCertSign,cRLSign",
+        validity: Validity::Past,
+        ..Leaf::client("spiffe://sealwire.internal")
+    });
+    Authority::existing(&home.file("below"), &pair.cert, &pair.key)
+}
+
+/// A trust anchor of ours is named, and its peer is not told to mend anything.
+#[test]
+fn an_expired_trust_anchor_is_named_by_whoever_has_it() {
+    let home = Home::initialized();
+    let old = out_of_date_below(&Authority::create(&home.file("above")), &home);
+    let options = ["-tls1_3"];
+    let anchor = &old.pair().cert;
+    let server = ForeignServer::start(&old.issue(&Leaf::server(ECHO)), anchor, &options);
+    let trusted = format!("trusted_ca = \"{}\"", anchor.display());
+    let mut client = Connect::spawn(home.connect_command("echo", server.address(), &trusted));
+    let said = ["the trust anchor of ours", "CN=sealwire.internal, expired at 2021", "(it is 20"];
+    client.log().wait_for(&said);
+    client.log().wait_for(&["to fix: compare the clocks", "`sealwire doctor` here"]);
+    assert_eq!(client.process().wait().code(), Some(1));
 }
 
 /// Another certificate is there in time, and is taken up when the old one ends.

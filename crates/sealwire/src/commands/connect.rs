@@ -1,18 +1,16 @@
 mod following;
 mod local;
-mod out_of_date;
 
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use sealwire::home::CertificatePair;
 use sealwire::{AdHoc, Reach};
 use sealwire_relay::link::LinkError;
 use sealwire_relay::{ConnectConfig, Connection, EndpointError, RelayError, stdio};
 
-use super::signals;
+use super::{out_of_date, signals};
 use crate::cli::{Context, Failure, Page};
 use crate::joining::{Following, Renewing, learn_in};
 
@@ -111,7 +109,7 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
         relayed.map_err(|error| {
             let (endpoint, server) = (&reach.dial().endpoint, &reach.dial().server);
             let failure = Failure::new(format!("the connection to {server} failed")).at(endpoint);
-            let failure = failure.because(&error).fix(remedy(&error, reach.certificate()));
+            let failure = failure.because(&error).fix(remedy(&error, &reach));
             match &error {
                 RelayError::Endpoint(EndpointError::Link(error)) => {
                     failure.see(Page::of_link(error))
@@ -146,12 +144,14 @@ fn stay_awake() -> Duration {
 }
 
 /// What a person can do about a connection that does not come about, or breaks off.
-fn remedy(error: &RelayError, own: &CertificatePair) -> String {
+fn remedy(error: &RelayError, reach: &Reach) -> String {
     let RelayError::Endpoint(EndpointError::Link(error)) = error else {
         return "see the log of the serving side".to_owned();
     };
     let of_time = match error {
-        LinkError::Refused(refusal) => out_of_date::remedy(refusal, own),
+        LinkError::Refused(refusal) => {
+            out_of_date::remedy(refusal, reach.dial().server.name(), reach.certificate())
+        }
         _ => None,
     };
     of_time.unwrap_or_else(|| error.remedy().to_owned())

@@ -29,6 +29,7 @@ pub(crate) mod join;
 pub(crate) mod key;
 pub(crate) mod man;
 mod mcp;
+pub(crate) mod out_of_date;
 pub(crate) mod pins;
 pub(crate) mod policy;
 pub(crate) mod quarantine;

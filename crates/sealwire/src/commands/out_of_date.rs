@@ -1,24 +1,31 @@
-//! What to do where a certificate is not valid at this time: the other end's, or ours.
+//! What to do where a certificate is not valid at this time: the other end's, an authority's, or ours.
 
 use std::time::SystemTime;
 
 use sealwire::home::CertificatePair;
-use sealwire_identity::{describe, files, is_by_peer};
+use sealwire_identity::{describe, files, is_by_peer, is_of_anchor};
 use sealwire_names::{PeerId, Refusal, RefusalCode};
 
-const CLOCKS: &str = "compare the clocks: date -u on both machines";
+/// What to do where a clock may be wrong, and it cannot be told whose.
+pub(crate) const CLOCKS: &str =
+    "compare the clocks: date -u on both machines; set a wrong one: sudo timedatectl set-ntp true";
 
-/// `None` if that is not why they do not connect. `own` is what we present.
-pub(super) fn remedy(refusal: &Refusal, own: &CertificatePair) -> Option<String> {
+/// `None` if that is not why they do not connect. `server` is the name in the other end's
+/// certificate, and `own` is what we present.
+pub(super) fn remedy(refusal: &Refusal, server: &str, own: &CertificatePair) -> Option<String> {
+    use RefusalCode as Code;
     match (refusal.code, is_by_peer(refusal)) {
-        (RefusalCode::CertificateExpired, false) => Some(
-            "if the time here is wrong, set the clock; else, where the authority is: sealwire \
-             cert issue NAME --kind mcp-server --force; of a trust anchor, `sealwire doctor` here \
-             tells more"
-                .to_owned(),
-        ),
-        (RefusalCode::CertificateExpired, true) => Some(of_ours(own)),
-        (RefusalCode::CertificateNotYetValid, _) => Some(CLOCKS.to_owned()),
+        (Code::CertificateExpired, true) => Some(of_ours(own)),
+        (Code::CertificateExpired, false) if is_of_anchor(refusal) => Some(format!(
+            "{CLOCKS}; if they agree, another authority has to take its place: `sealwire doctor` \
+             here names its file, and what to do"
+        )),
+        (Code::CertificateExpired, false) => Some(format!(
+            "{CLOCKS}; if they agree, where the authority is: sealwire cert issue {server} --kind \
+             mcp-server --force; another machine takes a new bundle; its serve takes it up by itself, \
+             or says in its log why not"
+        )),
+        (Code::CertificateNotYetValid, _) => Some(CLOCKS.to_owned()),
         _ => None,
     }
 }

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::PATIENCE;
 use super::wire::{self, Answer, Grant, Request, Servers, VERSION, Why};
 use crate::cli::Failure;
+use crate::commands::out_of_date::CLOCKS;
 
 /// What one has after joining.
 pub(crate) struct Joined {
@@ -123,7 +124,7 @@ fn not_it(line: &JoinLine, error: &io::Error) -> Failure {
     match refusal.code {
         RefusalCode::CertificateExpired | RefusalCode::CertificateNotYetValid => {
             let now = sealwire_names::Timestamp::from(SystemTime::now());
-            failure.fix(format!("compare the clocks: it is {now} here"))
+            failure.fix(format!("{CLOCKS}; it is {now} here"))
         }
         _ => failure.fix(
             "see that `sealwire ca serve` of the home that printed the line listens there; if it \

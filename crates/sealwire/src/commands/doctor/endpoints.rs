@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sealwire::Reach;
 use sealwire::config::{SecureMcpConfig, ServerEntry, ServerRole};
+use sealwire::home::CertificatePair;
 use sealwire_guard::AllowAuthenticated;
 use sealwire_identity::{VerifiedPeer, is_by_peer};
 use sealwire_names::{Refusal, RefusalCode, Timestamp};
@@ -19,8 +20,9 @@ use tokio::time::timeout;
 use super::finding::{Finding, Id, Severity};
 use super::progress::Checks;
 use super::report::Report;
-use super::{Case, remedies, servers, validity};
+use super::{Case, servers, validity};
 use crate::commands::mcp::{self, Answered, Failed, Fault};
+use crate::commands::out_of_date;
 
 /// Bytes that may wait between us and the link.
 const BUFFER: usize = 256 * 1024;
@@ -34,6 +36,8 @@ pub(super) fn reach_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
         let ServerRole::Connect { endpoint, .. } = &entry.role else { continue };
         let target = Target {
             name: entry.name.clone(),
+            server_name: entry.server_name.clone(),
+            own: presented(config, entry),
             endpoint: endpoint.clone(),
             config_place: case.table(entry),
             patience: case.patience,
@@ -47,12 +51,8 @@ pub(super) fn reach_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
 /// How to reach an entry as ourselves; `None` if something has been found to be wrong with
 /// what we would present: its refusal would be no fault of the other side.
 pub(super) fn way(config: &SecureMcpConfig, entry: &ServerEntry, report: &Report) -> Option<Reach> {
-    let files = match &entry.role {
-        ServerRole::Connect { tls_cert, tls_key, .. } => [tls_cert, tls_key],
-        ServerRole::Serve { .. } | ServerRole::Local { .. } => {
-            [&config.client_cert, &config.client_key]
-        }
-    };
+    let CertificatePair { cert, key } = presented(config, entry);
+    let files = [cert, key];
     let is_wrong = |found: &Finding| {
         let is_ours = files.iter().any(|file| found.place == file.display().to_string());
         found.severity == Severity::Error && is_ours
@@ -63,9 +63,24 @@ pub(super) fn way(config: &SecureMcpConfig, entry: &ServerEntry, report: &Report
     Reach::configured(config, &entry.name, None).ok()
 }
 
+/// What we present to the server of an entry.
+pub(super) fn presented(config: &SecureMcpConfig, entry: &ServerEntry) -> CertificatePair {
+    let (cert, key) = match &entry.role {
+        ServerRole::Connect { tls_cert, tls_key, .. } => (tls_cert, tls_key),
+        ServerRole::Serve { .. } | ServerRole::Local { .. } => {
+            (&config.client_cert, &config.client_key)
+        }
+    };
+    CertificatePair { cert: cert.clone(), key: key.clone() }
+}
+
 /// A server to be reached.
 pub(super) struct Target {
     pub(super) name: String,
+    /// The end of the name in its certificate.
+    pub(super) server_name: String,
+    /// What we present.
+    pub(super) own: CertificatePair,
     pub(super) endpoint: String,
     /// Where the configuration says so.
     pub(super) config_place: String,
@@ -265,7 +280,13 @@ impl Target {
     fn refused(&self, refusal: &Refusal) -> Finding {
         use RefusalCode as Code;
         let config = &self.config_place;
-        let (id, remedy) = match (refusal.code, is_by_peer(refusal)) {
+        let of_time = out_of_date::remedy(refusal, &self.server_name, &self.own);
+        let by_peer = is_by_peer(refusal);
+        let (id, remedy) = match (refusal.code, by_peer) {
+            _ if let Some(remedy) = of_time => {
+                // What is ours has been looked at, and is good by the clock here.
+                (if by_peer { Id::ClockSkew } else { Id::EndpointCertificate }, remedy)
+            }
             (Code::UnknownServer, _) => (
                 Id::EndpointUnknownServer,
                 format!(
@@ -284,14 +305,6 @@ impl Target {
             (Code::TlsHandshake, false) => (
                 Id::EndpointNotTls,
                 format!("correct endpoint in {config}: what answers there does not speak TLS"),
-            ),
-            (Code::CertificateExpired, true) => (
-                Id::ClockSkew,
-                format!(
-                    "our certificate is good by the clock here ({}), and not by the clock there: {}",
-                    self.now,
-                    remedies::CLOCK
-                ),
             ),
             (Code::UnknownIssuer, true) => (
                 Id::EndpointRejectsUs,
@@ -316,12 +329,6 @@ impl Target {
 fn certificate_remedy(code: RefusalCode, config: &str) -> String {
     use RefusalCode as Code;
     match code {
-        Code::CertificateExpired => {
-            "on that machine: sealwire cert issue --all --force, and restart its serve if it has \
-             not taken them by itself"
-                .into()
-        }
-        Code::CertificateNotYetValid => remedies::CLOCK.into(),
         Code::UnknownIssuer => format!(
             "name the authority that issued it, by trusted_ca in {config}; or take a bundle from \
              the machine that has it: sealwire init --from-bundle FILE"

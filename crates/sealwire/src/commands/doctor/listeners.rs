@@ -39,6 +39,8 @@ pub(super) fn check_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
         listeners.entry(address).or_default().push(Served {
             target: Target {
                 name: entry.name.clone(),
+                server_name: entry.server_name.clone(),
+                own: endpoints::presented(config, entry),
                 endpoint: to_dial(address).to_string(),
                 config_place: case.table(entry),
                 patience: case.patience,

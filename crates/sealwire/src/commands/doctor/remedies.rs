@@ -10,10 +10,6 @@ use super::Case;
 use super::finding::Finding;
 use crate::cli::shell_word;
 
-/// What to do where only the clock or the certificate can be wrong.
-pub(super) const CLOCK: &str =
-    "compare the clocks: date -u on both machines; set a wrong one: sudo timedatectl set-ntp true";
-
 /// A path as one word of a shell command.
 pub(super) fn word(path: &Path) -> String {
     shell_word(&path.to_string_lossy())
