@@ -257,9 +257,13 @@ mod tests {
         fs::write(&file, "a").unwrap();
         is_told(&watch).await;
         // Removed and made again, the directory is another one with the same path.
-        fs::remove_dir_all(root.join("certs")).unwrap();
-        is_told(&watch).await;
-        fs::create_dir(root.join("certs")).unwrap();
+        let certs = root.join("certs");
+        fs::remove_dir_all(&certs).unwrap();
+        // That its file is gone is told before.
+        while !lock(&watch.heard).gone.contains(&certs) {
+            is_told(&watch).await;
+        }
+        fs::create_dir(&certs).unwrap();
         watch.follow(std::slice::from_ref(&file), &[]);
         while let Ok(()) = tokio::time::timeout(Duration::from_millis(300), watch.stirred()).await {
         }
