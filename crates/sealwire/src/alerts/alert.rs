@@ -206,10 +206,20 @@ fn is_of_key(label: &str) -> bool {
 }
 
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_VALUE) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+    without_middle(text, MAX_VALUE, "…")
+}
+
+/// At most so many characters of a text, and `gap` where there were more: what a thing is stands at
+/// the beginning of most, and which at the end.
+pub(super) fn without_middle(text: &str, most: usize, gap: &str) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
     }
+    let kept = most.saturating_sub(gap.chars().count());
+    let head = text.chars().take(kept / 2);
+    let tail = text.chars().skip(length - (kept - kept / 2));
+    head.chain(gap.chars()).chain(tail).collect()
 }
 
 /// A number that nobody else has, as 32 hexadecimal digits.

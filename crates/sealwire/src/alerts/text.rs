@@ -10,11 +10,13 @@ use jiff::fmt::rfc2822;
 use sealwire_names::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::alert::Alert;
+use super::alert::{Alert, without_middle};
 use crate::cli::printable;
 
 /// Longest subject of a mail, in characters.
 const MAX_SUBJECT: usize = 240;
+/// What stands there for what is left out of a subject.
+const GAP: &str = "...";
 /// Longest line of base64 in a mail (RFC 2045 §6.8).
 const MAX_BASE64_LINE: usize = 76;
 
@@ -107,7 +109,8 @@ fn subject(source: &Source, alerts: &[Alert]) -> String {
     let name = name.map(|name| format!(": {}", name.name)).unwrap_or_default();
     let text = format!("[sealwire {}] {}{name}", source.host, heading(alerts));
     let plain = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-    text.chars().take(MAX_SUBJECT).map(plain).collect()
+    let text = without_middle(&text.replace('…', GAP), MAX_SUBJECT, GAP);
+    text.chars().map(plain).collect()
 }
 
 fn date(now: Timestamp) -> String {
@@ -216,6 +219,24 @@ mod tests {
         let body = String::from_utf8(body).unwrap();
         is_harmless(&body.replace("\r\n", "\n"));
         assert!(!body.contains("\nBcc"), "{body}");
+    }
+
+    #[test]
+    fn a_subject_that_is_too_long_keeps_its_ends_and_shows_that_there_was_more() {
+        let name = |length: usize| format!("spiffe://x/core/{}end", "n".repeat(length));
+        let of = |host: &str, length| {
+            let source = Source { host: host.to_owned(), ..source() };
+            subject(&source, &[Alert::new(Kind::Quarantined).about("peer", &name(length))])
+        };
+        let short = of("h", 100);
+        assert!(short.ends_with(&name(100)) && !short.contains("..."), "{short}");
+        let long = "h".repeat(255);
+        for (host, length) in [("h", 300), (&long, 4), (&long, 2000)] {
+            let cut = of(host, length);
+            assert!(cut.chars().count() <= MAX_SUBJECT, "{cut}");
+            assert!(cut.starts_with("[sealwire h") && cut.ends_with("end"), "{cut}");
+            assert!(cut.contains("...") && cut.is_ascii(), "{cut}");
+        }
     }
 
     #[test]
