@@ -139,6 +139,22 @@ fn another_implementation_verifies_log_proofs_and_growth() {
 }
 
 #[test]
+fn which_entries_there_are_is_told_by_whoever_is_asked_for_another() {
+    let home = written(3).home;
+    let entries = entries(&home).len();
+    let prove = |entry: &str| home.run(&["audit", "prove", entry]);
+    assert_eq!(prove(&(entries - 1).to_string()).code, Some(0));
+    let none = prove(&entries.to_string());
+    assert_eq!(none.code, Some(1), "{none}");
+    let there = format!("to fix: the log has the entries 0 to {}", entries - 1);
+    assert!(none.stderr.contains(&there) && none.stderr.contains("audit tail"), "{none}");
+    // Not of a growth: there is nothing to choose.
+    let (_, kept) = (home.write("kept", "no checkpoint"), home.file("kept"));
+    let growth = home.run(&["audit", "prove", "--since", path(&kept)]);
+    assert!(!growth.stderr.contains("has the entries"), "{growth}");
+}
+
+#[test]
 fn names_and_arguments_bring_in_no_line_and_no_terminal_command() {
     let Written { home, .. } = written(2);
     assert_eq!(verified(&home)["whole"], true);

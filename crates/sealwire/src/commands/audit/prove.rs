@@ -1,12 +1,17 @@
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sealwire_audit::note::Verifier;
 use sealwire_audit::proof::{EntryProof, Prover};
 use serde_json::json;
 
 use super::Log;
 use crate::cli::{Context, Failure, print, print_json, printable};
+
+/// The file that says before which entry all were pruned (docs/spec/audit.md).
+const PRUNED: &str = "pruned";
 
 /// Prove that an entry is in the log, to somebody who has nothing but its public key
 ///
@@ -69,7 +74,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             (proof.to_string(), proof.hashes)
         }
         (None, entry) => {
-            let proof = prover.entry(entry.unwrap_or_default()).map_err(failed)?;
+            let proof = prover.entry(entry.unwrap_or_default()).map_err(|error| {
+                let is_none = error.kind() == io::ErrorKind::NotFound;
+                let failure = failed(error);
+                if is_none {
+                    failure.fix(there(&directory, &key, prover.signed().size))
+                } else {
+                    failure
+                }
+            })?;
             (proof.to_string(), proof.hashes)
         }
     };
@@ -84,7 +97,39 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     }))
 }
 
+/// Which entries can be proven of a log that is signed up to `size`.
+fn there(directory: &Path, key: &Verifier, size: u64) -> String {
+    let pruned = fs::read_to_string(directory.join(PRUNED)).ok();
+    let first = pruned.and_then(|note| key.pruned(&note).ok()).map_or(0, |minimum| minimum.size);
+    if size <= first {
+        return "the log has no entry that is signed: see `sealwire audit verify`".to_owned();
+    }
+    let last = size - 1;
+    format!("the log has the entries {first} to {last}: `sealwire audit tail` shows their numbers")
+}
+
 fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path)
         .map_err(|error| Failure::new("the file cannot be read").at(path.display()).because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use sealwire_audit::note::{Checkpoint, Signer};
+    use sealwire_audit::tree::TreeHash;
+
+    use super::*;
+
+    #[test]
+    fn what_was_pruned_is_not_offered() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer = Signer::new("a.example/log", &[7; 32]).unwrap();
+        let told = |size| there(dir.path(), signer.verifier(), size);
+        assert!(told(300).contains("the entries 0 to 299:"), "{}", told(300));
+        assert!(told(0).contains("no entry"), "{}", told(0));
+        let minimum = Checkpoint { size: 256, root: TreeHash::leaf(b"x") };
+        fs::write(dir.path().join(PRUNED), signer.pruned(&minimum)).unwrap();
+        assert!(told(300).contains("the entries 256 to 299:"), "{}", told(300));
+        assert!(told(256).contains("no entry"), "{}", told(256));
+    }
 }
