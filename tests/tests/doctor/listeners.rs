@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::thread;
 
 use sealwire_testkit::openssl::Leaf;
@@ -101,6 +102,39 @@ fn our_own_serve_has_little_room_for_its_log() {
     let found = examination.grave();
     let unwritable = found.iter().find(|found| found["id"] == "audit_unwritable").unwrap();
     assert!(unwritable["what"].as_str().unwrap().contains("max_total_size"), "{found:#?}");
+}
+
+#[test]
+fn another_program_has_the_address_of_admin_and_says_nothing() {
+    let home = Home::initialized();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    home.configure(&format!("[admin]\naddress = \"{address}\"\n"));
+    let found = doctor(&home, &["--timeout", "1s"]);
+    let found = found.one("error", "address_in_use", &["ss -ltnp"]);
+    assert!(found["what"].as_str().unwrap().contains("no answer within 1s"), "{found:#}");
+}
+
+/// Nothing of what it would tell is known then. As long as `--timeout` says is waited for it.
+#[test]
+fn our_own_serve_does_not_answer() {
+    let home = Home::initialized();
+    std::fs::create_dir_all(home.file("run")).unwrap();
+    home.chmod("run", 0o700);
+    let socket = UnixListener::bind(home.file("run/control.sock")).unwrap();
+    let silent = ["no answer within 1s", "control.sock"];
+    let found = doctor(&home, &["--timeout", "1s"]);
+    let found = found.one("warning", "serve_silent", &["its log", "--timeout", "restart"]);
+    for part in silent {
+        assert!(found.to_string().contains(part), "{found:#}");
+    }
+
+    // It ends as it is asked.
+    thread::spawn(move || socket.incoming().for_each(drop));
+    let found = doctor(&home, &[]);
+    let found = found.one("warning", "serve_silent", &["its log"]);
+    assert!(!found.to_string().contains(silent[0]), "{found:#}");
+    doctor(&home, &["--offline"]).content();
 }
 
 #[test]

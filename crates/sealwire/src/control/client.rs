@@ -75,7 +75,8 @@ impl Daemon {
         Ok(self)
     }
 
-    pub(super) fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
+    /// Asks, and gives back whatever it says.
+    pub(crate) fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         // Whoever is refused is told so without being asked, and may not be able to write.

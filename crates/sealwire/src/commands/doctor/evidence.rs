@@ -1,15 +1,16 @@
 //! Whether what happens can be recorded, and for how long: the audit log of the `serve` that runs.
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
+
+use sealwire::config::SecureMcpConfig;
 
 use super::Case;
 use super::finding::{Finding, Id};
 use super::report::Report;
 use crate::cli::printable;
-use crate::control::{Request, find};
+use crate::control::{Answer, Request, find};
 
-/// How long a `serve` may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of `max_total_size` is used when `serve` calls it little room, in hundredths
 /// (docs/alerts.md).
 const WARN_AT: u64 = 80;
@@ -18,12 +19,17 @@ const WARN_AT: u64 = 80;
 pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
     let Some(config) = &case.config else { return };
     let Ok(Some(daemon)) = find(&config.layout()) else { return };
-    let asked = daemon.within(PATIENCE).ok();
-    let status = asked.and_then(|mut daemon| daemon.ask(&Request::Status {}).ok());
-    let Some(log) = status.map(|status| status["audit"].clone()).filter(|log| !log.is_null())
-    else {
-        return;
+    // None at all is refused by the system.
+    let patience = case.patience.max(Duration::from_millis(1));
+    let asked = daemon.within(patience).and_then(|mut daemon| daemon.exchange(&Request::Status {}));
+    let log = match asked {
+        Ok(Answer::Done(status)) => status["audit"].clone(),
+        Ok(Answer::Failed { .. }) => return,
+        Err(error) => return report.found(silent(case, config, &error)),
     };
+    if log.is_null() {
+        return;
+    }
     let place = config.audit.log_dir.display();
     if let Some(trouble) = log["trouble"].as_str() {
         let why = printable(trouble);
@@ -53,4 +59,20 @@ pub(super) fn examine(case: &Case<'_>, report: &mut Report) {
         "{remedy}; a smaller retention_days lets go of old entries at midnight (UTC) or a restart"
     );
     report.found(Finding::warning(Id::AuditNearlyFull, what).at(place).fix(remedy));
+}
+
+/// It runs, and nothing can be asked of it.
+fn silent(case: &Case<'_>, config: &SecureMcpConfig, error: &io::Error) -> Finding {
+    let why = match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("no answer within {:?}", case.patience)
+        }
+        _ => error.to_string(),
+    };
+    let what = format!("the serve that runs with this home does not answer: {why}");
+    let place = config.layout().control_socket();
+    Finding::warning(Id::ServeSilent, what).at(place.display()).fix(format!(
+        "see its log for what keeps it, or restart it: {}; if it is only slow: --timeout 60s",
+        case.sealwire("serve")
+    ))
 }

@@ -228,6 +228,7 @@ ids! {
     AddressInUse => "address_in_use",
     ServeOutdated => "serve_outdated",
     ServeNotReady => "serve_not_ready",
+    ServeSilent => "serve_silent",
     EndpointUnresolved => "endpoint_unresolved",
     EndpointClosed => "endpoint_closed",
     EndpointUnreachable => "endpoint_unreachable",

@@ -21,9 +21,6 @@ use super::report::Report;
 use super::{Case, endpoints, servers};
 use crate::commands::health;
 
-/// How long a serve may take to say whether it is ready.
-const ADMIN: Duration = Duration::from_secs(5);
-
 /// Adds a look at each address.
 pub(super) fn check_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
     let Some(config) = &case.config else { return };
@@ -55,12 +52,12 @@ pub(super) fn check_all(case: &Case<'_>, report: &Report, checks: &mut Checks) {
         checks.add(address.to_string(), check(address, served));
     }
     if let Some(admin) = config.admin.address.filter(|admin| admin.port() != 0) {
-        checks.add(admin.to_string(), check_admin(admin));
+        checks.add(admin.to_string(), check_admin(admin, case.patience));
     }
 }
 
 /// Where health is told: free, or our serve is there and says that it is ready.
-async fn check_admin(address: SocketAddr) -> Report {
+async fn check_admin(address: SocketAddr, patience: Duration) -> Report {
     let mut report = Report::default();
     let Err(error) = TcpListener::bind(address).await else {
         report.passed("the address of [admin] can be listened on; no serve runs there", address);
@@ -70,7 +67,7 @@ async fn check_admin(address: SocketAddr) -> Report {
         report.found(unavailable(address, &error));
         return report;
     }
-    match timeout(ADMIN, health::ask(address, "/readyz")).await {
+    match timeout(patience, health::ask(address, "/readyz")).await {
         Ok(Ok((true, answer))) => {
             report.passed("the serve that runs there is ready", address);
             if let Some(reason) = answer["reload_refused"]["reason"].as_str() {
@@ -87,7 +84,10 @@ async fn check_admin(address: SocketAddr) -> Report {
             report.found(Finding::warning(Id::ServeNotReady, what).at(address).fix(remedy));
         }
         Ok(Err(reason)) => report.found(in_use(&address.to_string(), &reason)),
-        Err(_) => report.found(in_use(&address.to_string(), "it does not answer")),
+        Err(_) => {
+            let why = format!("no answer within {patience:?}");
+            report.found(in_use(&address.to_string(), &why));
+        }
     }
     report
 }
