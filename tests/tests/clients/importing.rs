@@ -113,10 +113,20 @@ fn what_weakens_is_marked_and_nothing_is_written_unless_somebody_agrees() {
         assert_eq!(of(&format!("mcp_servers.{key}: ")), 1, "{key}: {told}");
     }
     assert_eq!(marked.len(), 3, "{told}");
-    assert!(!told.stdout.contains("default_level"), "what nobody says, [defaults] says: {told}");
+    assert!(!told.stdout.contains("default_level = "), "[defaults] says it: {told}");
+    assert!(told.stdout.contains("Their level is 2, the default_level of [defaults]"), "{told}");
     user.write("config.toml", "[mcp_servers.b]\ncommand = \"sh\"\ndefault_level = 1\n");
     let told = user.sealwire(&["import", "--from", "config.toml", "--dry-run"]).ok();
     assert!(told.stdout.contains("WEAKER: mcp_servers.b.default_level: "), "{told}");
+    assert!(!told.stdout.contains("Their level"), "its own is shown: {told}");
+    user.write(
+        "config.toml",
+        "[mcp_servers.a]\ncommand = \"sh\"\n[mcp_servers.b]\ncommand = \"sh\"\ndefault_level = 3\n\
+         [mcp_servers.c]\nendpoint = \"h:1\"\n",
+    );
+    let told = user.sealwire(&["import", "--from", "config.toml", "--dry-run"]).ok();
+    let level = "The level of a is 2, the default_level of [defaults]";
+    assert!(told.stdout.contains(level), "{told}");
 
     // What only adds is not marked.
     let user = User::new();
@@ -265,6 +275,83 @@ fn what_gemini_would_not_start_is_not_taken() {
     assert!(told.stdout.contains("A: not taken: it is turned off there"), "{told}");
     let config = user.read(".sealwire/sealwire.toml");
     assert!(config.contains("[mcp_servers.b]") && !config.contains("[mcp_servers.A]"), "{config}");
+}
+
+/// What is said of all projects holds for the file of one, as far as that one says nothing else.
+#[test]
+fn what_gemini_has_in_its_own_directory_holds_for_every_file() {
+    let servers =
+        r#""mcpServers":{"a":{"command":"sh"},"b":{"command":"sh"},"c":{"command":"sh"}}"#;
+    for (lists, own, switches, taken) in [
+        ("", r#""excluded":["b"]"#, "{}", "ac"),
+        ("", r#""allowed":["a","b"]"#, "{}", "ab"),
+        (r#""mcp":{"excluded":["c"]},"#, r#""excluded":["b"]"#, "{}", "ab"),
+        (r#""mcp":{"excluded":["c"]},"#, r#""allowed":["b","c"]"#, "{}", "b"),
+        ("", "", r#"{"a": {"enabled": false}}"#, "bc"),
+    ] {
+        for elsewhere in [false, true] {
+            let user = User::new();
+            // Where `$GEMINI_CLI_HOME` says, if it says so.
+            let above = if elsewhere { "other/" } else { "" };
+            user.write(&format!("{above}.gemini/settings.json"), format!("{{\"mcp\":{{{own}}}}}"));
+            user.write(&format!("{above}.gemini/mcp-server-enablement.json"), switches);
+            let file = user.write("project/settings.json", format!("{{{lists}{servers}}}"));
+            let from = file.to_str().unwrap();
+            let mut command =
+                user.command(&["import", "--client", "gemini", "--from", from, "--yes"]);
+            if elsewhere {
+                command.env("GEMINI_CLI_HOME", user.file("other"));
+            }
+            let told = run(command, b"").ok();
+            let config = user.read(".sealwire/sealwire.toml");
+            for name in ["a", "b", "c"] {
+                let is_there = config.contains(&format!("[mcp_servers.{name}]"));
+                assert_eq!(is_there, taken.contains(name), "{lists}, {own}, {name}: {told}");
+            }
+            assert!(!told.stdout.contains("warning"), "{told}");
+        }
+    }
+
+    // Its own file is where its directory is.
+    let user = User::new();
+    user.write("other/.gemini/settings.json", format!("{{{servers}}}"));
+    let mut command = user.command(&["import", "--client", "gemini", "--dry-run"]);
+    command.env("GEMINI_CLI_HOME", user.file("other"));
+    let told = run(command, b"").ok();
+    assert!(told.stdout.contains("other/.gemini/settings.json"), "{told}");
+}
+
+/// It turns nothing off then, as with Gemini CLI itself, which says so, too.
+#[test]
+fn what_gemini_says_is_off_and_cannot_be_read_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let servers = r#"{"mcpServers":{"a":{"command":"sh"}}}"#;
+    let (switches, own) = (".gemini/mcp-server-enablement.json", ".gemini/settings.json");
+    for (broken, text) in [(switches, "{\"a\": "), (switches, "[]"), (own, "{\"mcp\": "), (own, "")]
+    {
+        let user = User::new();
+        let file = user.write(broken, text);
+        let is_directory = text.is_empty();
+        if is_directory {
+            std::fs::remove_file(&file).unwrap();
+            std::fs::create_dir(&file).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let from = user.write("project.json", servers);
+        let from = from.to_str().unwrap();
+        for command in [["import", "--from"], ["install", "--file"]] {
+            let args = [command[0], "--client", "gemini", command[1], from, "--dry-run"];
+            let told = user.sealwire(&args).ok();
+            let expected = format!("{} is not understood", file.display());
+            let line = told.stdout.lines().find(|line| line.contains("warning: "));
+            assert!(line.is_some_and(|line| line.contains(&expected)), "{told}");
+            assert!(told.stdout.contains("+ [mcp_servers.a]"), "{told}");
+            let told = user.sealwire(&[&args[..], &["--json"]].concat()).ok();
+            let told: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+            let warning = told["warnings"][0].as_str().unwrap();
+            assert!(warning.starts_with(&expected), "{told}");
+        }
+    }
 }
 
 #[test]

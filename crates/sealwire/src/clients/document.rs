@@ -146,12 +146,19 @@ pub(crate) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
     }
 }
 
-/// Turns off those of which that file of switches says so ([`Client::switches`]): an object for each
-/// name, in small letters. One that cannot be read says nothing to the client either.
-pub(crate) fn switch_off(found: &mut [Found], switches: &[u8]) {
-    let switches: serde_json::Value = serde_json::from_slice(switches).unwrap_or_default();
+/// Turns off those of which a file of switches says so: an object for each name, in small letters.
+///
+/// # Errors
+/// Why it is not understood; then nothing is turned off, by the client either.
+pub(super) fn switch_off(found: &mut [Found], switches: &str) -> Result<(), String> {
+    let switches: serde_json::Value =
+        serde_json::from_str(switches).map_err(|_| "it is not JSON".to_owned())?;
+    if !switches.is_object() {
+        return Err("it is no JSON object".to_owned());
+    }
     let is_off = |one: &Found| switches[one.name.trim().to_lowercase()]["enabled"] == false;
     found.iter_mut().filter(|one| is_off(one)).for_each(Found::turn_off);
+    Ok(())
 }
 
 /// Text in the file's own syntax.

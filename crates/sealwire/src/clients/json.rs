@@ -30,16 +30,7 @@ fn options() -> ParseOptions {
 
 pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
     let halves = Halves::of(text);
-    let text = halves.text();
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &options());
-    let parsed = parsed.map_err(|error| {
-        format!("it is not JSON: {} in line {}", error.kind(), error.line_display())
-    })?;
-    let root = match &parsed.value {
-        None => return Ok(Vec::new()),
-        Some(Value::Object(root)) => root,
-        Some(_) => return Err("it is no JSON object".to_owned()),
-    };
+    let Some(root) = &root(halves.text())? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     let key = client.table();
     if let Some(servers) = member(root, key)? {
@@ -66,14 +57,43 @@ pub(super) fn read(client: Client, text: &str) -> Result<Vec<Found>, String> {
     Ok(found)
 }
 
+/// Turns off what Gemini CLI does not start of a file by its lists. Those that `text`, the file's,
+/// does not have are those of the user's `own` one.
+pub(super) fn turn_off(found: &mut [Found], text: &str, own: &str) -> Result<(), String> {
+    let (said, own) = (Lists::read(text)?, Lists::read(own)?);
+    let lists =
+        Lists { allowed: said.allowed.or(own.allowed), excluded: said.excluded.or(own.excluded) };
+    found.iter_mut().filter(|one| lists.is_off(&one.name)).for_each(Found::turn_off);
+    Ok(())
+}
+
+/// The object that a file is, if it is not empty.
+fn root(text: &str) -> Result<Option<Object<'_>>, String> {
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options());
+    let parsed = parsed.map_err(|error| {
+        format!("it is not JSON: {} in line {}", error.kind(), error.line_display())
+    })?;
+    match parsed.value {
+        None => Ok(None),
+        Some(Value::Object(root)) => Ok(Some(root)),
+        Some(_) => Err("it is no JSON object".to_owned()),
+    }
+}
+
 /// The lists by which Gemini CLI starts some of its servers, and others not (`mcp.allowed` and
 /// `mcp.excluded`; what is no list, and what in it is no text, it passes over).
+#[derive(Default)]
 struct Lists {
     allowed: Option<Vec<String>>,
-    excluded: Vec<String>,
+    excluded: Option<Vec<String>>,
 }
 
 impl Lists {
+    fn read(text: &str) -> Result<Self, String> {
+        let halves = Halves::of(text);
+        root(halves.text())?.map_or_else(|| Ok(Self::default()), |root| Self::of(&root))
+    }
+
     fn of(root: &Object<'_>) -> Result<Self, String> {
         let mcp = member(root, "mcp")?.and_then(|mcp| mcp.value.as_object());
         let list = |name: &str| -> Result<Option<Vec<String>>, String> {
@@ -84,7 +104,7 @@ impl Lists {
             let text = |item: &Value<'_>| Some(item.as_string_lit()?.value.to_string());
             Ok(list.map(|list| list.elements.iter().filter_map(text).collect()))
         };
-        Ok(Self { allowed: list("allowed")?, excluded: list("excluded")?.unwrap_or_default() })
+        Ok(Self { allowed: list("allowed")?, excluded: list("excluded")? })
     }
 
     /// Whether either of them says no. Its commands compare without regard to case, and what starts
@@ -94,7 +114,7 @@ impl Lists {
         let is_named = |allowed: &Vec<String>| allowed.iter().any(|one| one == name);
         // An empty list allows all.
         self.allowed.as_ref().is_some_and(|allowed| !allowed.is_empty() && !is_named(allowed))
-            || self.excluded.iter().any(|one| plain(one) == plain(name))
+            || self.excluded.iter().flatten().any(|one| plain(one) == plain(name))
     }
 }
 

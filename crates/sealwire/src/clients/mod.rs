@@ -6,6 +6,7 @@
 //! kept ([`installed`]), so that it comes back as it was.
 
 pub(crate) mod document;
+pub(crate) mod elsewhere;
 pub(crate) mod file;
 mod halves;
 pub(crate) mod installed;
@@ -138,14 +139,6 @@ impl Client {
                 "timeout",
                 "trust",
             ],
-        }
-    }
-
-    /// The file beside its own in which it keeps which servers were turned off by a command of its.
-    pub(crate) const fn switches(self) -> Option<&'static str> {
-        match self {
-            Self::Gemini => Some("mcp-server-enablement.json"),
-            _ => None,
         }
     }
 

@@ -53,7 +53,11 @@ impl Place<'_> {
             }
             Client::Cursor => home.join(".cursor").join("mcp.json"),
             Client::VsCode => self.settings().join("Code").join("User").join("mcp.json"),
-            Client::Gemini => home.join(".gemini").join("settings.json"),
+            Client::Gemini => {
+                let above = (self.variable)("GEMINI_CLI_HOME");
+                let above = above.unwrap_or_else(|| home.to_owned());
+                above.join(".gemini").join("settings.json")
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use toml_edit::DocumentMut;
 
 use self::candidate::Candidate;
 use self::report::Report;
-use super::install::{Consent, Proposal, client_file, entries as entries_of, read};
+use super::install::{Consent, Proposal, client_file, entries as entries_of, read, warnings};
 use super::issuing::HomeLock;
 use crate::cli::{Context, Failure};
 use crate::clients::{Client, Syntax};
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             .at(path.display())
             .fix("name it with --from"));
     }
-    let found = entries_of(client, &original)?;
+    let (found, doubts) = entries_of(client, &original)?;
     let file = match client.syntax() {
         Syntax::Json => None,
         Syntax::Toml => original.text().parse::<DocumentMut>().ok(),
@@ -73,7 +73,13 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         points => format!("Write this, weaker in {points} points?"),
     };
     let proposal = Proposal {
-        shown: format!("{}: {}\n{}", client.name(), path.display(), report.text()),
+        shown: format!(
+            "{}: {}\n{}{}",
+            client.name(),
+            path.display(),
+            report.text(candidate.config()),
+            warnings(&doubts)
+        ),
         obstacle: None,
         idle: report.is_empty().then(|| "Nothing to take over.\n".to_owned()),
         question,
@@ -83,6 +89,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         || candidate.write(),
         |done| {
             let mut result = report.json(done.is_some());
+            result["warnings"] = json!(doubts);
             result["client"] = json!(client.word());
             result["file"] = json!(path);
             result["config_file"] = json!(context.config_file);

@@ -7,7 +7,8 @@ mod shown;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealwire_identity::files;
+use sealwire::config::SecureMcpConfig;
+use sealwire_guard::Level;
 use serde_json::{Value, json};
 
 use self::apply::{apply, unwritable};
@@ -16,7 +17,7 @@ use super::issuing::HomeLock;
 use crate::cli::{Context, Failure, printable};
 use crate::clients::document::{self, Found};
 use crate::clients::file::{NotWritten, Original};
-use crate::clients::{Client, Place, System};
+use crate::clients::{Client, Place, System, elsewhere};
 
 pub(crate) use consent::{Consent, Proposal};
 pub(crate) use program::{NewServer, gets_level, server_table, starts_sealwire, usable};
@@ -60,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let own = own(context)?;
     let path = client_file(client, arguments.file.as_deref(), "--file")?;
     let original = read(client, &path)?;
-    let found = entries(client, &original)?;
+    let (found, doubts) = entries(client, &original)?;
     let mut planner = Planner::new(client, &config, own.text(), context)?;
     let wanted =
         |name: &str| arguments.server.is_empty() || arguments.server.iter().any(|one| one == name);
@@ -96,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
     let is_idle = steps.iter().all(|step| matches!(step.change, Change::None(_)));
     let obstacle = original.obstacle().filter(|_| !is_idle).map(|why| left_alone(&path, why));
     let proposal = Proposal {
-        shown: shown(client, &path, &steps, &planner),
+        shown: shown(client, &path, &steps, &planner) + &warnings(&doubts),
         obstacle,
         idle: is_idle.then(|| hint(client, &original, &steps, &planner, context)),
         question: "Write this?".to_owned(),
@@ -107,6 +108,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         |done| {
             let mut result = as_json(client, &steps, &planner);
             result["changed"] = json!(done.is_some());
+            result["warnings"] = json!(doubts);
             result["client"] = json!(client.word());
             result["file"] = json!(path);
             result["config_file"] = json!(context.config_file);
@@ -163,14 +165,21 @@ pub(crate) fn read(client: Client, path: &Path) -> Result<Original, Failure> {
     Ok(original)
 }
 
-/// What a client's file says of its servers, and what the client was told beside it.
-pub(crate) fn entries(client: Client, original: &Original) -> Result<Vec<Found>, Failure> {
-    let path = &original.path;
-    let mut found = document::read(client, original.text()).map_err(|why| left_alone(path, why))?;
-    let switches = path.parent().zip(client.switches()).map(|(dir, name)| dir.join(name));
-    let switches = switches.and_then(|file| files::read_public(&file).ok());
-    document::switch_off(&mut found, switches.as_deref().unwrap_or_default());
-    Ok(found)
+/// What a client's file says of its servers, and what the client goes by beside it; and of that,
+/// what is not understood.
+pub(crate) fn entries(
+    client: Client,
+    original: &Original,
+) -> Result<(Vec<Found>, Vec<String>), Failure> {
+    let read = document::read(client, original.text());
+    let mut found = read.map_err(|why| left_alone(&original.path, why))?;
+    let doubts = in_place(|place| elsewhere::heed(client, place, original, &mut found));
+    Ok((found, doubts.unwrap_or_default()))
+}
+
+/// Of what is not understood beside a file, a line for each.
+pub(crate) fn warnings(doubts: &[String]) -> String {
+    doubts.iter().map(|doubt| format!("  warning: {}\n", printable(doubt))).collect()
 }
 
 /// A file that is not touched; why.
@@ -191,12 +200,17 @@ pub(crate) fn client_file(
         let absolute = std::path::absolute(named);
         return absolute.map_err(|error| Failure::usage(error.to_string()).at(named.display()));
     }
-    let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) else {
-        return Err(Failure::new("the user's own directory is not known")
-            .fix(format!("name the client's file with {option}")));
-    };
+    in_place(|place| place.file(client)).ok_or_else(|| {
+        Failure::new("the user's own directory is not known")
+            .fix(format!("name the client's file with {option}"))
+    })
+}
+
+/// Where this user's clients have their files; `None` if that is not known.
+fn in_place<T>(of: impl FnOnce(&Place<'_>) -> T) -> Option<T> {
+    let home = std::env::home_dir().filter(|home| home.is_absolute())?;
     let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    Ok(Place { system: System::this(), home: &home, variable: &variable }.file(client))
+    Some(of(&Place { system: System::this(), home: &home, variable: &variable }))
 }
 
 fn shown(client: Client, path: &Path, steps: &[Step], planner: &Planner<'_>) -> String {
@@ -211,10 +225,7 @@ fn shown(client: Client, path: &Path, steps: &[Step], planner: &Planner<'_>) -> 
                 text.push_str(&format!("  + {}\n", printable(line)));
             }
         }
-        if let Some(level) = planner.config.default_level {
-            let level = level.number();
-            text.push_str(&format!("  Their level is {level}, the default_level of [defaults].\n"));
-        }
+        text.push_str(&of_defaults("Their level", &planner.config));
         if client.passes_environment() {
             text.push_str(
                 "  Of the client's own environment these servers get HOME, PATH, LANG and the \
@@ -223,6 +234,14 @@ fn shown(client: Client, path: &Path, steps: &[Step], planner: &Planner<'_>) -> 
         }
     }
     text
+}
+
+/// The level of servers whose tables say none, if `[defaults]` does.
+pub(crate) fn of_defaults(whose: &str, config: &SecureMcpConfig) -> String {
+    let level = config.default_level.map(Level::number);
+    level.map_or_else(String::new, |level| {
+        format!("  {whose} is {level}, the default_level of [defaults].\n")
+    })
 }
 
 fn as_json(client: Client, steps: &[Step], planner: &Planner<'_>) -> Value {

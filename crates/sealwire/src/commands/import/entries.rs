@@ -104,7 +104,14 @@ fn take_one(
     }
     report.stays(found.title(), stays);
     if let Some(table) = candidate.server(target) {
-        report.servers.push(Server { name, entry: found.title(), table: shown(table) });
+        let has = |key: &str| {
+            let servers = table.get("mcp_servers").and_then(Item::as_table_like);
+            let server = servers.and_then(|servers| servers.get(&name)?.as_table_like());
+            server.is_some_and(|server| server.contains_key(key))
+        };
+        let is_of_defaults = has("command") && !has("default_level");
+        let (entry, table) = (found.title(), shown(table));
+        report.servers.push(Server { name, entry, table, is_of_defaults });
     }
     Ok(())
 }

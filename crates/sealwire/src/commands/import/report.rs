@@ -1,7 +1,9 @@
 //! What an import takes, what it leaves, and what it weakens: for people, and for programs.
 
+use sealwire::config::SecureMcpConfig;
 use serde_json::{Value, json};
 
+use super::super::install::of_defaults;
 use super::weaker::Weaker;
 use crate::cli::printable;
 
@@ -23,6 +25,9 @@ pub(super) struct Server {
     pub(super) entry: String,
     /// Its table, without the values of variables.
     pub(super) table: String,
+    /// Whether its level is that of `[defaults]`, if there is one: it is started here, and its table
+    /// says none.
+    pub(super) is_of_defaults: bool,
 }
 
 /// A setting that is taken.
@@ -51,13 +56,22 @@ impl Report {
         self.servers.is_empty() && self.settings.is_empty()
     }
 
-    /// For people.
-    pub(super) fn text(&self) -> String {
+    /// For people. `config` is what there will be.
+    pub(super) fn text(&self, config: &SecureMcpConfig) -> String {
         let mut text = String::new();
         for server in &self.servers {
             for line in server.table.lines() {
                 text.push_str(&format!("  + {}\n", printable(line)));
             }
+        }
+        let of_theirs = self.servers.iter().filter(|server| server.is_of_defaults);
+        let of_theirs: Vec<&str> = of_theirs.map(|server| server.name.as_str()).collect();
+        if !of_theirs.is_empty() {
+            let whose = match of_theirs.len() == self.servers.len() {
+                true => "Their level".to_owned(),
+                false => format!("The level of {}", printable(&of_theirs.join(", "))),
+            };
+            text.push_str(&of_defaults(&whose, config));
         }
         for Setting { key, value, meaning } in &self.settings {
             text.push_str(&format!("  + {} = {}\n", printable(key), printable(value)));
