@@ -118,6 +118,15 @@ impl LinkError {
                 "our certificate was revoked there: have a new one issued (`sealwire cert issue \
                  NAME --force`, or a new bundle)"
             }
+            Self::Refused(refusal)
+                if matches!(
+                    refusal.code,
+                    RefusalCode::CertificateExpired | RefusalCode::CertificateNotYetValid
+                ) =>
+            {
+                "compare the clocks: date -u on both machines; if they agree, `sealwire doctor` here \
+                 tells which certificate needs another in its place"
+            }
             Self::Refused(_) => {
                 "compare `sealwire cert list` on both machines; the serving side's log tells more"
             }
@@ -135,5 +144,24 @@ impl LinkError {
                 .contains(&&**word),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealwire_names::Refusal;
+
+    use super::*;
+
+    /// In the midst of a session a client hears it, and nobody else is there to tell it more.
+    #[test]
+    fn a_certificate_that_is_out_of_date_may_be_a_matter_of_the_clocks() {
+        use RefusalCode as Code;
+        let told = |code| LinkError::Refused(Refusal::new(code, "it")).remedy();
+        for code in [Code::CertificateExpired, Code::CertificateNotYetValid] {
+            let told = told(code);
+            assert!(told.contains("date -u") && told.contains("sealwire doctor"), "{told}");
+        }
+        assert!(!told(Code::UnknownIssuer).contains("date -u"));
     }
 }
