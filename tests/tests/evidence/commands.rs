@@ -1,6 +1,6 @@
 //! What commands do is recorded, whether `serve` runs or not; and so is what it is told.
 
-use sealwire_testkit::{Connect, Home, Serve, run, wait_until};
+use sealwire_testkit::{Connect, Home, Serve, bin, quoted, run, server_table, wait_until};
 use sealwire_tests::{echo_params, echo_table, honest_session};
 
 use super::{entries, of_type};
@@ -135,4 +135,34 @@ fn a_certificate_that_is_handed_out_in_a_bundle_is_an_entry() {
     assert_eq!(issued.len(), 1, "{issued:?}");
     assert_eq!(issued[0]["subject"], "spiffe://sealwire.internal/core/laptop");
     assert!(issued[0]["detail"].as_str().unwrap().ends_with(", for another machine"));
+}
+
+#[test]
+fn a_request_that_takes_long_is_an_entry_while_it_lasts() {
+    for durability in ["fsync", "interval"] {
+        let home = Home::initialized();
+        let wait = "while [ ! -e \"$(dirname \"$0\")/go\" ]; do sleep 0.01; done";
+        let server = quoted(bin("sealwire-fake-server"));
+        let script = home.script("server.sh", &format!("{wait}\nexec {server}"));
+        let audit = format!("[audit]\ndurability = \"{durability}\"\n");
+        let table = server_table("echo", "sh", &[script.to_str().unwrap()]);
+        home.configure(&format!("{audit}{table}"));
+        home.run(&["cert", "issue", "--all"]).ok();
+        let serve = Serve::start(&home);
+        let mut client = Connect::start(&home, "echo", serve.address());
+        client.send_request("server/discover", &serde_json::json!({}));
+        let log = home.file("audit");
+        let is_there = |entry: &&serde_json::Value| entry["mcp.method.name"] == "server/discover";
+        wait_until("it is in the log", || entries(&log).iter().any(|entry| is_there(&entry)));
+        home.write("go", "");
+        assert!(client.receive_json()["result"].is_object());
+        let entries = entries(&log);
+        let decision = entries.iter().find(is_there).unwrap();
+        assert!(decision.get("outcome").is_none(), "{durability}: {decision}");
+        let outcomes = of_type(&entries, "call.outcome");
+        assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+        assert_eq!(outcomes[0]["decision_entry"], decision["entry"]);
+        client.finish();
+        serve.stop();
+    }
 }
