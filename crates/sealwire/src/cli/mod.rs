@@ -136,7 +136,12 @@ impl Command {
                     memory::keep_private()?;
                 }
                 logging::start(&command.log_settings(global, &context)?)?;
-                command.run(&context)
+                match *command {
+                    // It lasts, and with it all that stands under it on the stack: not what any
+                    // command might need there.
+                    OfHome::Connect(arguments) => connect::run(arguments, &context),
+                    command => command.run(&context),
+                }
             }
             Self::Alone(command) => {
                 if matches!(command, Alone::Demo(_)) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use sealwire::config::SecureMcpConfig;
 use sealwire::{AdHoc, Reach};
 use sealwire_relay::link::LinkError;
 use sealwire_relay::{ConnectConfig, Connection, EndpointError, RelayError, stdio};
@@ -72,28 +73,51 @@ impl Arguments {
 const AD_HOC: [&str; 6] = ["endpoint", "server_name", "ca", "cert", "key", "expected_cn"];
 
 pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
+    match target(arguments, context)? {
+        Target::Served(reach, config) => relay(&reach, config),
+        Target::Local(name, config) => local::run(*config, &name, context),
+    }
+}
+
+/// What a client is connected to.
+enum Target {
+    /// A server that is served somewhere, and the configuration, if it is in that.
+    Served(Box<Reach>, Option<Box<SecureMcpConfig>>),
+    /// One that is started here.
+    Local(String, Box<SecureMcpConfig>),
+}
+
+// Apart from what follows, as is that: what a function has needed of the stack stays resident under
+// it, for as long as the conversation lasts.
+#[inline(never)]
+fn target(arguments: Arguments, context: &Context) -> Result<Target, Failure> {
     let agent = arguments.agent.clone();
-    let (reach, config) = match (arguments.name.clone(), arguments.ad_hoc()) {
-        (_, Some(target)) => (Reach::ad_hoc(&target)?, None),
+    match (arguments.name.clone(), arguments.ad_hoc()) {
+        (_, Some(target)) => Ok(Target::Served(Box::new(Reach::ad_hoc(&target)?), None)),
         (Some(name), None) => {
-            let config = context.load_config()?;
+            let config = Box::new(context.load_config()?);
             if config.servers.get(&name).is_some_and(following::is_local) {
                 if agent.is_some() {
                     let what = format!("{name} is started here, and is shown no certificate");
                     return Err(Failure::usage(what).fix("leave --as out"));
                 }
-                return local::run(config, &name, context);
+                return Ok(Target::Local(name, config));
             }
-            (Reach::configured(&config, &name, agent.as_deref())?, Some(config))
+            let reach = Reach::configured(&config, &name, agent.as_deref())?;
+            Ok(Target::Served(Box::new(reach), Some(config)))
         }
-        (None, None) => return Err(Failure::usage("name a server, or describe one with options")),
-    };
+        (None, None) => Err(Failure::usage("name a server, or describe one with options")),
+    }
+}
+
+#[inline(never)]
+fn relay(reach: &Reach, config: Option<Box<SecureMcpConfig>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start").because(error))?;
     let how = ConnectConfig { stay_awake: stay_awake(), ..reach.connect_config()? };
-    let relayed = runtime.block_on(async {
+    let relayed = runtime.block_on(Box::pin(async {
         let stop = signals::stop()?;
         let client = stdio(reach.dial().max_message)
             .map_err(|error| Failure::new("cannot use standard input or output").because(error))?;
@@ -102,14 +126,15 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
             let renewing = Renewing::start(&config, vec![pair.clone()]);
             (renewing, Following::start(&config, Some(pair), learn_in(config.layout())))
         });
+        let relaying = Box::pin(Connection::new(how).relay_stdio(client, Box::pin(stop)));
         let relayed = tokio::select! {
-            relayed = Connection::new(how).relay_stdio(client, Box::pin(stop)) => relayed,
+            relayed = relaying => relayed,
             never = reach.follow() => match never {},
         };
         relayed.map_err(|error| {
             let (endpoint, server) = (&reach.dial().endpoint, &reach.dial().server);
             let failure = Failure::new(format!("the connection to {server} failed")).at(endpoint);
-            let failure = failure.because(&error).fix(remedy(&error, &reach));
+            let failure = failure.because(&error).fix(remedy(&error, reach));
             match &error {
                 RelayError::Endpoint(EndpointError::Link(error)) => {
                     failure.see(Page::of_link(error))
@@ -117,7 +142,7 @@ pub(crate) fn run(arguments: Arguments, context: &Context) -> Result<(), Failure
                 _ => failure,
             }
         })
-    });
+    }));
     // A thread that still waits for a terminal's input must not keep the process alive.
     runtime.shutdown_background();
     relayed
