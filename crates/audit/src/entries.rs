@@ -19,7 +19,7 @@ pub(crate) struct Entries {
     open: usize,
     /// The number of the next entry.
     next: u64,
-    /// The day of the latest. It never goes back, whatever the clock does.
+    /// The day of the latest, or of what comes next. It never goes back, whatever the clock does.
     day: Day,
 }
 
@@ -44,7 +44,7 @@ impl Entries {
         self.next
     }
 
-    /// The day of the latest.
+    /// The day of the latest, or of what comes next.
     pub(crate) fn day(&self) -> Day {
         self.day
     }
@@ -54,10 +54,20 @@ impl Entries {
         self.day.max(Day::of(now))
     }
 
+    /// No entry belongs to a day before that of this moment any more.
+    pub(crate) fn turn_to(&mut self, now: Timestamp) {
+        let day = self.day_of(now);
+        if day > self.day {
+            // Whoever read the clock before is not to join those of the day that is over.
+            self.close();
+            self.day = day;
+        }
+    }
+
     /// Appends an entry.
     pub(crate) fn push(&mut self, now: Timestamp, body: &[u8]) {
         self.close();
-        self.day = self.day_of(now);
+        self.turn_to(now);
         let bytes = self.batch.begin(self.day, self.next, now.unix_millis());
         bytes.extend_from_slice(body);
         bytes.push(b'\n');
@@ -66,10 +76,12 @@ impl Entries {
 
     /// Records a call, with others of the same moment if they are alike: which entry that is, and
     /// how many calls came before it there. It is as good as written once the entry is: no entry
-    /// grows after it was taken.
+    /// grows after it was taken. Whoever reads them in order meets a decision before its outcome.
     pub(crate) fn push_call(&mut self, now: Timestamp, body: &CallBody<'_>) -> (u64, u64) {
         let moment = now.unix_millis();
-        let takes = |of: &OfMoment| of.moment == moment && of.calls.takes(body);
+        let is_decided =
+            |of: &OfMoment| body.own.decision.is_none_or(|(entry, _)| entry < of.entry);
+        let takes = |of: &OfMoment| of.moment == moment && is_decided(of) && of.calls.takes(body);
         let at = self.groups[..self.open].iter().position(takes);
         let at = at.unwrap_or_else(|| self.open_group(now));
         let group = &mut self.groups[at];
@@ -80,7 +92,7 @@ impl Entries {
         if self.open == MAX_OPEN {
             self.close();
         }
-        self.day = self.day_of(now);
+        self.turn_to(now);
         let (entry, day, moment) = (self.next, self.day, now.unix_millis());
         match self.groups.get_mut(self.open) {
             Some(spare) => (spare.entry, spare.day, spare.moment) = (entry, day, moment),
@@ -197,6 +209,22 @@ mod tests {
         // What was taken does not grow.
         assert_eq!(entries.push_call(now, &second), (13, 0));
         assert_eq!(lines(&mut entries).len(), 1);
+    }
+
+    #[test]
+    fn an_outcome_stands_after_its_decision() {
+        let now = Timestamp::from_unix_millis(5);
+        let ended = |decision| {
+            let own = Own { decision: Some(decision), duration_us: Some(9), ..Own::default() };
+            CallBody { own, ..call("\"o\"", "") }
+        };
+        let mut entries = Entries::new(0, Day::of(now));
+        let first = entries.push_call(now, &call("\"a\"", "1"));
+        assert_eq!(entries.push_call(now, &ended(first)), (1, 0));
+        let second = entries.push_call(now, &call("\"b\"", "2"));
+        assert_eq!(second, (2, 0));
+        assert_eq!(entries.push_call(now, &ended(second)), (3, 0));
+        assert_eq!(entries.push_call(now, &ended(first)), (1, 1));
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What has been recorded and is not in a file yet, and what is yet to be recorded.
 
+#[cfg(test)]
+mod property_tests;
+
 use std::num::NonZeroU64;
 
 use sealwire_names::Timestamp;
@@ -87,10 +90,12 @@ impl Gathering {
         self.held.numbers().into_iter().for_each(|number| self.record(number));
     }
 
-    /// The key of their arguments is that of their day: so is their entry.
+    /// The key of their arguments is that of their day: so is their entry. What is held from now on
+    /// is not of a day before, even if whoever decided it read the clock sooner.
     fn turn_to(&mut self, now: Timestamp) {
         if self.entries.day_of(now) > self.entries.day() {
             self.record_held();
+            self.entries.turn_to(now);
         }
     }
 
@@ -176,6 +181,28 @@ mod tests {
         assert_eq!(days_of(&mut gathering), [Day::of(before)]);
         gathering.record_held();
         assert_eq!(days_of(&mut gathering), [Day::of(after)]);
+    }
+
+    /// Whoever read the clock before midnight may come after one who read it then. The key of its
+    /// arguments is that of the day on which it will be recorded.
+    #[test]
+    fn no_decision_is_held_for_a_day_before_that_of_another() {
+        let before = Timestamp::from_unix_millis(86_399_999);
+        let after = Timestamp::from_unix_millis(86_400_000);
+        let mut gathering = Gathering::new(0, Day::of(before));
+        let first = gathering.hold(after, &call("a")).unwrap();
+        assert_eq!(gathering.day_of(before), Day::of(after));
+        let second = gathering.hold(before, &call("a")).unwrap();
+        assert_eq!(gathering.end(first, CallResult::Result, 7), Ok((0, 0)), "it is still held");
+        assert_eq!(gathering.end(second, CallResult::Result, 7), Ok((1, 0)));
+
+        // Nor does it join those of the day that is over.
+        let mut gathering = Gathering::new(0, Day::of(before));
+        for at in [before, after, before] {
+            gathering.hold(at, &call("a")).unwrap();
+        }
+        gathering.record_held();
+        assert_eq!(lines(&mut gathering).len(), 3);
     }
 
     #[test]
