@@ -66,10 +66,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         entry = Some(head.entry);
         let is_wanted = arguments.from.is_none_or(|from| time >= from)
             && arguments.to.is_none_or(|to| time < to);
-        if !is_wanted {
-            continue;
-        }
         for record in records {
+            if !is_wanted {
+                continue;
+            }
             match arguments.format {
                 Format::Ocsf => {
                     let mut event = Vec::new();
@@ -79,10 +79,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
                 }
                 Format::Csv => text.push_str(&csv::row(record)),
             }
-        }
-        if text.len() > 1 << 16 {
-            print(&text)?;
-            text.clear();
+            if text.len() > 1 << 16 {
+                print(&text)?;
+                text.clear();
+            }
         }
     }
     print(&text)

@@ -19,6 +19,8 @@ use sealwire_names::Timestamp;
 
 use crate::cli::{Context, Failure, print, print_json};
 
+pub(super) use calls::IN_ENTRY;
+
 /// Read the log of what happened, and prove that it is whole
 ///
 /// Verification needs the directory of the log and its public key, and nothing else: neither a

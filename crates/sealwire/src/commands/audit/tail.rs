@@ -1,3 +1,4 @@
+use std::iter;
 use std::thread;
 use std::time::Duration;
 
@@ -44,15 +45,17 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         while let Some(line) = reader.next_line().map_err(unreadable)? {
             let line = String::from_utf8_lossy(line);
             // A canonical line has nothing in it that a terminal obeys; who knows of this one.
-            text.push_str(&if arguments.json {
-                printable(&line)
-            } else {
-                shown(&line, &mut calls)
-            });
-            text.push('\n');
-            if text.len() > 1 << 16 {
-                print(&text)?;
-                text.clear();
+            let records = match arguments.json {
+                true => Box::new(iter::once(printable(&line))),
+                false => shown(&line, &mut calls),
+            };
+            for record in records {
+                text.push_str(&record);
+                text.push('\n');
+                if text.len() > 1 << 16 {
+                    print(&text)?;
+                    text.clear();
+                }
             }
         }
         print(&text)?;
@@ -64,10 +67,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
 }
 
 /// An entry for people, each of its calls in a line of its own.
-fn shown(line: &str, calls: &mut Calls) -> String {
+fn shown<'c>(line: &str, calls: &'c mut Calls) -> Box<dyn Iterator<Item = String> + 'c> {
     match serde_json::from_str(line) {
-        Ok(entry) => calls.of(entry).into_iter().map(record).collect::<Vec<_>>().join("\n"),
-        Err(_) => format!("not an entry: {}", printable(line)),
+        Ok(entry) => Box::new(calls.of(entry).map(record)),
+        Err(_) => Box::new(iter::once(format!("not an entry: {}", printable(line)))),
     }
 }
 
@@ -98,14 +101,19 @@ mod tests {
     #[test]
     fn a_call_is_one_line_whatever_is_in_its_entry() {
         let line = r#"{"entry":7,"time":1000,"type":"call.decision","decision":"deny","detail":"not \"yours\"","x":"\u000a\u202e","n":3}"#;
+        let shown = |line: &str| {
+            let mut calls = Calls::default();
+            let records: Vec<_> = shown(line, &mut calls).collect();
+            records.join("\n")
+        };
         assert_eq!(
-            shown(line, &mut Calls::default()),
+            shown(line),
             "1970-01-01T00:00:01.000Z 7 call.decision decision=deny detail=\"not \\\"yours\\\"\" n=3 x=\u{fffd}\u{fffd}"
         );
         let line = r#"{"entry":7,"time":1000,"type":"call.outcome","calls":2,"x":["\u000a","b"]}"#;
         let expected = "1970-01-01T00:00:01.000Z 7 call.outcome call=0 x=\u{fffd}\n\
                         1970-01-01T00:00:01.000Z 7 call.outcome call=1 x=b";
-        assert_eq!(shown(line, &mut Calls::default()), expected);
-        assert_eq!(shown("\u{1b}[2J", &mut Calls::default()), "not an entry: \u{fffd}[2J");
+        assert_eq!(shown(line), expected);
+        assert_eq!(shown("\u{1b}[2J"), "not an entry: \u{fffd}[2J");
     }
 }

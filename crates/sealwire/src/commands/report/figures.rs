@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::super::audit::IN_ENTRY;
+
 /// Most different values that a figure is divided by; the rest is counted together.
 const MAX_GROUPS: usize = 200;
 /// Under what that is.
@@ -242,13 +244,14 @@ impl Counted {
     }
 
     pub(super) fn add(&mut self, entry: &Map<String, Value>) {
-        let calls = entry.get("calls").and_then(Value::as_u64).unwrap_or(1);
+        let calls = entry.get("calls").and_then(Value::as_u64);
+        let calls = calls.filter(|calls| IN_ENTRY.contains(calls)).unwrap_or(1);
         for (figure, (count, groups)) in FIGURES.iter().zip(&mut self.0) {
             if !figure.fits(entry) {
                 continue;
             }
             match figure.answer {
-                Answer::Count => *count += calls,
+                Answer::Count => *count = count.saturating_add(calls),
                 Answer::By(member) => add(groups, text(entry, member), calls),
                 Answer::Sum(member) => {
                     let counts = entry.get(member).and_then(Value::as_object);
@@ -273,7 +276,8 @@ impl Counted {
 
 fn add(groups: &mut BTreeMap<String, u64>, name: &str, count: u64) {
     let is_full = groups.len() >= MAX_GROUPS && !groups.contains_key(name);
-    *groups.entry(if is_full { OTHERS } else { name }.to_owned()).or_default() += count;
+    let sum = groups.entry(if is_full { OTHERS } else { name }.to_owned()).or_default();
+    *sum = sum.saturating_add(count);
 }
 
 fn matches(pattern: &str, text: &str) -> bool {
@@ -322,13 +326,21 @@ mod tests {
         let ended =
             json!({"type": "call.decision", "decision": "allow", "outcome": "result", "calls": 3});
         counted.add(ended.as_object().unwrap());
-        assert_eq!(counted.value("decisions"), json!({"allow": 3, "deny": 2}));
+        // No entry is about so many: it counts as one.
+        let hostile = json!({"type": "call.decision", "decision": "ask", "calls": i64::MAX});
+        (0..3).for_each(|_| counted.add(hostile.as_object().unwrap()));
+        let hostile = json!({"type": "refusals", "counts": {"c": i64::MAX}});
+        (0..3).for_each(|_| counted.add(hostile.as_object().unwrap()));
+        assert_eq!(counted.value("decisions"), json!({"allow": 3, "ask": 3, "deny": 2}));
         let by_peer = counted.value("connections.by_peer");
         let by_peer = by_peer.as_object().unwrap();
         assert_eq!(by_peer.len(), MAX_GROUPS + 1);
         assert_eq!(by_peer.values().filter_map(Value::as_u64).sum::<u64>(), 1_000);
         assert_eq!(counted.value("connections"), 1_000);
-        assert_eq!(counted.value("connections.refused_unverified"), json!({"a": 8, "b": 4}));
+        assert_eq!(
+            counted.value("connections.refused_unverified"),
+            json!({"a": 8, "b": 4, "c": u64::MAX})
+        );
         assert_eq!(counted.value("outcomes"), json!({"error": 1, "result": 3}));
     }
 }
