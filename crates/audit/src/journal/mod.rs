@@ -283,7 +283,10 @@ impl Journal {
     fn record_event(&self, event: &Event<'_>) -> io::Result<Position> {
         let shared = &*self.shared;
         let rules = shared.rules();
-        if !rules.include(entry::class(event)) {
+        // A call whose decision is recorded has its outcome, whatever the rules are by then.
+        let is_of_recorded =
+            matches!(event, Event::Outcome { decision, .. } if *decision != Position::default());
+        if !rules.include(entry::class(event)) && !is_of_recorded {
             return Ok(Position::default());
         }
         match event {

@@ -491,6 +491,28 @@ fn what_was_allowed_before_has_its_outcome_and_who_waits_for_it_is_told() {
 }
 
 #[test]
+fn a_call_that_is_in_the_log_has_its_outcome_there_whatever_the_rules_are_by_then() {
+    for durability in [Durability::Fsync, Durability::Interval] {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = open(directory.path(), durability);
+        let peer = peer();
+        let message = message(&peer, "t", 1);
+        let decision =
+            journal.record(&Event::Decision { message: &message, denied: None }).unwrap();
+        journal.replace(Rules { calls: false, ..RULES });
+        let (result, duration) = (CallResult::Result, Duration::ZERO);
+        let outcome = Event::Outcome { message: &message, decision, result, duration };
+        wait(&journal, journal.record(&outcome).unwrap()).unwrap();
+        let entries = read(directory.path()).0;
+        assert_eq!(entries[0]["type"], "call.decision");
+        assert_eq!(entries.last().unwrap()["outcome"], "result");
+        call(&journal, "t", 2).unwrap();
+        journal.flush().unwrap();
+        assert_eq!(read_signed(directory.path()).len(), entries.len());
+    }
+}
+
+#[test]
 fn only_what_is_asked_for_is_recorded() {
     let directory = tempfile::tempdir().unwrap();
     let rules = Rules { calls: false, ..RULES };
